@@ -1,0 +1,131 @@
+/*
+ * rl.h - Ratel: one rate limit for all the processes of a host.
+ *
+ *	struct rl_client *client;
+ *	uint64_t rule;
+ *	struct rl_result result;
+ *	char why[RL_WHY_SIZE];
+ *
+ *	if (rl_attach(NULL, &client, why) != 0)
+ *		fprintf(stderr, "%s\n", why);      // no segment: admit or refuse as you see fit
+ *	else if (rl_rule(client, "login", &rule) == 0)
+ *		switch (rl_check(client, rule, ip, strlen(ip), 1, &result)) {
+ *		case RL_ALLOWED: serve(); break;
+ *		case RL_LIMITED: refuse(result.retry_after_ns); break;
+ *		default:         could_not_decide(); // a negative error: never a limit
+ *		}
+ *
+ * Every function returns 0 or a positive answer, or a negative error: -errno, or RL_ERR_*
+ * below -4096. rl_strerror() names both. The library never prints, never exits, starts no
+ * thread, installs no signal handler, keeps no descriptor open and needs libc only.
+ */
+#ifndef RL_H
+#define RL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define RL_API __attribute__((visibility("default")))
+#else
+#define RL_API
+#endif
+
+/* Answers of rl_check(). */
+#define RL_ALLOWED 0 /* cost was spent: serve */
+#define RL_LIMITED 1 /* nothing was spent: refuse, try again after retry_after_ns */
+
+/* Errors that errno has no name for. Values never change their meaning. */
+#define RL_ERR_SHORT     (-4097) /* attach: the file is shorter than a segment */
+#define RL_ERR_NOT_READY (-4098) /* attach: still being built, try again */
+#define RL_ERR_MAGIC     (-4099) /* attach: not a Ratel segment */
+#define RL_ERR_ABI       (-4100) /* attach: made by another version of Ratel */
+#define RL_ERR_SIZES     (-4101) /* attach: damaged, or made by an incompatible build */
+#define RL_ERR_CLOCKS    (-4102) /* attach: made before this boot, or in another time namespace */
+#define RL_ERR_RULE      (-4104) /* no such rule (any more) */
+#define RL_ERR_COST      (-4105) /* cost above the rule's limit: can never be admitted */
+#define RL_ERR_FULL      (-4106) /* new key, and no slot free: the table is too small */
+#define RL_ERR_BUSY      (-4107) /* the key's slot stayed contended for the whole call */
+
+/* How far an answer can be trusted; field state of a result. */
+#define RL_STATE_FRESH 0 /* the agent is alive */
+#define RL_STATE_ALONE 2 /* no heartbeat for 1 s: this host's own counts decide */
+
+#define RL_KEY_MAX  1024 /* bytes of a key */
+#define RL_WHY_SIZE 256  /* bytes for a refusal's text, with its NUL */
+
+struct rl_client; /* one mapping of one segment; opaque */
+
+struct rl_result {
+	uint32_t state;          /* RL_STATE_* */
+	uint32_t limit;          /* units a window, 1 .. 2^31 - 1 */
+	uint32_t remaining;      /* units that could be admitted at once after this answer */
+	uint32_t reserved0;      /* 0 */
+	uint64_t window_ns;      /* length of the rule's window, nanoseconds */
+	uint64_t retry_after_ns; /* RL_LIMITED: until the same cost could pass; else 0 */
+	uint64_t reserved1[4];   /* 0 */
+};
+
+/*
+ * Map the segment at path for checking; NULL: $RL_SEGMENT, else /dev/shm/rl/default.
+ *
+ *   ret_client  untouched on failure
+ *   ret_why     RL_WHY_SIZE bytes for one line that says what is wrong and what to do; may
+ *               be NULL
+ *
+ * Returns 0, -ENOENT (no segment: no agent has run), -EACCES (not in its group), another
+ * -errno, or RL_ERR_SHORT .. RL_ERR_CLOCKS.
+ *
+ * Thread-safe. Not async-signal-safe. Uses no malloc.
+ */
+RL_API int rl_attach(const char *path, struct rl_client **ret_client, char *ret_why);
+
+/* Unmap and free. No other call on the handle may be running or follow. NULL is allowed. */
+RL_API void rl_detach(struct rl_client *client);
+
+/*
+ * The handle of the rule with this name, good for the life of the client and over reloads.
+ * Returns 0 and fills *ret_rule, or RL_ERR_RULE, RL_ERR_BUSY. Thread- and signal-safe.
+ */
+RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rule);
+
+/*
+ * Ask whether key may spend cost units under rule now, and spend them if so.
+ *
+ *   key, key_len  bytes, 1 .. RL_KEY_MAX; any bytes, need not end in NUL
+ *   cost          units, 1 .. the rule's limit; a plain request is 1
+ *   ret_result    filled whenever RL_ALLOWED or RL_LIMITED is returned, zeroed on an error;
+ *                 may be NULL
+ *
+ * Returns RL_ALLOWED or RL_LIMITED; or an error, and nothing is spent:
+ *   -EINVAL       client or key NULL, key_len or cost out of range
+ *   RL_ERR_RULE   the rule left the configuration
+ *   RL_ERR_COST   cost above the limit
+ *   RL_ERR_FULL   no slot for a new key; admitting or refusing is the caller's policy
+ *   RL_ERR_BUSY   4,096 tries lost to others: not seen outside a damaged segment
+ *
+ * The promise: each admitted unit can be placed at an instant inside its own call so that
+ * no interval (t - window, t] holds more than limit units, over all processes of the host.
+ *
+ * Never blocks, allocates, locks or makes a system call (the clock is the vDSO's; a process
+ * calls getpid once after each fork). Thread-safe and fork-safe on one handle: a child may
+ * go on with its parent's. Async-signal-safe.
+ */
+RL_API int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+		    uint32_t cost, struct rl_result *ret_result);
+
+/* Milliseconds since the agent's last heartbeat. Thread- and signal-safe. */
+RL_API uint64_t rl_agent_age_ms(const struct rl_client *client);
+
+/* One line of text for a negative error of any function here. Never NULL. Thread-safe. */
+RL_API const char *rl_strerror(int error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

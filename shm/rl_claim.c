@@ -1,0 +1,246 @@
+/*
+ * rl_claim.c - the claiming half of rl_table.h: one key, one slot, whoever dies.
+ *
+ * Every load and CAS of tags and heads here is seq_cst: two claimants each write their own
+ * tentative slot and then read the other's, and at least one must see the other (Dekker).
+ * A slot counts as seen at the moment its tag word was read: a tag is set before its TENT
+ * is published and cleared after the slot is closed, so "no tag" proves "not open and not
+ * tentative" at that moment.
+ */
+#include "shm/rl_table.h"
+#include "shm/rl_tags.h"
+#include "shm/rl_word.h"
+
+#define CLAIM_TRIES   64 /* each lost try is another process's progress */
+#define ROOM_TO_SPARE 16 /* free lanes: costs no load before the first full bucket, see DESIGN */
+
+/* All slots of one identity that matter, as both buckets showed them. */
+struct sight {
+	uint64_t open; /* index of an open slot, or RL_NO_SLOT */
+	uint32_t tents;
+	struct {
+		uint64_t index;
+		uint64_t head;
+	} tent[2 * RL_LANES]; /* in ascending order of index */
+};
+
+static uint64_t load_head(const struct rl_slot *slot)
+{
+	/* pairs[slot_head.acq]: a published head's identity was written before it. */
+	return atomic_load_explicit(&slot->head, memory_order_seq_cst);
+}
+
+static bool swap_head(struct rl_seg *seg, uint64_t index, uint64_t from, uint64_t to)
+{
+	/* pairs[slot_head.rel]: what the new head says was written before it. */
+	return atomic_compare_exchange_strong_explicit(&seg->slot[index].head, &from, to,
+						       memory_order_seq_cst, memory_order_seq_cst);
+}
+
+static bool same_id(const struct rl_slot *slot, const struct rl_id *id)
+{
+	/* Relaxed: ordered after the load of head that published them. */
+	return atomic_load_explicit(&slot->id[0], memory_order_relaxed) == id->word[0] &&
+	       atomic_load_explicit(&slot->id[1], memory_order_relaxed) == id->word[1];
+}
+
+static void look_at(const struct rl_seg *seg, const struct rl_id *id, uint64_t index,
+		    struct sight *sight)
+{
+	uint64_t head = load_head(&seg->slot[index]);
+
+	if (!rl_head_is_open(head) && !rl_head_is(head, RL_KIND_TENT) &&
+	    !rl_head_is(head, RL_KIND_REBASE))
+		return;
+	if (!same_id(&seg->slot[index], id))
+		return;
+	if (!rl_head_is(head, RL_KIND_TENT)) {
+		sight->open = index; /* being re-based is open, but for a moment */
+		return;
+	}
+	sight->tent[sight->tents].index = index;
+	sight->tent[sight->tents].head = head;
+	sight->tents++;
+}
+
+/* Read both buckets, in ascending order of index. */
+static void look(const struct rl_seg *seg, const struct rl_id *id, struct sight *ret)
+{
+	uint64_t bucket[2], tag = rl_tag_of(id);
+
+	ret->open = RL_NO_SLOT;
+	ret->tents = 0;
+	rl_tag_buckets(id, seg->view.bucket_count, bucket);
+	for (int b = 0; b < 2; b++) {
+		uint64_t at = (b == 0) == (bucket[0] < bucket[1]) ? bucket[0] : bucket[1];
+
+		for (uint32_t w = 0; w < RL_LANE_WORDS; w++) {
+			uint64_t word =
+				atomic_load_explicit(&seg->tags[at].word[w], memory_order_seq_cst);
+			uint64_t match = rl_tag_match(word, tag);
+
+			for (; match != 0; match &= match - 1)
+				look_at(seg, id, at * RL_LANES + w * 4 + rl_tag_first(match), ret);
+		}
+	}
+}
+
+static bool withdraw(struct rl_seg *seg, uint64_t index, uint64_t head)
+{
+	return swap_head(seg, index, head, rl_head_closed(rl_head_n(head), RL_KIND_SPOILED));
+}
+
+/*
+ * Finish the lowest tentative slot seen, whoever began it. The caller looks again whatever
+ * comes of it. Killed anywhere: the others remain tentative or spoiled, none is open twice.
+ */
+static bool finish_lowest(struct rl_seg *seg, const struct rl_id *id, const struct sight *seen)
+{
+	uint64_t index = seen->tent[0].index, head = seen->tent[0].head;
+	struct sight now;
+
+	look(seg, id, &now);
+	if (now.open != RL_NO_SLOT || now.tents == 0 || now.tent[0].index != index ||
+	    now.tent[0].head != head)
+		return false;
+	for (uint32_t i = 1; i < now.tents; i++)
+		if (!withdraw(seg, now.tent[i].index, now.tent[i].head))
+			return false;
+	return swap_head(seg, index, head, rl_head_open(rl_head_n(head)));
+}
+
+/* Set a word of a claimed slot; false when another value is there (guarantee C). */
+static bool fill_word(_Atomic uint64_t *word, uint64_t value)
+{
+	uint64_t seen = 0;
+
+	/* Relaxed: published by the head that says TENT. */
+	return atomic_compare_exchange_strong_explicit(word, &seen, value, memory_order_relaxed,
+						       memory_order_relaxed) ||
+	       seen == value;
+}
+
+static bool set_tag(struct rl_seg *seg, uint64_t index, uint64_t tag)
+{
+	_Atomic uint64_t *word = &seg->tags[index / RL_LANES].word[index % RL_LANES / 4];
+	unsigned shift = (unsigned)(index % 4 * 16);
+	uint64_t seen = atomic_load_explicit(word, memory_order_seq_cst);
+
+	for (int i = 0; i < RL_TAG_TRIES; i++) {
+		if ((seen >> shift & 0xffff) != 0)
+			return false; /* left by a claimant that woke late: not ours to touch */
+		if (atomic_compare_exchange_weak_explicit(word, &seen, seen | tag << shift,
+							  memory_order_seq_cst,
+							  memory_order_seq_cst))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Take one free slot and publish it as tentative. Every word goes from zero to its value or
+ * the slot is given up: what is in it then was ours alone when TENT was published. Killed
+ * in the middle: CLAIM (or SPOILED) stays, holds no count, and the agent takes it back.
+ */
+static bool propose_at(struct rl_seg *seg, uint64_t index, uint64_t free_head,
+		       const struct rl_id *id, const struct rl_claim *claim)
+{
+	struct rl_slot *slot = &seg->slot[index];
+	uint64_t n = rl_head_n(free_head) + 1;
+	uint64_t mine = rl_head_closed(n, RL_KIND_CLAIM);
+
+	if (!swap_head(seg, index, free_head, mine))
+		return false;
+	if (fill_word(&slot->id[0], id->word[0]) && fill_word(&slot->id[1], id->word[1]) &&
+	    fill_word(&slot->shape, rl_pair(claim->rule_id, claim->q)) &&
+	    fill_word(&slot->window_ns, claim->window_ns) && set_tag(seg, index, rl_tag_of(id)))
+		return swap_head(seg, index, mine, rl_head_closed(n, RL_KIND_TENT));
+	swap_head(seg, index, mine, rl_head_closed(n, RL_KIND_SPOILED));
+	return false;
+}
+
+static uint32_t free_lanes(const struct rl_seg *seg, uint64_t bucket)
+{
+	uint32_t lanes = 0;
+
+	for (uint32_t w = 0; w < RL_LANE_WORDS; w++) {
+		/* Relaxed: a hint for where to try first. */
+		uint64_t word =
+			atomic_load_explicit(&seg->tags[bucket].word[w], memory_order_relaxed);
+
+		lanes += (uint32_t)__builtin_popcountll(rl_tag_match(word, 0));
+	}
+	return lanes;
+}
+
+static bool lane_untagged(const struct rl_seg *seg, uint64_t index)
+{
+	uint64_t word =
+		atomic_load_explicit(&seg->tags[index / RL_LANES].word[index % RL_LANES / 4],
+				     memory_order_relaxed); /* a hint, as above */
+
+	return (word >> (index % 4 * 16) & 0xffff) == 0;
+}
+
+/* Try the lanes of a bucket that look free, from the home lane on. */
+static bool propose_in(struct rl_seg *seg, uint64_t bucket, const struct rl_id *id,
+		       const struct rl_claim *claim, bool *ret_tried)
+{
+	for (uint32_t i = 0; i < RL_LANES; i++) {
+		uint64_t index = bucket * RL_LANES + (rl_tag_home(id) + i) % RL_LANES;
+		uint64_t head;
+
+		if (!lane_untagged(seg, index))
+			continue;
+		head = load_head(&seg->slot[index]);
+		if (!rl_head_is(head, RL_KIND_FREE) || rl_head_n(head) >= RL_N_MAX - 1)
+			continue;
+		*ret_tried = true;
+		if (propose_at(seg, index, head, id, claim))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Propose in the first bucket while it has room to spare (a lookup then reads one tag line),
+ * else in the emptier of the two, else in the other. False in *ret_tried: both are full.
+ */
+static void propose(struct rl_seg *seg, const struct rl_id *id, const struct rl_claim *claim,
+		    bool *ret_tried)
+{
+	uint64_t bucket[2];
+	uint32_t spare;
+	int first;
+
+	rl_tag_buckets(id, seg->view.bucket_count, bucket);
+	spare = free_lanes(seg, bucket[0]);
+	first = spare >= ROOM_TO_SPARE || spare >= free_lanes(seg, bucket[1]) ? 0 : 1;
+	*ret_tried = false;
+	if (!propose_in(seg, bucket[first], id, claim, ret_tried))
+		propose_in(seg, bucket[1 - first], id, claim, ret_tried);
+}
+
+int rl_table_claim(struct rl_seg *seg, const struct rl_id *id, const struct rl_claim *claim)
+{
+	for (int i = 0; i < CLAIM_TRIES; i++) {
+		struct sight sight;
+		bool tried;
+
+		look(seg, id, &sight);
+		if (sight.open != RL_NO_SLOT) {
+			for (uint32_t t = 0; t < sight.tents; t++)
+				withdraw(seg, sight.tent[t].index, sight.tent[t].head);
+			return 0;
+		}
+		if (sight.tents > 0) {
+			if (finish_lowest(seg, id, &sight))
+				return 1;
+			continue;
+		}
+		propose(seg, id, claim, &tried);
+		if (!tried)
+			return RL_E_FULL;
+	}
+	return RL_E_BUSY;
+}

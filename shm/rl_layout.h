@@ -1,0 +1,172 @@
+/*
+ * rl_layout.h - what every byte of the shared segment means.
+ *
+ * Rooms:  included by shm/ only; everyone else goes through the other shm/ headers.
+ * Shared: every struct here is mapped by processes built at different times.
+ *         Any change to a size, offset or meaning bumps RL_ABI_MAJOR.
+ *
+ *   offset 0         rl_hdr       4096 bytes  who made this and how big it is; frozen
+ *   offset 4096      rl_live      4096 bytes  heartbeat, rule generation, journal; agent writes
+ *   offset 8192      rl_bank[2]   two copies of the rules, used in turn by generation
+ *   members_off      rl_member[]  one cache line of statistics per attached process
+ *   tags_off         rl_tags[]    one cache line of 32 16-bit tags per bucket
+ *   slots_off        rl_slot[]    32 slots of 256 bytes per bucket
+ *
+ * Every word that more than one process touches is an 8-byte (or smaller) C11 atomic.
+ * No locks, pointers, enums, bools or longs: a word here means the same to every build.
+ * A hostile or damaged segment may make answers wrong; readers still check every index
+ * and bound every loop, so it cannot make them crash or hang.
+ */
+#ifndef RL_LAYOUT_H
+#define RL_LAYOUT_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RL_MAGIC     UINT64_C(0x314745534c455441) /* "ATELSEG1" read as little-endian bytes */
+#define RL_ABI_MAJOR 1u /* a reader of another major refuses the segment */
+#define RL_ABI_MINOR 0u /* a reader of an older minor ignores the new fields */
+
+#define RL_PAGE        4096u
+#define RL_RING        24u  /* K: stamps in a slot, hence limits up to 23 are an exact log */
+#define RL_LANES       32u  /* slots in a bucket: smaller buckets fill before 90 % load */
+#define RL_LANE_WORDS  8u   /* 64-bit words holding a bucket's 32 tags of 16 bits */
+#define RL_RULES_MAX   256u /* rules in one bank */
+#define RL_NAME_WORDS  8u   /* a rule's name: up to 63 bytes and a NUL, as 64-bit words */
+#define RL_MEMBERS_MAX 256u /* statistics lines; when all are taken processes share line 0 */
+
+#define RL_BUCKETS_MAX (UINT64_C(1) << 27) /* 4.3 billion slots, 1 TiB: far above any host */
+
+/* Bytes 0..4095. Written before the segment gets its name, never afterwards. */
+struct rl_hdr {
+	uint64_t magic;         /* RL_MAGIC; also catches the other byte order */
+	uint32_t abi_major;     /* RL_ABI_MAJOR */
+	uint32_t abi_minor;     /* RL_ABI_MINOR */
+	uint32_t hdr_size;      /* sizeof(struct rl_hdr) */
+	uint32_t live_size;     /* sizeof(struct rl_live) */
+	uint32_t bank_size;     /* sizeof(struct rl_bank) */
+	uint32_t member_size;   /* sizeof(struct rl_member) */
+	uint32_t slot_size;     /* sizeof(struct rl_slot) */
+	uint32_t ring_stamps;   /* RL_RING */
+	_Atomic uint32_t ready; /* 0 = being built, 1 = usable; pairs[seg_ready] */
+	uint32_t pad0;
+	uint64_t bucket_count; /* 1 .. RL_BUCKETS_MAX */
+	uint64_t members_off;  /* bytes from the start of the file, 4096-aligned */
+	uint64_t tags_off;     /* likewise */
+	uint64_t slots_off;    /* likewise */
+	uint64_t total_size;   /* bytes; the file is at least this long */
+	uint64_t hash_key[2];  /* random, made with the segment: keyed identity of rules and keys */
+	uint64_t boot_id[2];   /* kernel boot the stamps belong to; 0,0 = not known */
+	uint64_t timens_ino;   /* inode of the creator's time namespace; 0 = not known */
+	uint64_t tick_ns;      /* resolution of CLOCK_MONOTONIC_COARSE, nanoseconds */
+	uint64_t made_real_s;  /* CLOCK_REALTIME seconds at creation, for people */
+	uint8_t pad1[3952];    /* zero; room for minor versions */
+};
+static_assert(sizeof(struct rl_hdr) == 4096, "shared layout: bump RL_ABI_MAJOR");
+static_assert(offsetof(struct rl_hdr, ready) == 40, "shared layout: bump RL_ABI_MAJOR");
+static_assert(offsetof(struct rl_hdr, bucket_count) == 48, "shared layout: bump RL_ABI_MAJOR");
+static_assert(offsetof(struct rl_hdr, made_real_s) == 136, "shared layout: bump RL_ABI_MAJOR");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a library lock would not cross processes");
+static_assert(ATOMIC_INT_LOCK_FREE == 2, "a library lock would not cross processes");
+
+/*
+ * What the agent was doing to one slot when it died: the finished contents of a re-based
+ * slot, written before the slot is closed. A new agent writes it again (same bytes, same
+ * result) if the slot is still closed for it, and forgets it otherwise. rl_rebase.c.
+ */
+struct rl_journal {
+	_Atomic uint64_t valid; /* 0 = empty, 1 = the fields below are whole; pairs[journal] */
+	_Atomic uint64_t slot;  /* index of the slot; checked against bucket_count on replay */
+	_Atomic uint64_t closed_head; /* the head word the slot has while it is being re-based */
+	_Atomic uint64_t open_head;   /* the head word that opens it again */
+	_Atomic uint64_t shape;       /* new rule:32 | q:32 */
+	_Atomic uint64_t window_ns;   /* new window */
+	_Atomic uint64_t ring[RL_RING];
+};
+
+/* Bytes 4096..8191. Written by the one agent that holds the segment's lock; read by all. */
+struct rl_live {
+	/* First line: what a check reads. Changes 10 times a second, so it stays cached. */
+	_Atomic uint64_t beat_ns;    /* rl_clock_precise_ns() at the last heartbeat; relaxed */
+	_Atomic uint64_t generation; /* of the rules: bank generation & 1 holds; pairs[rules_gen] */
+	uint8_t pad0[48];
+	/* Second line: what tools read. */
+	_Atomic uint64_t beat_real_ns;   /* CLOCK_REALTIME read beside beat_ns; relaxed */
+	_Atomic uint64_t agent_pid;      /* of the agent; 0 = stopped cleanly; relaxed */
+	_Atomic uint64_t agent_start_ns; /* rl_clock_precise_ns() when it took over; relaxed */
+	_Atomic uint64_t sweep_passes;   /* whole passes over the table since creation; relaxed */
+	_Atomic uint64_t slots_freed;    /* idle slots given back since creation; relaxed */
+	_Atomic uint64_t slots_rebased;  /* since creation; relaxed */
+	_Atomic uint64_t slots_reaped;   /* claims left by killed processes, taken back; relaxed */
+	uint8_t pad1[136];
+	struct rl_journal journal;
+	uint8_t pad2[3600];
+};
+static_assert(offsetof(struct rl_live, beat_real_ns) == 64, "shared layout: bump RL_ABI_MAJOR");
+static_assert(offsetof(struct rl_live, journal) == 256, "shared layout: bump RL_ABI_MAJOR");
+static_assert(sizeof(struct rl_live) == 4096, "shared layout: bump RL_ABI_MAJOR");
+
+/*
+ * One rule as workers read it. An index keeps its rule as long as the rule is in force, so
+ * a handle (index, id) stays good over reloads. Two lines: the first is all a check needs.
+ */
+struct rl_rule_rec {
+	_Atomic uint64_t id_flags;  /* id:32 (high) | flags:32; 0 = no rule here */
+	_Atomic uint64_t shape;     /* limit:32 (high) | q:32, see rl_window.h */
+	_Atomic uint64_t window_ns; /* 10 ms .. 365 days */
+	uint8_t pad0[40];
+	_Atomic uint64_t name[RL_NAME_WORDS]; /* text, NUL-terminated, for lookup by name */
+};
+static_assert(sizeof(struct rl_rule_rec) == 128, "shared layout: bump RL_ABI_MAJOR");
+
+struct rl_bank {
+	struct rl_rule_rec rule[RL_RULES_MAX];
+};
+static_assert(sizeof(struct rl_bank) == 32768, "shared layout: bump RL_ABI_MAJOR");
+
+/*
+ * One process's statistics, in a line that (nearly always) only this process writes. The
+ * numbers only grow, also when the line goes to another process, so the sum over all lines
+ * is the host's total whoever lives or dies.
+ */
+struct rl_member {
+	_Atomic uint64_t owner;   /* pid, 0 = free; CAS, relaxed: publishes no other memory */
+	_Atomic uint64_t allowed; /* cost units admitted; all counters: fetch_add, relaxed */
+	_Atomic uint64_t limited; /* checks answered RL_LIMITED */
+	_Atomic uint64_t errors;  /* checks answered with an error after the table was asked */
+	_Atomic uint64_t full;    /* of those: no slot free for a new key */
+	_Atomic uint64_t mended;  /* stamps ahead of the clock, set back */
+	_Atomic uint64_t claims;  /* slots claimed for new keys */
+	uint8_t pad[8];
+};
+static_assert(sizeof(struct rl_member) == 64, "shared layout: bump RL_ABI_MAJOR");
+
+/* The tags of one bucket, four to a word, lane 0 in the lowest bits. 0 = no tag. */
+struct rl_tags {
+	_Atomic uint64_t word[RL_LANE_WORDS];
+};
+static_assert(sizeof(struct rl_tags) == 64, "shared layout: bump RL_ABI_MAJOR");
+
+/*
+ * One key under one rule. The head word (rl_word.h) decides everything; the rest belongs to
+ * it: a worker reads head first and CASes that same value last, and whoever changes the
+ * rest closes head first and opens it with another count, so no CAS begun before succeeds.
+ *
+ * A free slot is all zero but for head. Claimants fill id, shape and window with
+ * CAS-from-zero, so a claimant that was stopped and wakes late can never overwrite what a
+ * later owner wrote (rl_table.h, guarantee C).
+ */
+struct rl_slot {
+	_Atomic uint64_t head;      /* count, closed, grant, credit; pairs[slot_head] */
+	_Atomic uint64_t id[2];     /* keyed hash of (rule, key), never 0; relaxed, under head */
+	_Atomic uint64_t shape;     /* rule:32 (high) | q:32; relaxed, under head */
+	_Atomic uint64_t window_ns; /* the window it was made for: says its clock; under head */
+	uint8_t pad[24];
+	_Atomic uint64_t ring[RL_RING]; /* ns of the last event of each group; pairs[ring_stamp] */
+};
+static_assert(sizeof(struct rl_slot) == 256, "shared layout: bump RL_ABI_MAJOR");
+static_assert(offsetof(struct rl_slot, ring) == 64, "shared layout: bump RL_ABI_MAJOR");
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * rl_rebase.h - give a slot new groups without forgetting what is in its window.
+ *
+ * Rooms:  agent/ calls it, under the segment's lock; shm/ inside.
+ *
+ * Needed when a rule's limit or window changes (the size of a group belongs to the slot),
+ * and once in 2 * 10^12 admits, long before the count runs out of bits.
+ */
+#ifndef RL_REBASE_H
+#define RL_REBASE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/rl_rules.h"
+#include "shm/rl_segment.h"
+
+/* A slot's window on paper: what rl_rebase_plan() reads and writes. */
+struct rl_groups {
+	uint64_t n;
+	uint32_t q;
+	uint64_t ring[RL_RING];
+};
+
+/*
+ * The same events in groups of new_q. Counting back from the newest event, each new group
+ * gets the youngest stamp of the old groups its events lie in and of all older ones, plus
+ * later_ns: no event seems older than it is, so nothing is admitted that was not before.
+ * new n > old n unless it is started anew past RL_N_REBASE. Pure.
+ */
+void rl_rebase_plan(const struct rl_groups *old, uint32_t new_q, uint64_t later_ns,
+		    struct rl_groups *ret);
+
+/* Does this open slot want new groups for its rule? */
+bool rl_rebase_wanted(const struct rl_slot *slot, uint64_t head, const struct rl_rule *rule);
+
+/*
+ * Re-base the slot, whose head was read as head. False when it changed meanwhile. The slot
+ * is closed for well under a microsecond. Killed before the close: the journal is dropped by
+ * rl_rebase_recover(); killed after it: recover finishes the slot from the journal.
+ */
+bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule);
+
+/* A new agent, first of all: finish what the last one was doing. True when it did. */
+bool rl_rebase_recover(struct rl_seg *seg);
+
+#endif

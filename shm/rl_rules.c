@@ -1,0 +1,221 @@
+#include "shm/rl_rules.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "shm/rl_hash.h"
+#include "shm/rl_window.h"
+#include "shm/rl_word.h"
+
+#define RL_RULES_TRIES 16 /* each failed try is a reload that happened during it */
+
+static_assert(RL_NAME_WORDS * 8 == RL_NAME_MAX + 1, "a name and its NUL fill the words");
+
+/* The words are acquired so that the generation cannot be read again before them. */
+static uint64_t take(const _Atomic uint64_t *word)
+{
+	/* pairs[rules_word.acq]: a word of a bank rewritten meanwhile shows the newer generation.
+	 */
+	return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static uint64_t generation_of(const struct rl_view *view)
+{
+	/* pairs[rules_gen.acq]: the bank of this generation was complete before it was named. */
+	return atomic_load_explicit(&view->live->generation, memory_order_acquire);
+}
+
+static bool read_rec(const struct rl_rule_rec *rec, struct rl_rule *ret)
+{
+	uint64_t shape = take(&rec->shape);
+
+	ret->id = rl_pair_high(take(&rec->id_flags));
+	ret->limit = rl_pair_high(shape);
+	ret->q = rl_pair_low(shape);
+	ret->window_ns = take(&rec->window_ns);
+	return ret->id != 0;
+}
+
+/* What a damaged segment could make of a rule must not reach a division or an index. */
+static bool sound(const struct rl_rule *rule)
+{
+	return rule->limit >= 1 && rule->limit <= RL_LIMIT_MAX &&
+	       rule->q == rl_window_q(rule->limit) && rule->window_ns >= RL_WINDOW_MIN_NS &&
+	       rule->window_ns <= RL_WINDOW_MAX_NS;
+}
+
+/* The rule moved to another index when its name left the configuration and came back. */
+static bool read_elsewhere(const struct rl_bank *bank, uint32_t id, struct rl_rule *ret)
+{
+	for (uint32_t i = 0; i < RL_RULES_MAX; i++)
+		if (read_rec(&bank->rule[i], ret) && ret->id == id)
+			return true;
+	return false;
+}
+
+int rl_rules_read(const struct rl_view *view, uint64_t handle, struct rl_rule *ret)
+{
+	uint32_t id = rl_pair_high(handle), index = rl_pair_low(handle);
+
+	if (index >= RL_RULES_MAX || id == 0)
+		return RL_E_RULE;
+	for (int i = 0; i < RL_RULES_TRIES; i++) {
+		uint64_t generation = generation_of(view);
+		const struct rl_bank *bank = &view->bank[generation & 1];
+		struct rl_rule rule;
+		bool found = read_rec(&bank->rule[index], &rule) && rule.id == id;
+
+		if (!found)
+			found = read_elsewhere(bank, id, &rule);
+		if (generation_of(view) != generation)
+			continue;
+		if (!found || !sound(&rule))
+			return RL_E_RULE;
+		*ret = rule;
+		return 0;
+	}
+	return RL_E_BUSY;
+}
+
+static void read_name(const struct rl_rule_rec *rec, char name[RL_NAME_MAX + 1])
+{
+	for (size_t i = 0; i < RL_NAME_WORDS; i++) {
+		uint64_t word = take(&rec->name[i]);
+
+		memcpy(name + 8 * i, &word, sizeof(word));
+	}
+	name[RL_NAME_MAX] = '\0';
+}
+
+int rl_rules_list(const struct rl_view *view, struct rl_named_rule ret[RL_RULES_MAX],
+		  uint64_t *ret_generation)
+{
+	for (int i = 0; i < RL_RULES_TRIES; i++) {
+		uint64_t generation = generation_of(view);
+		const struct rl_bank *bank = &view->bank[generation & 1];
+		int count = 0;
+
+		for (uint32_t r = 0; r < RL_RULES_MAX; r++) {
+			struct rl_named_rule *out = &ret[count];
+
+			if (!read_rec(&bank->rule[r], &out->rule) || !sound(&out->rule))
+				continue;
+			read_name(&bank->rule[r], out->name);
+			out->index = r;
+			count++;
+		}
+		if (generation_of(view) != generation)
+			continue;
+		*ret_generation = generation;
+		return count;
+	}
+	return RL_E_BUSY;
+}
+
+int rl_rules_find(const struct rl_view *view, const char *name, uint64_t *ret_handle)
+{
+	uint32_t id = rl_hash_rule(name);
+	struct rl_rule rule;
+	int error = rl_rules_read(view, rl_pair(id, 0), &rule);
+
+	if (error != 0)
+		return error;
+	for (uint32_t i = 0; i < RL_RULES_MAX; i++)
+		if (read_rec(&view->bank[generation_of(view) & 1].rule[i], &rule) &&
+		    rule.id == id) {
+			*ret_handle = rl_pair(id, i);
+			return 0;
+		}
+	*ret_handle = rl_pair(id, 0); /* moved while we looked: the id alone finds it */
+	return 0;
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+	/* pairs[rules_word.rel]: the generation that ended this bank's last use comes first. */
+	atomic_store_explicit(word, value, memory_order_release);
+}
+
+static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, uint32_t id)
+{
+	char name[RL_NAME_MAX + 1] = {0};
+
+	memcpy(name, spec->name, strlen(spec->name));
+	put(&rec->id_flags, rl_pair(id, 0));
+	put(&rec->shape, rl_pair(spec->terms.limit, rl_window_q(spec->terms.limit)));
+	put(&rec->window_ns, spec->terms.window_ns);
+	for (size_t i = 0; i < RL_NAME_WORDS; i++) {
+		uint64_t word;
+
+		memcpy(&word, name + 8 * i, sizeof(word));
+		put(&rec->name[i], word);
+	}
+}
+
+static void clear_rec(struct rl_rule_rec *rec)
+{
+	put(&rec->id_flags, 0);
+	put(&rec->shape, 0);
+	put(&rec->window_ns, 0);
+	for (size_t i = 0; i < RL_NAME_WORDS; i++)
+		put(&rec->name[i], 0);
+}
+
+static size_t first_repeated_id(const uint32_t *id, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		for (size_t j = 0; j < i; j++)
+			if (id[i] == id[j])
+				return i;
+	return count;
+}
+
+/* index[i] = where rule i lies: where the last generation has it, else a place free in both. */
+static void place(const struct rl_bank *last, const uint32_t *id, size_t count, uint32_t *index)
+{
+	bool taken[RL_RULES_MAX] = {false};
+	uint32_t next = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		index[i] = RL_RULES_MAX;
+		for (uint32_t r = 0; r < RL_RULES_MAX; r++)
+			if (rl_pair_high(take(&last->rule[r].id_flags)) == id[i])
+				index[i] = r;
+		if (index[i] < RL_RULES_MAX)
+			taken[index[i]] = true;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (index[i] < RL_RULES_MAX)
+			continue;
+		while (taken[next])
+			next++;
+		index[i] = next;
+		taken[next] = true;
+	}
+}
+
+int rl_rules_publish(struct rl_seg *seg, const struct rl_rule_spec *spec, size_t count,
+		     size_t *ret_other)
+{
+	uint64_t generation = generation_of(&seg->view);
+	struct rl_bank *next = &seg->bank[(generation + 1) & 1];
+	uint32_t id[RL_RULES_MAX], index[RL_RULES_MAX];
+
+	*ret_other = RL_RULES_MAX;
+	if (count > RL_RULES_MAX)
+		return RL_E_RULES;
+	for (size_t i = 0; i < count; i++)
+		id[i] = rl_hash_rule(spec[i].name);
+	*ret_other = first_repeated_id(id, count);
+	if (*ret_other < count)
+		return RL_E_RULES;
+
+	place(&seg->bank[generation & 1], id, count, index);
+	for (uint32_t r = 0; r < RL_RULES_MAX; r++)
+		clear_rec(&next->rule[r]);
+	for (size_t i = 0; i < count; i++)
+		write_rec(&next->rule[index[i]], &spec[i], id[i]);
+	/* pairs[rules_gen.rel]: the bank is complete before its generation is named. */
+	atomic_store_explicit(&seg->live->generation, generation + 1, memory_order_release);
+	return 0;
+}

@@ -1,0 +1,196 @@
+#include "shm/rl_segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/rl_clock.h"
+#include "shm/rl_clock_check.h"
+
+static uint64_t round_to_page(uint64_t bytes)
+{
+	return (bytes + RL_PAGE - 1) / RL_PAGE * RL_PAGE;
+}
+
+void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count)
+{
+	hdr->bucket_count = bucket_count;
+	hdr->members_off = round_to_page(sizeof(struct rl_hdr) + sizeof(struct rl_live) +
+					 2 * sizeof(struct rl_bank));
+	hdr->tags_off = round_to_page(hdr->members_off + RL_MEMBERS_MAX * sizeof(struct rl_member));
+	hdr->slots_off = round_to_page(hdr->tags_off + bucket_count * sizeof(struct rl_tags));
+	hdr->total_size =
+		round_to_page(hdr->slots_off + bucket_count * RL_LANES * sizeof(struct rl_slot));
+}
+
+static bool sizes_agree(const struct rl_hdr *hdr)
+{
+	struct rl_hdr want;
+
+	if (hdr->hdr_size != sizeof(struct rl_hdr) || hdr->live_size != sizeof(struct rl_live) ||
+	    hdr->bank_size != sizeof(struct rl_bank) ||
+	    hdr->member_size != sizeof(struct rl_member) ||
+	    hdr->slot_size != sizeof(struct rl_slot) || hdr->ring_stamps != RL_RING)
+		return false;
+	if (hdr->bucket_count < 2 || hdr->bucket_count > RL_BUCKETS_MAX)
+		return false;
+	if (hdr->tick_ns < 1 || hdr->tick_ns > RL_TICK_MAX_NS)
+		return false;
+	rl_segment_lay_out(&want, hdr->bucket_count);
+	return hdr->members_off == want.members_off && hdr->tags_off == want.tags_off &&
+	       hdr->slots_off == want.slots_off && hdr->total_size == want.total_size;
+}
+
+int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
+{
+	if (file_size < sizeof(*hdr))
+		return rl_refuse(RL_E_SHORT, why, "%llu bytes are too few for a segment's header",
+				 (unsigned long long)file_size);
+
+	/* pairs[seg_ready.acq]: after seeing 1, the frozen header fields are final. */
+	if (atomic_load_explicit(&hdr->ready, memory_order_acquire) != 1)
+		return rl_refuse(RL_E_NOT_READY, why, "it is still being built: try again");
+	if (hdr->magic != RL_MAGIC)
+		return rl_refuse(RL_E_MAGIC, why,
+				 "it is not a Ratel segment, or comes from a machine of the other "
+				 "byte order");
+	if (hdr->abi_major != RL_ABI_MAJOR)
+		return rl_refuse(
+			RL_E_ABI, why,
+			"its layout is version %u, this program speaks version %u: use the "
+			"rl-agent, rlctl and librl of one release",
+			hdr->abi_major, RL_ABI_MAJOR);
+	if (!sizes_agree(hdr))
+		return rl_refuse(
+			RL_E_SIZES, why,
+			"its header contradicts this build's layout: it is damaged, or made by "
+			"an incompatible build; remove it and start rl-agent again");
+	if (file_size < hdr->total_size)
+		return rl_refuse(
+			RL_E_SHORT, why,
+			"it says %llu bytes and has only %llu: it was truncated; remove it and "
+			"start rl-agent again",
+			(unsigned long long)hdr->total_size, (unsigned long long)file_size);
+	return 0;
+}
+
+static void point_view(struct rl_view *view, const char *base, const struct rl_hdr *hdr)
+{
+	view->hdr = (const struct rl_hdr *)(const void *)base;
+	view->live = (const struct rl_live *)(const void *)(base + sizeof(struct rl_hdr));
+	view->bank = (const struct rl_bank *)(const void *)(base + sizeof(struct rl_hdr) +
+							    sizeof(struct rl_live));
+	view->member = (const struct rl_member *)(const void *)(base + hdr->members_off);
+	view->tags = (const struct rl_tags *)(const void *)(base + hdr->tags_off);
+	view->slot = (const struct rl_slot *)(const void *)(base + hdr->slots_off);
+	view->bucket_count = hdr->bucket_count;
+	view->slot_count = hdr->bucket_count * RL_LANES;
+	view->hash_key[0] = hdr->hash_key[0];
+	view->hash_key[1] = hdr->hash_key[1];
+	view->tick_ns = hdr->tick_ns;
+	view->size = hdr->total_size;
+}
+
+static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr)
+{
+	point_view(&seg->view, base, hdr);
+	seg->live = (struct rl_live *)(void *)(base + sizeof(struct rl_hdr));
+	seg->bank =
+		(struct rl_bank *)(void *)(base + sizeof(struct rl_hdr) + sizeof(struct rl_live));
+	seg->member = (struct rl_member *)(void *)(base + hdr->members_off);
+	seg->tags = (struct rl_tags *)(void *)(base + hdr->tags_off);
+	seg->slot = (struct rl_slot *)(void *)(base + hdr->slots_off);
+}
+
+static const struct rl_live *live_after(const void *hdr)
+{
+	return (const struct rl_live *)(const void *)((const char *)hdr + sizeof(struct rl_hdr));
+}
+
+/* Map the header alone and decide whether the file is a segment we may use. */
+static int inspect(int fd, struct rl_hdr *ret_hdr, char *why)
+{
+	struct stat st;
+	void *page;
+	int error;
+
+	if (fstat(fd, &st) != 0)
+		return rl_refuse(-errno, why, "cannot stat it: %s", strerror(errno));
+	if ((uint64_t)st.st_size < sizeof(struct rl_hdr) + sizeof(struct rl_live))
+		return rl_refuse(RL_E_SHORT, why, "%lld bytes are too few for a segment's header",
+				 (long long)st.st_size);
+	page = mmap(NULL, sizeof(struct rl_hdr) + sizeof(struct rl_live), PROT_READ, MAP_SHARED, fd,
+		    0);
+	if (page == MAP_FAILED)
+		return rl_refuse(-errno, why, "cannot map it: %s", strerror(errno));
+
+	/* A copy first: what is checked and what is used must be the same bytes. */
+	memcpy(ret_hdr, page, sizeof(*ret_hdr));
+	error = rl_segment_usable(page, (uint64_t)st.st_size, why);
+	if (error == 0)
+		error = rl_segment_usable(ret_hdr, (uint64_t)st.st_size, why);
+	if (error == 0)
+		error = rl_clock_check(ret_hdr, live_after(page), why);
+	munmap(page, sizeof(struct rl_hdr) + sizeof(struct rl_live));
+	return error;
+}
+
+static int map_file(const char *path, int open_flags, int prot, struct rl_hdr *ret_hdr,
+		    char **ret_base, char *why)
+{
+	int fd = open(path, open_flags | O_CLOEXEC);
+	void *base;
+	int error;
+
+	if (fd < 0)
+		return rl_refuse(-errno, why, "%s",
+				 errno == ENOENT ? "there is no such file: is rl-agent running?"
+						 : strerror(errno));
+	error = inspect(fd, ret_hdr, why);
+	if (error == 0) {
+		base = mmap(NULL, ret_hdr->total_size, prot, MAP_SHARED, fd, 0);
+		if (base == MAP_FAILED)
+			error = rl_refuse(-errno, why, "cannot map it: %s", strerror(errno));
+		else
+			*ret_base = base;
+	}
+	close(fd);
+	return error;
+}
+
+int rl_segment_attach(const char *path, struct rl_seg *ret, char *why)
+{
+	struct rl_hdr hdr;
+	char *base;
+	int error = map_file(path, O_RDWR, PROT_READ | PROT_WRITE, &hdr, &base, why);
+
+	if (error == 0)
+		point_seg(ret, base, &hdr);
+	return error;
+}
+
+int rl_segment_view(const char *path, struct rl_view *ret, char *why)
+{
+	struct rl_hdr hdr;
+	char *base;
+	int error = map_file(path, O_RDONLY, PROT_READ, &hdr, &base, why);
+
+	if (error == 0)
+		point_view(ret, base, &hdr);
+	return error;
+}
+
+void rl_segment_detach(struct rl_seg *seg)
+{
+	/* rl_live is the second page, so this is the base without casting const away. */
+	munmap((char *)seg->live - sizeof(struct rl_hdr), seg->view.size);
+}
+
+void rl_segment_unview(struct rl_view *view)
+{
+	munmap((void *)(uintptr_t)view->hdr, view->size);
+}

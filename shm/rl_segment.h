@@ -1,0 +1,93 @@
+/*
+ * rl_segment.h - the segment as a file: create, attach, refuse. The only mmap of the house.
+ *
+ * Rooms:  shm/ and above.
+ *
+ * A mapping that may write (struct rl_seg) and one that may only read (struct rl_view) are
+ * different types, so that a tool cannot write by mistake; a seg contains a view.
+ *
+ * What a check needs of the frozen header is copied out once, when attaching, and checked
+ * then: a hostile writer can change the header afterwards and reach nobody who is attached.
+ */
+#ifndef RL_SEGMENT_H
+#define RL_SEGMENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "shm/rl_error.h"
+#include "shm/rl_layout.h"
+
+#define RL_SEGMENT_DEFAULT  "/dev/shm/rl/default"
+#define RL_SEGMENT_KEYS_MAX (RL_BUCKETS_MAX * RL_LANES / 10 * 9)
+
+struct rl_view {
+	const struct rl_hdr *hdr;
+	const struct rl_live *live;
+	const struct rl_bank *bank;     /* [2] */
+	const struct rl_member *member; /* [RL_MEMBERS_MAX] */
+	const struct rl_tags *tags;     /* [bucket_count] */
+	const struct rl_slot *slot;     /* [slot_count] */
+	uint64_t bucket_count;
+	uint64_t slot_count;
+	uint64_t hash_key[2];
+	uint64_t tick_ns;
+	size_t size; /* bytes mapped */
+};
+
+struct rl_seg {
+	struct rl_view view;
+	struct rl_live *live;
+	struct rl_bank *bank;
+	struct rl_member *member;
+	struct rl_tags *tags;
+	struct rl_slot *slot;
+};
+
+struct rl_segment_spec {
+	uint64_t keys; /* keys to hold at 90 % load, 1 .. RL_SEGMENT_KEYS_MAX */
+	mode_t mode;   /* of the file, e.g. 0660 */
+};
+
+/*
+ * Map the segment at path. On refusal returns a negative error, leaves *ret untouched and
+ * writes one line to why (NUL-terminated, RL_WHY_MAX bytes; may be NULL) that says what is
+ * wrong and what to do. Nothing is printed. Not async-signal-safe; uses no malloc.
+ *
+ *   -errno          from open, fstat, mmap
+ *   RL_E_SHORT, RL_E_NOT_READY, RL_E_MAGIC, RL_E_ABI, RL_E_SIZES, RL_E_CLOCKS in this order
+ */
+int rl_segment_attach(const char *path, struct rl_seg *ret, char *why);
+int rl_segment_view(const char *path, struct rl_view *ret, char *why);
+
+/* Unmap. The struct must not be used again. */
+void rl_segment_detach(struct rl_seg *seg);
+void rl_segment_unview(struct rl_view *view);
+
+/*
+ * Take the segment's agent lock: a POSIX record lock on "<path>.lock", kept by the kernel as
+ * long as the process lives, also while it is stopped. Returns 0 and the open descriptor
+ * (never open or close that file elsewhere in the process: it would drop the lock), or
+ * RL_E_LOCKED and the holder's pid, or -errno. Creates the parent directory when missing.
+ */
+int rl_segment_lock(const char *path, int *ret_fd, pid_t *ret_holder);
+
+/*
+ * Build a new segment beside path and publish it by rename. The caller holds the lock. Every
+ * page is allocated first, so a full tmpfs is an error here and not a SIGBUS later.
+ * A kill before the rename leaves "<path>.PID.tmp", which the next create removes.
+ */
+int rl_segment_create(const char *path, const struct rl_segment_spec *spec, struct rl_seg *ret,
+		      char *why);
+
+/*
+ * The refusals above as a pure function of a header, for tests and for damaged files:
+ * file_size is what the file really has. Returns 0 or a negative error with why.
+ */
+int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why);
+
+/* For shm/ only: fill in the offsets and the total size that follow from a bucket count. */
+void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count);
+
+#endif

@@ -1,0 +1,136 @@
+#include "shm/rl_table.h"
+
+#include "shm/rl_tags.h"
+#include "shm/rl_word.h"
+
+static bool id_is(const struct rl_slot *slot, const struct rl_id *id)
+{
+	/* Relaxed: ordered after the acquire of head, and final while head keeps that value. */
+	return atomic_load_explicit(&slot->id[0], memory_order_relaxed) == id->word[0] &&
+	       atomic_load_explicit(&slot->id[1], memory_order_relaxed) == id->word[1];
+}
+
+/* Look at the lanes of one tag word that match; index of the open slot of id, or none. */
+static uint64_t find_in_word(const struct rl_view *view, const struct rl_id *id, uint64_t base,
+			     uint64_t match, uint64_t *ret_head)
+{
+	for (; match != 0; match &= match - 1) {
+		uint64_t index = base + rl_tag_first(match);
+		const struct rl_slot *slot = &view->slot[index];
+		/* pairs[slot_head.acq]: whoever opened the slot wrote identity and terms before. */
+		uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);
+
+		if (rl_head_is_open(head) && id_is(slot, id)) {
+			*ret_head = head;
+			return index;
+		}
+	}
+	return RL_NO_SLOT;
+}
+
+static uint64_t find_in_bucket(const struct rl_view *view, const struct rl_id *id, uint64_t bucket,
+			       uint64_t *ret_head)
+{
+	const struct rl_tags *tags = &view->tags[bucket];
+	uint64_t tag = rl_tag_of(id);
+	uint32_t home = rl_tag_home(id) / 4;
+
+	for (uint32_t i = 0; i < RL_LANE_WORDS; i++) {
+		uint32_t w = (home + i) % RL_LANE_WORDS;
+		/* Relaxed: a hint; a tag not seen yet sends the caller to claim, which settles it.
+		 */
+		uint64_t word = atomic_load_explicit(&tags->word[w], memory_order_relaxed);
+		uint64_t match = rl_tag_match(word, tag);
+		uint64_t index;
+
+		if (match == 0)
+			continue;
+		index = find_in_word(view, id, bucket * RL_LANES + w * 4, match, ret_head);
+		if (index != RL_NO_SLOT)
+			return index;
+	}
+	return RL_NO_SLOT;
+}
+
+uint64_t rl_table_find(const struct rl_view *view, const struct rl_id *id, uint64_t *ret_head)
+{
+	uint64_t bucket[2], index;
+
+	rl_tag_buckets(id, view->bucket_count, bucket);
+	index = find_in_bucket(view, id, bucket[0], ret_head);
+	if (index == RL_NO_SLOT)
+		index = find_in_bucket(view, id, bucket[1], ret_head);
+	return index;
+}
+
+static bool clear_tag(struct rl_seg *seg, uint64_t index)
+{
+	_Atomic uint64_t *word = &seg->tags[index / RL_LANES].word[index % RL_LANES / 4];
+	uint64_t mask = UINT64_C(0xffff) << (index % 4 * 16);
+	uint64_t seen = atomic_load_explicit(word, memory_order_seq_cst);
+
+	/* seq_cst: part of the single order in which claimants read tags (rl_claim.c). */
+	for (int i = 0; i < RL_TAG_TRIES; i++)
+		if (atomic_compare_exchange_weak_explicit(
+			    word, &seen, seen & ~mask, memory_order_seq_cst, memory_order_seq_cst))
+			return true;
+	return false;
+}
+
+/* Zero every word but head of a slot whose head is WIPE. Idempotent. */
+static void zero_words(struct rl_slot *slot)
+{
+	/* Relaxed: nobody trusts these until a head published after them. */
+	for (int i = 0; i < 2; i++)
+		atomic_store_explicit(&slot->id[i], 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->shape, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->window_ns, 0, memory_order_relaxed);
+	for (uint32_t i = 0; i < RL_RING; i++)
+		atomic_store_explicit(&slot->ring[i], 0, memory_order_relaxed);
+}
+
+bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head)
+{
+	struct rl_slot *slot = &seg->slot[index];
+	uint64_t n = rl_head_n(head);
+	uint64_t wipe = rl_head_closed(n, RL_KIND_WIPE);
+
+	/* pairs[slot_head.rel]: nothing of the wipe may be seen before the close. */
+	if (head != wipe &&
+	    !atomic_compare_exchange_strong_explicit(&slot->head, &head, wipe, memory_order_seq_cst,
+						     memory_order_relaxed))
+		return false;
+	/* Killed from here on: the slot stays WIPE and the next sweep does all this again. */
+	if (!clear_tag(seg, index))
+		return false;
+	zero_words(slot);
+	/* pairs[slot_head.rel]: the words are zero before the slot is free. */
+	atomic_store_explicit(&slot->head, rl_head_closed(n, RL_KIND_FREE), memory_order_seq_cst);
+	return true;
+}
+
+bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head)
+{
+	uint64_t wipe = rl_head_closed(rl_head_n(head), RL_KIND_WIPE);
+
+	/* pairs[slot_head.rel]: fails if a worker admitted since the slot was seen to be idle. */
+	if (!atomic_compare_exchange_strong_explicit(&seg->slot[index].head, &head, wipe,
+						     memory_order_seq_cst, memory_order_relaxed))
+		return false;
+	return rl_table_wipe(seg, index, wipe);
+}
+
+uint64_t rl_table_used(const struct rl_view *view)
+{
+	uint64_t used = 0;
+
+	for (uint64_t b = 0; b < view->bucket_count; b++)
+		for (uint32_t w = 0; w < RL_LANE_WORDS; w++) {
+			/* Relaxed: a count for people. */
+			uint64_t word =
+				atomic_load_explicit(&view->tags[b].word[w], memory_order_relaxed);
+
+			used += 4 - (uint64_t)__builtin_popcountll(rl_tag_match(word, 0));
+		}
+	return used;
+}

@@ -1,0 +1,79 @@
+/*
+ * rl_window.h - the sliding window of one slot: a count-quantised log that never exceeds L.
+ *
+ * Rooms:  shm/ only. Arithmetic and CAS on one slot; no clock, no I/O, no allocation.
+ *
+ * A slot holds n, the count of all cost ever admitted, and a ring of K = RL_RING stamps.
+ * Event e (counted from 0) belongs to group e / q, q = ceil(L / (K - 1)); the ring cell of
+ * group g, ring[g % K], holds the time of the group's last event. Event n may be admitted at
+ * time now iff the group of event n - L ended at least W ago:  now - stamp >= W + hold.
+ *
+ * Why it never exceeds L. A stamp is raised to now before the CAS that counts the event; who
+ * sees the count (acquire) sees the stamp; stamps only grow; and K groups are more than the L
+ * events that must be remembered. So each admitted event satisfies
+ * now_e >= now_(e-L) + W, whatever the order of the clock readings. The events e, e + L,
+ * e + 2L... are therefore at least W apart, and L such chains put at most L events into any
+ * interval (t - W, t]. An event happens at the instant of its own clock reading, which lies
+ * inside its own call.
+ *
+ * At any moment at most q - 1 expired events are still held by a younger member of their
+ * group, so at least L - q + 1 (>= 95.6 % for K = 24) are usable; L <= K - 1 is exact.
+ *
+ * Cost c takes part as c events: all groups from that of n - L to that of n + c - 1 - L must
+ * have ended (stamps need not be monotonic between groups), and all groups of n .. n + c - 1
+ * are stamped. Killed between stamp and count: up to c of L stay held for W, no more.
+ */
+#ifndef RL_WINDOW_H
+#define RL_WINDOW_H
+
+#include <stdint.h>
+
+#include "shm/rl_layout.h"
+
+#define RL_TRY_ALLOWED 0 /* counted */
+#define RL_TRY_LIMITED 1 /* refused; nothing was written */
+#define RL_TRY_AGAIN   2 /* the slot changed: read head, identity, rule and clock afresh */
+#define RL_TRY_AHEAD   3 /* a stamp lies ahead of now: mend it, then as AGAIN */
+
+/* The terms one try goes by. */
+struct rl_window_terms {
+	uint32_t limit;   /* effective: at most (RL_RING - 1) * q; 1 .. RL_LIMIT_MAX */
+	uint32_t q;       /* the slot's own, >= 1 */
+	uint64_t span_ns; /* window plus hold */
+};
+
+struct rl_window_answer {
+	uint32_t remaining; /* units that could be admitted right now, after this answer */
+	uint32_t cell;      /* RL_TRY_AHEAD: which stamp */
+	uint64_t wait_ns;   /* RL_TRY_LIMITED: until this cost could pass; > 0 */
+};
+
+/* Units in a group for this limit. */
+uint32_t rl_window_q(uint32_t limit);
+
+/* The most that a ring with this group size can remember: (RL_RING - 1) * q, capped. */
+uint32_t rl_window_limit(uint32_t limit, uint32_t q);
+
+/*
+ * One try to spend cost at now_ns in a slot whose head was read (acquire) as head, before
+ * the slot's identity, q and the clock were read. head is open; 1 <= cost <= terms->limit.
+ * The linearisation point of an admit is the CAS of head. Wait-free, async-signal-safe.
+ */
+int rl_window_try(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
+		  uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret);
+
+/* The answer a try would give, without writing: RL_TRY_ALLOWED or RL_TRY_LIMITED. */
+int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
+		   uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret);
+
+/*
+ * A stamp ahead of a freshly read precise clock is damage (a hostile writer, a clock that
+ * was moved). Bring it back to now_ns, unless it changed meanwhile. Costs at most W of
+ * denial, never an admit. Returns 1 when it did, else 0.
+ */
+int rl_window_mend(struct rl_slot *slot, uint32_t cell, uint64_t now_ns);
+
+/* Newest stamp of the slot: it is idle once this lies a window (and hold) back. */
+uint64_t rl_window_newest(const struct rl_slot *slot);
+
+#endif

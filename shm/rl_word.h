@@ -1,0 +1,77 @@
+/*
+ * rl_word.h - the head word of a slot: its whole state in 64 bits, changed by CAS only.
+ *
+ * Rooms:  shm/ only. Pure arithmetic on values; touches no memory.
+ *
+ *   [ n:42 | closed:1 | grant:1 | credit:20 ]
+ *
+ * n counts every unit of cost ever admitted through this slot, and its lives: it never goes
+ * back while a process may still hold an old head (the agent's re-base near 2^41 apart, which
+ * happens after 2 * 10^12 admits), so an old head can never match again. grant and credit
+ * belong to the sync between hosts and are 0 for a rule that is local to the host.
+ *
+ * While closed is 1 nobody may admit, grant is 0 and the credit bits say why:
+ */
+#ifndef RL_WORD_H
+#define RL_WORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RL_KIND_FREE    UINT64_C(0) /* nobody's; all other words of the slot are zero */
+#define RL_KIND_CLAIM   UINT64_C(1) /* a worker is filling in a new key */
+#define RL_KIND_TENT    UINT64_C(2) /* filled in, waiting to become the key's only slot */
+#define RL_KIND_SPOILED UINT64_C(3) /* given up by a claimant; only the agent may clean it */
+#define RL_KIND_WIPE    UINT64_C(4) /* the agent is setting its words back to zero */
+#define RL_KIND_REBASE  UINT64_C(5) /* the agent is rewriting it from the journal */
+
+#define RL_HEAD_CLOSED  (UINT64_C(1) << 21)
+#define RL_HEAD_N_SHIFT 22
+#define RL_HEAD_LOW     ((UINT64_C(1) << RL_HEAD_N_SHIFT) - 1)
+
+#define RL_N_FIRST  (UINT64_C(1) << 32) /* above every limit: event n - L always exists */
+#define RL_N_REBASE (UINT64_C(1) << 41) /* past this the agent re-bases the slot */
+#define RL_N_MAX    ((UINT64_C(1) << 42) - 1)
+
+static inline uint64_t rl_head_open(uint64_t n)
+{
+	return n << RL_HEAD_N_SHIFT;
+}
+
+static inline uint64_t rl_head_closed(uint64_t n, uint64_t kind)
+{
+	return n << RL_HEAD_N_SHIFT | RL_HEAD_CLOSED | kind;
+}
+
+static inline uint64_t rl_head_n(uint64_t head)
+{
+	return head >> RL_HEAD_N_SHIFT;
+}
+
+static inline bool rl_head_is_open(uint64_t head)
+{
+	return (head & RL_HEAD_CLOSED) == 0;
+}
+
+static inline bool rl_head_is(uint64_t head, uint64_t kind)
+{
+	return (head & RL_HEAD_LOW) == (RL_HEAD_CLOSED | kind);
+}
+
+/* The two halves of a shape word and of a rule's id_flags word. */
+static inline uint64_t rl_pair(uint32_t high, uint32_t low)
+{
+	return (uint64_t)high << 32 | low;
+}
+
+static inline uint32_t rl_pair_high(uint64_t word)
+{
+	return (uint32_t)(word >> 32);
+}
+
+static inline uint32_t rl_pair_low(uint64_t word)
+{
+	return (uint32_t)word;
+}
+
+#endif
