@@ -1,0 +1,159 @@
+#include "agent/config.h"
+
+#include <string.h>
+
+#include "agent/yaml.h"
+#include "shm/rl_hash.h"
+
+static void read_path(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
+{
+	const char *path = yaml_text(file, node, "path", "the segment's path");
+
+	if (path == NULL)
+		return;
+	if (*path != '/')
+		yaml_fault(file, node, "the segment's path must start with '/'");
+	else if (strlen(path) >
+		 sizeof(config->segment_path) - 32) /* room for ".lock", ".PID.tmp" */
+		yaml_fault(file, node, "the segment's path is too long");
+	else
+		memcpy(config->segment_path, path, strlen(path) + 1);
+}
+
+static void read_segment(struct yaml_file *file, const yaml_node_t *node,
+			 struct agent_config *config)
+{
+	static const char *const known[] = {"path", "keys", NULL};
+	unsigned long long keys;
+	yaml_node_t *value;
+
+	if (node->type == YAML_SCALAR_NODE) {
+		read_path(file, node, config);
+		return;
+	}
+	if (!yaml_check_keys(file, node, "'segment'", known))
+		return;
+	value = yaml_get(file, node, "path");
+	if (value != NULL)
+		read_path(file, value, config);
+	value = yaml_get(file, node, "keys");
+	if (value != NULL && yaml_number(file, value, "keys", 1, RL_SEGMENT_KEYS_MAX, &keys))
+		config->segment_keys = keys;
+}
+
+static void read_name(struct yaml_file *file, const yaml_node_t *rule, struct rl_rule_spec *spec)
+{
+	yaml_node_t *node = yaml_get(file, rule, "name");
+	const char *text, *wrong;
+
+	if (node == NULL) {
+		yaml_fault(file, rule, "this rule has no 'name'");
+		return;
+	}
+	text = yaml_text(file, node, "name", "the rule's name");
+	if (text == NULL)
+		return;
+	wrong = rl_name_fault(text);
+	if (wrong != NULL)
+		yaml_fault(file, node, "bad name '%s': %s", text, wrong);
+	else
+		memcpy(spec->name, text, strlen(text) + 1);
+}
+
+static void read_limit(struct yaml_file *file, const yaml_node_t *rule, struct rl_rule_spec *spec)
+{
+	yaml_node_t *node = yaml_get(file, rule, "limit");
+	const char *text, *wrong;
+
+	if (node == NULL) {
+		yaml_fault(file, rule, "this rule has no 'limit'");
+		return;
+	}
+	text = yaml_text(file, node, "limit", "COUNT/WINDOW, e.g. 100/minute, 5/10s");
+	if (text == NULL)
+		return;
+	wrong = rl_terms_parse(text, &spec->terms);
+	if (wrong != NULL)
+		yaml_fault(file, node, "bad limit '%s': %s", text, wrong);
+}
+
+/* Two rules of one name, or (one in 4 billion) two names of one id. */
+static void check_unique(struct yaml_file *file, const yaml_node_t *rule,
+			 const struct agent_config *config)
+{
+	const char *name = config->rule[config->rule_count].name;
+
+	for (size_t i = 0; i < config->rule_count && *name != '\0'; i++) {
+		const char *other = config->rule[i].name;
+
+		if (strcmp(name, other) == 0)
+			yaml_fault(file, rule, "a rule named '%s' stands above already", name);
+		else if (*other != '\0' && rl_hash_rule(name) == rl_hash_rule(other))
+			yaml_fault(file, rule,
+				   "the names '%s' and '%s' have the same id: rename one", name,
+				   other);
+	}
+}
+
+static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct agent_config *config)
+{
+	static const char *const known[] = {"name", "limit", NULL};
+	struct rl_rule_spec *spec = &config->rule[config->rule_count];
+
+	if (!yaml_check_keys(file, rule, "a rule", known))
+		return;
+	read_name(file, rule, spec);
+	read_limit(file, rule, spec);
+	check_unique(file, rule, config);
+	config->rule_count++;
+}
+
+static void read_rules(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
+{
+	yaml_node_t *rule;
+
+	if (node->type != YAML_SEQUENCE_NODE) {
+		yaml_fault(file, node, "'rules' must be a list (- name: ...)");
+		return;
+	}
+	for (size_t i = 0; (rule = yaml_item(file, node, i)) != NULL; i++) {
+		if (config->rule_count == RL_RULES_MAX) {
+			yaml_fault(file, rule, "more than %u rules: a segment holds no more",
+				   RL_RULES_MAX);
+			return;
+		}
+		read_rule(file, rule, config);
+	}
+}
+
+static void read_top(struct yaml_file *file, struct agent_config *config)
+{
+	static const char *const known[] = {"segment", "rules", NULL};
+	yaml_node_t *root = yaml_root(file), *node;
+
+	if (!yaml_check_keys(file, root, "the file", known))
+		return;
+	node = yaml_get(file, root, "segment");
+	if (node != NULL)
+		read_segment(file, node, config);
+	node = yaml_get(file, root, "rules");
+	if (node != NULL)
+		read_rules(file, node, config);
+	else
+		yaml_fault(file, root, "there is no 'rules' list (write 'rules: []' to have none)");
+}
+
+bool config_load(const char *file_name, FILE *out, struct agent_config *ret)
+{
+	struct yaml_file file;
+	unsigned faults;
+
+	memset(ret, 0, sizeof(*ret));
+	memcpy(ret->segment_path, RL_SEGMENT_DEFAULT, sizeof(RL_SEGMENT_DEFAULT));
+	ret->segment_keys = CONFIG_KEYS_DEFAULT;
+	if (yaml_open(&file, file_name, out))
+		read_top(&file, ret);
+	faults = file.faults;
+	yaml_close(&file);
+	return faults == 0;
+}

@@ -1,0 +1,125 @@
+#include "agent/keeper.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/log.h"
+#include "shm/rl_clock.h"
+#include "shm/rl_clock_check.h"
+#include "shm/rl_rebase.h"
+
+#define SEGMENT_MODE 0660
+
+static int take_lock(struct keeper *keeper)
+{
+	pid_t holder = 0;
+	int error = rl_segment_lock(keeper->path, &keeper->lock_fd, &holder);
+
+	if (error == RL_E_LOCKED)
+		log_event(LOG_ERROR, "locked",
+			  "segment=%s holder=%ld msg=\"another rl-agent keeps this segment (also "
+			  "while "
+			  "it is stopped): stop it first\"",
+			  keeper->path, (long)holder);
+	else if (error != 0)
+		log_event(LOG_ERROR, "no_lock", "segment=%s msg=\"cannot lock %s.lock: %s\"",
+			  keeper->path, keeper->path, rl_error_text(error));
+	return error;
+}
+
+static void note_size(const struct keeper *keeper, const struct agent_config *config)
+{
+	uint64_t holds = keeper->seg.view.slot_count / 10 * 9;
+
+	if (config->segment_keys > holds || config->segment_keys < holds / 2)
+		log_event(LOG_WARNING, "size_kept",
+			  "segment=%s keys_held=%llu keys_configured=%llu msg=\"the segment keeps "
+			  "its "
+			  "size and counts; to resize it stop its users, remove the file, start "
+			  "again\"",
+			  keeper->path, (unsigned long long)holds,
+			  (unsigned long long)config->segment_keys);
+}
+
+static int take_over_or_create(struct keeper *keeper, const struct agent_config *config)
+{
+	const struct rl_segment_spec spec = {.keys = config->segment_keys, .mode = SEGMENT_MODE};
+	char why[RL_WHY_MAX];
+	int error = rl_segment_attach(keeper->path, &keeper->seg, why);
+
+	if (error == 0) {
+		if (rl_rebase_recover(&keeper->seg))
+			log_event(LOG_INFO, "recovered",
+				  "msg=\"finished a slot the last agent left\"");
+		note_size(keeper, config);
+		return 0;
+	}
+	if (error == -ENOENT)
+		error = rl_segment_create(keeper->path, &spec, &keeper->seg, why);
+	if (error != 0)
+		log_event(LOG_ERROR, "no_segment", "segment=%s msg=\"%s\"", keeper->path, why);
+	return error;
+}
+
+static void sign_in(struct keeper *keeper)
+{
+	struct rl_live *live = keeper->seg.live;
+
+	/* Relaxed: for tools to show. */
+	atomic_store_explicit(&live->agent_start_ns, rl_clock_precise_ns(), memory_order_relaxed);
+	atomic_store_explicit(&live->agent_pid, (uint64_t)getpid(), memory_order_relaxed);
+}
+
+int keeper_open(struct keeper *keeper, const char *path, const struct agent_config *config)
+{
+	int error;
+
+	keeper->path = path;
+	error = take_lock(keeper);
+	if (error != 0)
+		return error;
+	error = take_over_or_create(keeper, config);
+	if (error != 0) {
+		close(keeper->lock_fd);
+		return error;
+	}
+	sign_in(keeper);
+	return 0;
+}
+
+bool keeper_publish(struct keeper *keeper, const struct agent_config *config)
+{
+	size_t other;
+
+	if (rl_rules_publish(&keeper->seg, config->rule, config->rule_count, &other) == 0)
+		return true;
+	log_event(LOG_ERROR, "rules_refused", "msg=\"the segment cannot take these rules\"");
+	return false;
+}
+
+void keeper_beat(struct keeper *keeper)
+{
+	rl_clock_beat(keeper->seg.live);
+}
+
+bool keeper_still_there(const struct keeper *keeper)
+{
+	struct rl_view view;
+	bool same;
+
+	if (rl_segment_view(keeper->path, &view, NULL) != 0)
+		return false;
+	/* The random key is the segment's name: no two segments share it. */
+	same = memcmp(view.hash_key, keeper->seg.view.hash_key, sizeof(view.hash_key)) == 0;
+	rl_segment_unview(&view);
+	return same;
+}
+
+void keeper_close(struct keeper *keeper)
+{
+	atomic_store_explicit(&keeper->seg.live->agent_pid, 0, memory_order_relaxed);
+	rl_segment_detach(&keeper->seg);
+	close(keeper->lock_fd);
+}

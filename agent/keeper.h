@@ -1,0 +1,36 @@
+/*
+ * keeper.h - one agent keeps one segment: take it over or make it, and publish into it.
+ */
+#ifndef AGENT_KEEPER_H
+#define AGENT_KEEPER_H
+
+#include <stdbool.h>
+
+#include "agent/config.h"
+#include "shm/rl_segment.h"
+
+struct keeper {
+	const char *path;
+	int lock_fd;
+	struct rl_seg seg;
+};
+
+/*
+ * Take the lock, then the segment that is there, counts and all, or a new one. 0, or a
+ * negative error after logging what is wrong and what to do. path must outlive the keeper.
+ */
+int keeper_open(struct keeper *keeper, const char *path, const struct agent_config *config);
+
+/* Put the config's rules in force; false after logging why not. */
+bool keeper_publish(struct keeper *keeper, const struct agent_config *config);
+
+/* Heartbeat. */
+void keeper_beat(struct keeper *keeper);
+
+/* Is the file at the path still the one that is mapped? */
+bool keeper_still_there(const struct keeper *keeper);
+
+/* Clean stop: the segment and its counts stay for the workers and for the next agent. */
+void keeper_close(struct keeper *keeper);
+
+#endif

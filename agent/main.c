@@ -1,0 +1,207 @@
+/*
+ * rl-agent - keeps one host's segment: publishes rules, beats, gives idle slots back.
+ *
+ * Runs in the foreground until SIGTERM or SIGINT. Workers go on without it: it is in no
+ * request's way, and the next one takes the segment over with all counts.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/config.h"
+#include "agent/keeper.h"
+#include "agent/log.h"
+#include "agent/sweep.h"
+#include "shm/rl_member.h"
+
+#define BEAT_MS 100
+#define TIDY_MS 1000 /* members of dead processes; is the file still there? */
+
+enum { EXIT_STOPPED = 0, EXIT_CONFIG = 1, EXIT_OTHER = 2 };
+
+struct agent {
+	const char *config_file;
+	struct agent_config config;
+	struct keeper keeper;
+	struct sweep sweep;
+	struct event_base *base;
+	int exit_code;
+};
+
+static const char usage[] =
+	"usage: rl-agent --config FILE [--check]\n"
+	"\n"
+	"  --config FILE  YAML: segment (path, keys) and rules (name, limit)\n"
+	"  --check        read FILE, report what is wrong with it, and exit\n"
+	"  --version      print the version and exit\n"
+	"\n"
+	"SIGHUP reads FILE again; a bad one is reported and the old rules stay in force.\n"
+	"SIGTERM and SIGINT stop; the segment and its counts stay.\n"
+	"exit status: 0 stopped, or FILE is fine; 1 FILE is wrong; 2 anything else\n";
+
+static void on_beat(evutil_socket_t unused, short events, void *arg)
+{
+	struct agent *agent = arg;
+
+	(void)unused, (void)events;
+	keeper_beat(&agent->keeper);
+}
+
+static void on_slice(evutil_socket_t unused, short events, void *arg)
+{
+	struct agent *agent = arg;
+
+	(void)unused, (void)events;
+	sweep_slice(&agent->sweep);
+}
+
+static void on_tidy(evutil_socket_t unused, short events, void *arg)
+{
+	struct agent *agent = arg;
+
+	(void)unused, (void)events;
+	rl_member_sweep(&agent->keeper.seg);
+	if (keeper_still_there(&agent->keeper))
+		return;
+	log_event(LOG_ERROR, "segment_gone",
+		  "segment=%s msg=\"the file was removed or replaced under this agent: exiting\"",
+		  agent->keeper.path);
+	agent->exit_code = EXIT_OTHER;
+	event_base_loopbreak(agent->base);
+}
+
+static void on_reload(evutil_socket_t unused, short events, void *arg)
+{
+	static struct agent_config fresh;
+	struct agent *agent = arg;
+
+	(void)unused, (void)events;
+	if (!config_load(agent->config_file, stderr, &fresh)) {
+		log_event(LOG_ERROR, "reload_refused",
+			  "config=%s msg=\"the old rules stay in force\"", agent->config_file);
+		return;
+	}
+	if (strcmp(fresh.segment_path, agent->config.segment_path) != 0 ||
+	    fresh.segment_keys != agent->config.segment_keys)
+		log_event(LOG_WARNING, "needs_restart",
+			  "msg=\"a changed 'segment' takes effect when rl-agent starts again\"");
+	if (!keeper_publish(&agent->keeper, &fresh))
+		return;
+	sweep_rules_changed(&agent->sweep);
+	log_event(LOG_INFO, "reloaded", "config=%s rules=%zu", agent->config_file,
+		  fresh.rule_count);
+}
+
+static void on_stop(evutil_socket_t signal_number, short events, void *arg)
+{
+	struct agent *agent = arg;
+
+	(void)events;
+	log_event(LOG_INFO, "stopping", "signal=%d", (int)signal_number);
+	event_base_loopbreak(agent->base);
+}
+
+static bool every(struct agent *agent, event_callback_fn callback, unsigned ms)
+{
+	const struct timeval interval = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	struct event *timer = event_new(agent->base, -1, EV_PERSIST, callback, agent);
+
+	return timer != NULL && event_add(timer, &interval) == 0;
+}
+
+static bool upon(struct agent *agent, int signal_number, event_callback_fn callback)
+{
+	struct event *event = evsignal_new(agent->base, signal_number, callback, agent);
+
+	return event != NULL && event_add(event, NULL) == 0;
+}
+
+/* Signals are caught before the segment is published: who sees it may already signal us. */
+static bool wire_signals(struct agent *agent)
+{
+	signal(SIGPIPE, SIG_IGN);
+	agent->base = event_base_new();
+	return agent->base != NULL && upon(agent, SIGHUP, on_reload) &&
+	       upon(agent, SIGTERM, on_stop) && upon(agent, SIGINT, on_stop);
+}
+
+static bool wire_timers(struct agent *agent)
+{
+	return every(agent, on_beat, BEAT_MS) && every(agent, on_slice, SWEEP_SLICE_MS) &&
+	       every(agent, on_tidy, TIDY_MS);
+}
+
+static int run(struct agent *agent)
+{
+	if (!wire_signals(agent))
+		return EXIT_OTHER;
+	if (keeper_open(&agent->keeper, agent->config.segment_path, &agent->config) != 0)
+		return EXIT_OTHER;
+	if (!keeper_publish(&agent->keeper, &agent->config))
+		return EXIT_OTHER;
+	keeper_beat(&agent->keeper);
+	sweep_init(&agent->sweep, &agent->keeper.seg);
+	if (!wire_timers(agent))
+		return EXIT_OTHER;
+	log_event(LOG_INFO, "started", "segment=%s keys=%llu rules=%zu pid=%ld", agent->keeper.path,
+		  (unsigned long long)(agent->keeper.seg.view.slot_count / 10 * 9),
+		  agent->config.rule_count, (long)getpid());
+	event_base_dispatch(agent->base);
+	keeper_close(&agent->keeper);
+	return agent->exit_code;
+}
+
+static bool parse_options(int argc, char **argv, struct agent *agent, bool *ret_check)
+{
+	static const struct option known[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check", no_argument, NULL, 'k'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
+		{0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:h", known, NULL)) != -1) {
+		if (option == 'c')
+			agent->config_file = optarg;
+		else if (option == 'k')
+			*ret_check = true;
+		else if (option == 'h')
+			exit(fputs(usage, stdout) < 0);
+		else if (option == 'v')
+			exit(puts("rl-agent " RL_VERSION) < 0);
+		else
+			return false;
+	}
+	if (optind < argc)
+		fprintf(stderr, "rl-agent: unexpected argument '%s'\n", argv[optind]);
+	else if (agent->config_file == NULL)
+		fprintf(stderr, "rl-agent: --config FILE is needed\n");
+	return optind == argc && agent->config_file != NULL;
+}
+
+int main(int argc, char **argv)
+{
+	static struct agent agent;
+	bool check_only = false;
+
+	if (!parse_options(argc, argv, &agent, &check_only)) {
+		fputs(usage, stderr);
+		return EXIT_OTHER;
+	}
+	if (!config_load(agent.config_file, stderr, &agent.config))
+		return EXIT_CONFIG;
+	if (check_only) {
+		printf("%s: fine, %zu rule%s\n", agent.config_file, agent.config.rule_count,
+		       agent.config.rule_count == 1 ? "" : "s");
+		return EXIT_STOPPED;
+	}
+	return run(&agent);
+}

@@ -1,0 +1,158 @@
+#include "agent/sweep.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shm/rl_clock.h"
+#include "shm/rl_rebase.h"
+#include "shm/rl_table.h"
+#include "shm/rl_window.h"
+#include "shm/rl_word.h"
+
+#define UNFINISHED_NS RL_SECOND_NS /* a claim takes a microsecond; its maker is dead or stopped */
+
+void sweep_init(struct sweep *sweep, struct rl_seg *seg)
+{
+	memset(sweep, 0, sizeof(*sweep));
+	sweep->seg = seg;
+	sweep->pass_ms = SWEEP_CALM_MS;
+	sweep_rules_changed(sweep);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	uint32_t x = ((const struct rl_rule *)a)->id, y = ((const struct rl_rule *)b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+void sweep_rules_changed(struct sweep *sweep)
+{
+	static struct rl_named_rule list[RL_RULES_MAX];
+	uint64_t generation;
+	int count = rl_rules_list(&sweep->seg->view, list, &generation);
+
+	sweep->rule_count = count > 0 ? (uint32_t)count : 0;
+	for (uint32_t i = 0; i < sweep->rule_count; i++)
+		sweep->rule[i] = list[i].rule;
+	qsort(sweep->rule, sweep->rule_count, sizeof(sweep->rule[0]), by_id);
+	sweep->next = 0;
+	sweep->used = 0;
+	sweep->pass_ms = SWEEP_BUSY_MS;
+}
+
+static const struct rl_rule *rule_of(const struct sweep *sweep, uint32_t id)
+{
+	const struct rl_rule key = {.id = id};
+
+	return bsearch(&key, sweep->rule, sweep->rule_count, sizeof(sweep->rule[0]), by_id);
+}
+
+/* Relaxed: counters for people. */
+static void count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* Its window has passed, by the longer of the slot's and the rule's, whichever clock. */
+static bool is_idle(const struct sweep *sweep, const struct rl_slot *slot,
+		    const struct rl_rule *rule, uint64_t now_ns)
+{
+	/* Relaxed: under a head that was acquired. */
+	uint64_t window_ns = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
+	uint64_t hold_ns = rl_clock_hold_ns(true, sweep->seg->view.tick_ns);
+
+	if (rule != NULL && rule->window_ns > window_ns)
+		window_ns = rule->window_ns;
+	return (int64_t)(now_ns - rl_window_newest(slot)) >= (int64_t)(window_ns + hold_ns);
+}
+
+static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
+{
+	struct rl_seg *seg = sweep->seg;
+	struct rl_slot *slot = &seg->slot[index];
+	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed); /* as above */
+	const struct rl_rule *rule = rule_of(sweep, rl_pair_high(shape));
+
+	if (is_idle(sweep, slot, rule, now_ns)) {
+		if (rl_table_free(seg, index, head))
+			count(&seg->live->slots_freed);
+	} else if (rule != NULL && rl_rebase_wanted(slot, head, rule)) {
+		if (rl_rebase_slot(seg, index, head, rule))
+			count(&seg->live->slots_rebased);
+	}
+}
+
+/* A claim that has stood still for a second is taken back; its key then simply asks again. */
+static void visit_unfinished(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
+{
+	uint32_t at = (uint32_t)(index % SWEEP_SUSPECTS);
+
+	if (sweep->suspect[at].index != index || sweep->suspect[at].head != head) {
+		sweep->suspect[at].index = index;
+		sweep->suspect[at].head = head;
+		sweep->suspect[at].since_ns = now_ns;
+	} else if (now_ns - sweep->suspect[at].since_ns >= UNFINISHED_NS) {
+		if (rl_table_wipe(sweep->seg, index, head))
+			count(&sweep->seg->live->slots_reaped);
+	}
+}
+
+static bool tag_left(const struct rl_seg *seg, uint64_t index)
+{
+	uint64_t word =
+		atomic_load_explicit(&seg->tags[index / RL_LANES].word[index % RL_LANES / 4],
+				     memory_order_relaxed); /* re-read under WIPE */
+
+	return (word >> (index % 4 * 16) & 0xffff) != 0;
+}
+
+static bool words_left(const struct rl_slot *slot)
+{
+	/* Relaxed: a non-zero word in a free slot is a late claimant's; wiped under WIPE. */
+	return (atomic_load_explicit(&slot->id[0], memory_order_relaxed) |
+		atomic_load_explicit(&slot->id[1], memory_order_relaxed) |
+		atomic_load_explicit(&slot->shape, memory_order_relaxed) |
+		atomic_load_explicit(&slot->window_ns, memory_order_relaxed)) != 0;
+}
+
+void sweep_slot(struct sweep *sweep, uint64_t index, uint64_t now_ns)
+{
+	struct rl_seg *seg = sweep->seg;
+	/* pairs[slot_head.acq]: as any reader of a slot. */
+	uint64_t head = atomic_load_explicit(&seg->slot[index].head, memory_order_acquire);
+	bool used = !rl_head_is(head, RL_KIND_FREE);
+
+	if (rl_head_is_open(head))
+		visit_open(sweep, index, head, now_ns);
+	else if (rl_head_is(head, RL_KIND_CLAIM) || rl_head_is(head, RL_KIND_TENT))
+		visit_unfinished(sweep, index, head, now_ns);
+	else if (rl_head_is(head, RL_KIND_SPOILED) || rl_head_is(head, RL_KIND_WIPE))
+		rl_table_wipe(seg, index, head);
+	else if (!used && (tag_left(seg, index) || words_left(&seg->slot[index])))
+		rl_table_wipe(seg, index, head);
+	sweep->used += used;
+}
+
+static void end_pass(struct sweep *sweep)
+{
+	count(&sweep->seg->live->sweep_passes);
+	sweep->pass_ms =
+		sweep->used * 4 > sweep->seg->view.slot_count * 3 ? SWEEP_BUSY_MS : SWEEP_CALM_MS;
+	sweep->next = 0;
+	sweep->used = 0;
+}
+
+void sweep_slice(struct sweep *sweep)
+{
+	uint64_t slots = sweep->seg->view.slot_count;
+	uint64_t step = slots * SWEEP_SLICE_MS / sweep->pass_ms + 1;
+	uint64_t end = sweep->next + step < slots ? sweep->next + step : slots;
+	uint64_t now_ns = rl_clock_precise_ns();
+
+	for (; sweep->next < end; sweep->next++)
+		sweep_slot(sweep, sweep->next, now_ns);
+	if (sweep->next == slots)
+		end_pass(sweep);
+}

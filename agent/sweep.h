@@ -1,0 +1,45 @@
+/*
+ * sweep.h - the agent's walk over the table: give back idle slots, re-base changed ones.
+ *
+ * The table is walked in small slices from a timer, so that a heartbeat is never late. A
+ * whole pass takes SWEEP_CALM_MS, or SWEEP_BUSY_MS when the table is more than three
+ * quarters full or the rules have just changed.
+ */
+#ifndef AGENT_SWEEP_H
+#define AGENT_SWEEP_H
+
+#include <stdint.h>
+
+#include "shm/rl_rules.h"
+#include "shm/rl_segment.h"
+
+#define SWEEP_SLICE_MS 10u
+#define SWEEP_CALM_MS  10000u
+#define SWEEP_BUSY_MS  500u
+
+#define SWEEP_SUSPECTS 4096u
+
+struct sweep {
+	struct rl_seg *seg;
+	uint64_t next;       /* slot the next slice begins with */
+	uint64_t used;       /* slots not free, counted in this pass */
+	uint32_t pass_ms;    /* of the pass that is under way */
+	uint32_t rule_count; /* rules in force, sorted by id */
+	struct rl_rule rule[RL_RULES_MAX];
+	struct {
+		uint64_t index, head, since_ns;
+	} suspect[SWEEP_SUSPECTS]; /* unfinished claims, by index modulo the size */
+};
+
+void sweep_init(struct sweep *sweep, struct rl_seg *seg);
+
+/* The rules have changed: read them, and begin a quick pass that re-bases what they touch. */
+void sweep_rules_changed(struct sweep *sweep);
+
+/* Walk one slice; call every SWEEP_SLICE_MS. */
+void sweep_slice(struct sweep *sweep);
+
+/* Visit one slot as a pass does: for tests. */
+void sweep_slot(struct sweep *sweep, uint64_t index, uint64_t now_ns);
+
+#endif

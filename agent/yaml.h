@@ -1,0 +1,60 @@
+/*
+ * yaml.h - a YAML file as a tree whose every node knows its line and column.
+ *
+ * Rooms:  agent/config.c. Over libyaml's document API; knows nothing of Ratel's options.
+ *
+ * Faults are collected, not thrown: one run names all of them, as
+ *	rules.yaml:4:12: unknown key 'limt' (did you mean 'limit'?)
+ */
+#ifndef AGENT_YAML_H
+#define AGENT_YAML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <yaml.h>
+
+struct yaml_file {
+	const char *name; /* as the user wrote it, for the messages */
+	FILE *out;        /* where faults go */
+	unsigned faults;
+	bool loaded;
+	yaml_document_t document;
+};
+
+/*
+ * Read the whole file as one document without aliases. False when that failed: the faults
+ * are printed and counted. yaml_close() is needed in both cases.
+ */
+bool yaml_open(struct yaml_file *file, const char *name, FILE *out);
+void yaml_close(struct yaml_file *file);
+
+/* The top node, never NULL after a successful yaml_open(). */
+yaml_node_t *yaml_root(struct yaml_file *file);
+
+/* Print a fault at a node and count it. */
+void yaml_fault(struct yaml_file *file, const yaml_node_t *node, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/*
+ * Check that node is a mapping whose keys are plain, known and unique; known ends in NULL.
+ * Each wrong key is a fault. False when node is no mapping.
+ */
+bool yaml_check_keys(struct yaml_file *file, const yaml_node_t *node, const char *what,
+		     const char *const *known);
+
+/* The value of a key of a mapping, or NULL. */
+yaml_node_t *yaml_get(struct yaml_file *file, const yaml_node_t *mapping, const char *key);
+
+/* The text of a scalar; NULL and a fault ("'KEY' must be ...") for anything else. */
+const char *yaml_text(struct yaml_file *file, const yaml_node_t *node, const char *key,
+		      const char *must_be);
+
+/* A whole number low .. high; false and a fault otherwise. */
+bool yaml_number(struct yaml_file *file, const yaml_node_t *node, const char *key,
+		 unsigned long long low, unsigned long long high, unsigned long long *ret);
+
+/* Item i of a sequence; NULL past its end. */
+yaml_node_t *yaml_item(struct yaml_file *file, const yaml_node_t *sequence, size_t i);
+
+#endif
