@@ -1,0 +1,26 @@
+/*
+ * answer.h - print what a check or a look answered, for people or as JSON.
+ */
+#ifndef TOOLS_ANSWER_H
+#define TOOLS_ANSWER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tools/tool.h"
+
+struct answer {
+	const char *rule;
+	const char *key;
+	bool allowed;
+	uint32_t limit;
+	uint32_t remaining;
+	uint64_t window_ns;
+	uint64_t retry_after_ns; /* 0 when allowed */
+	const char *state;
+};
+
+/* Returns TOOL_FINE when allowed, else TOOL_FINDING. verb: "allowed"/"limited" are prefixed. */
+int answer_print(const struct tool *tool, const struct answer *answer);
+
+#endif

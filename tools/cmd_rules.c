@@ -1,0 +1,71 @@
+/*
+ * rlctl rules [show | check FILE] - the rules in force; is a configuration right?
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shm/rl_rules.h"
+#include "tools/tool.h"
+
+static void print_rule(const struct rl_named_rule *rule, json_t *list)
+{
+	const struct rl_terms terms = {rule->rule.limit, rule->rule.window_ns};
+	char text[RL_TERMS_TEXT];
+
+	rl_terms_format(&terms, text);
+	if (list == NULL)
+		printf("%-24s %s\n", rule->name, text);
+	else
+		json_array_append_new(list,
+				      json_pack("{s:s, s:s}", "name", rule->name, "limit", text));
+}
+
+static int show(const struct tool *tool)
+{
+	static struct rl_named_rule list[RL_RULES_MAX];
+	json_t *json = tool->json ? json_array() : NULL;
+	struct rl_view view;
+	uint64_t generation;
+	int count;
+
+	if (!tool_view(tool, &view))
+		return TOOL_ERROR;
+	count = rl_rules_list(&view, list, &generation);
+	rl_segment_unview(&view);
+	if (count < 0)
+		return tool_error("cannot read the rules: %s", rl_error_text(count));
+	for (int i = 0; i < count; i++)
+		print_rule(&list[i], json);
+	if (json != NULL) {
+		json_dumpf(json, stdout, JSON_INDENT(2));
+		putchar('\n');
+		json_decref(json);
+	}
+	return TOOL_FINE;
+}
+
+/* The agent alone reads configurations: one parser, one set of messages. */
+static int check_file(const char *file)
+{
+	char agent[PATH_MAX];
+
+	if (tool_sibling("rl-agent", "sbin", agent, sizeof(agent)))
+		execl(agent, "rl-agent", "--config", file, "--check", (char *)NULL);
+	else
+		execlp("rl-agent", "rl-agent", "--config", file, "--check", (char *)NULL);
+	return tool_error("cannot run rl-agent: %s; install it beside rlctl", strerror(errno));
+}
+
+int cmd_rules(const struct tool *tool, int argc, char **argv)
+{
+	if (argc == 0 || (argc == 1 && strcmp(argv[0], "show") == 0))
+		return show(tool);
+	if (argc == 2 && strcmp(argv[0], "check") == 0)
+		return check_file(argv[1]);
+	return tool_error("usage: rlctl rules [show], or rlctl rules check FILE");
+}

@@ -1,0 +1,168 @@
+/*
+ * rlctl status - the agent's heartbeat first, so that a dead agent is seen at once.
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "shm/rl_clock.h"
+#include "shm/rl_member.h"
+#include "shm/rl_rules.h"
+#include "shm/rl_table.h"
+#include "tools/tool.h"
+
+struct status {
+	struct tool_agent agent;
+	struct rl_totals totals;
+	uint64_t slots, used, freed, rebased, reaped, generation;
+	int rule_count; /* negative: could not be read */
+	struct rl_named_rule rule[RL_RULES_MAX];
+};
+
+/* Relaxed: numbers for people. */
+static uint64_t number(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void collect(const struct rl_view *view, struct status *ret)
+{
+	tool_agent(view, &ret->agent);
+	rl_member_totals(view, &ret->totals);
+	ret->slots = view->slot_count;
+	ret->used = rl_table_used(view);
+	ret->freed = number(&view->live->slots_freed);
+	ret->rebased = number(&view->live->slots_rebased);
+	ret->reaped = number(&view->live->slots_reaped);
+	ret->rule_count = rl_rules_list(view, ret->rule, &ret->generation);
+}
+
+static void print_agent(const struct tool_agent *agent)
+{
+	char age[RL_TERMS_TEXT];
+
+	rl_span_format(agent->age_ns, age);
+	if (agent->alive)
+		printf("agent    alive: heartbeat %s ago, pid %" PRIu64 "\n", age, agent->pid);
+	else if (agent->pid == 0)
+		printf("agent    stopped: last heartbeat %s ago\n", age);
+	else
+		printf("agent    dead: last heartbeat %s ago, pid was %" PRIu64 "\n", age,
+		       agent->pid);
+}
+
+static void print_segment(const struct tool *tool, const struct rl_view *view)
+{
+	time_t made = (time_t)view->hdr->made_real_s;
+	char text[32] = "?";
+	struct tm tm;
+
+	if (localtime_r(&made, &tm) != NULL)
+		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm);
+	printf("segment  %s, ABI %u.%u, %.1f MiB, made %s\n", tool->segment, view->hdr->abi_major,
+	       view->hdr->abi_minor, (double)view->size / (1 << 20), text);
+}
+
+static void print_members(const struct rl_view *view, uint32_t members)
+{
+	uint32_t shown = 0;
+
+	printf("members  %" PRIu32 " process%s", members, members == 1 ? "" : "es");
+	for (uint32_t i = 0; i < RL_MEMBERS_MAX && shown < 16; i++) {
+		uint64_t pid = number(&view->member[i].owner);
+
+		if (pid != 0)
+			printf("%s%" PRIu64, shown++ == 0 ? ": " : " ", pid);
+	}
+	puts(members > shown ? " ..." : "");
+}
+
+static void print_rules(const struct status *status)
+{
+	char text[RL_TERMS_TEXT];
+
+	printf("rules    %d, generation %" PRIu64 "\n", status->rule_count, status->generation);
+	for (int i = 0; i < status->rule_count; i++) {
+		const struct rl_named_rule *rule = &status->rule[i];
+		const struct rl_terms terms = {rule->rule.limit, rule->rule.window_ns};
+
+		printf("         %-24s %s\n", rule->name, rl_terms_format(&terms, text));
+	}
+}
+
+static void print_text(const struct tool *tool, const struct rl_view *view,
+		       const struct status *status)
+{
+	print_agent(&status->agent);
+	printf("state    %s\n", tool_state(&status->agent));
+	print_segment(tool, view);
+	printf("table    %" PRIu64 " of %" PRIu64 " slots used (%.1f %%); freed %" PRIu64
+	       ", re-based %" PRIu64 ", reaped %" PRIu64 "\n",
+	       status->used, status->slots, 100.0 * (double)status->used / (double)status->slots,
+	       status->freed, status->rebased, status->reaped);
+	print_members(view, status->totals.members);
+	printf("totals   allowed %" PRIu64 ", limited %" PRIu64 ", errors %" PRIu64
+	       " (of these table full %" PRIu64 ")\n",
+	       status->totals.allowed, status->totals.limited, status->totals.errors,
+	       status->totals.full);
+	print_rules(status);
+}
+
+static json_t *json_rules(const struct status *status)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < status->rule_count; i++) {
+		const struct rl_named_rule *rule = &status->rule[i];
+
+		json_array_append_new(list,
+				      json_pack("{s:s, s:I, s:f}", "name", rule->name, "limit",
+						(json_int_t)rule->rule.limit, "window_s",
+						(double)rule->rule.window_ns / 1e9));
+	}
+	return list;
+}
+
+static void print_json(const struct tool *tool, const struct rl_view *view,
+		       const struct status *status)
+{
+	json_t *agent = json_pack("{s:b, s:I, s:f}", "alive", status->agent.alive, "pid",
+				  (json_int_t)status->agent.pid, "heartbeat_age_s",
+				  (double)status->agent.age_ns / 1e9);
+	json_t *table =
+		json_pack("{s:I, s:I, s:I, s:I, s:I}", "slots", (json_int_t)status->slots, "used",
+			  (json_int_t)status->used, "freed", (json_int_t)status->freed, "rebased",
+			  (json_int_t)status->rebased, "reaped", (json_int_t)status->reaped);
+	json_t *totals = json_pack(
+		"{s:I, s:I, s:I, s:I}", "allowed", (json_int_t)status->totals.allowed, "limited",
+		(json_int_t)status->totals.limited, "errors", (json_int_t)status->totals.errors,
+		"table_full", (json_int_t)status->totals.full);
+	json_t *all = json_pack("{s:s, s:s, s:I, s:o, s:o, s:I, s:o, s:I, s:o}", "segment",
+				tool->segment, "state", tool_state(&status->agent), "bytes",
+				(json_int_t)view->size, "agent", agent, "table", table, "members",
+				(json_int_t)status->totals.members, "totals", totals, "generation",
+				(json_int_t)status->generation, "rules", json_rules(status));
+
+	json_dumpf(all, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(all);
+}
+
+int cmd_status(const struct tool *tool, int argc, char **argv)
+{
+	static struct status status;
+	struct rl_view view;
+
+	if (argc > 0)
+		return tool_error("status takes no argument, not '%s'", argv[0]);
+	if (!tool_view(tool, &view))
+		return TOOL_ERROR;
+	collect(&view, &status);
+	if (tool->json)
+		print_json(tool, &view, &status);
+	else
+		print_text(tool, &view, &status);
+	rl_segment_unview(&view);
+	return status.agent.alive && status.rule_count >= 0 ? TOOL_FINE : TOOL_FINDING;
+}

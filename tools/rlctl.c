@@ -1,0 +1,110 @@
+/*
+ * rlctl - look at a Ratel segment, spend from it, run a server behind it.
+ *
+ * This file is the table of subcommands and the options they share; each has a file.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/tool.h"
+
+static const char usage[] =
+	"usage: rlctl [--segment PATH] [--json] COMMAND ...\n"
+	"\n"
+	"  status                      the agent, the table, who is attached, the rules\n"
+	"  get RULE KEY                how much of its limit a key has used; spends nothing\n"
+	"  check RULE KEY [--cost N]   ask as a server would, and spend\n"
+	"  rules [show]                the rules in force\n"
+	"  rules check FILE            is this configuration right?\n"
+	"  run --rule NAME [--by ip] [--port P] -- COMMAND...\n"
+	"  run --limit 100/minute [--by ip] [--port P] -- COMMAND...\n"
+	"                              start an unmodified server behind a limit\n"
+	"\n"
+	"  --segment PATH  which segment; else $RL_SEGMENT, else " RL_SEGMENT_DEFAULT "\n"
+	"  --json          answer in JSON (status, get, check, rules show)\n"
+	"  --version       print the version and exit\n"
+	"\n"
+	"exit status: 0 allowed or fine, 1 limited or a finding, 2 an error\n";
+
+static const struct {
+	const char *name;
+	int (*run)(const struct tool *tool, int argc, char **argv);
+	bool own_options; /* parses what follows its name itself */
+} commands[] = {
+	{"status", cmd_status, false}, {"get", cmd_get, false}, {"check", cmd_check, false},
+	{"rules", cmd_rules, false},   {"run", cmd_run, true},
+};
+
+static const struct option options[] = {
+	{"segment", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+	{"cost", required_argument, NULL, 'c'},    {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'v'},       {0},
+};
+
+/* Parse options: all of argv, or ("+") only those before the first word. */
+static bool parse(struct tool *tool, int argc, char **argv, const char *shorts)
+{
+	int option;
+
+	while ((option = getopt_long(argc, argv, shorts, options, NULL)) != -1) {
+		if (option == 's') {
+			tool->segment = optarg;
+			tool->segment_given = true;
+		} else if (option == 'j') {
+			tool->json = true;
+		} else if (option == 'c') {
+			tool->cost_text = optarg;
+		} else if (option == 'h') {
+			exit(fputs(usage, stdout) < 0);
+		} else if (option == 'v') {
+			exit(puts("rlctl " RL_VERSION) < 0);
+		} else {
+			return false;
+		}
+	}
+	return true;
+}
+
+static int find_command(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+static int run_command(struct tool *tool, int index, int argc, char **argv)
+{
+	if (commands[index].own_options)
+		return commands[index].run(tool, argc, argv);
+	optind = 1;
+	if (!parse(tool, argc, argv, "s:jh"))
+		return TOOL_ERROR;
+	if (tool->cost_text != NULL && commands[index].run != cmd_check)
+		return tool_error("--cost goes with 'check' only");
+	return commands[index].run(tool, argc - optind, argv + optind);
+}
+
+int main(int argc, char **argv)
+{
+	const char *from_env = getenv("RL_SEGMENT");
+	struct tool tool = {.segment = RL_SEGMENT_DEFAULT};
+	int index;
+
+	if (from_env != NULL && *from_env != '\0') {
+		tool.segment = from_env;
+		tool.segment_given = true;
+	}
+	if (!parse(&tool, argc, argv, "+s:jh"))
+		return TOOL_ERROR;
+	if (optind == argc) {
+		fputs(usage, stderr);
+		return TOOL_ERROR;
+	}
+	index = find_command(argv[optind]);
+	if (index < 0)
+		return tool_error("unknown command '%s' (rlctl --help lists them)", argv[optind]);
+	return run_command(&tool, index, argc - optind, argv + optind);
+}
