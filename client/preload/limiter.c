@@ -1,0 +1,110 @@
+#include "client/preload/limiter.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/rl.h"
+
+#define RETRY_S 1 /* between two attempts to attach */
+
+static char segment[PATH_MAX];
+static char rule_name[64];
+static uint16_t port;
+
+static struct rl_client *_Atomic client; /* NULL until attached */
+static _Atomic uint64_t rule;
+static _Atomic int64_t next_try_s;
+
+static bool copy_env(const char *name, char *ret, size_t size)
+{
+	const char *value = secure_getenv(name);
+
+	if (value == NULL || *value == '\0' || strlen(value) >= size)
+		return false;
+	memcpy(ret, value, strlen(value) + 1);
+	return true;
+}
+
+static void read_port(void)
+{
+	const char *text = secure_getenv("RL_PORT");
+	unsigned long value = text != NULL ? strtoul(text, NULL, 10) : 0;
+
+	port = value <= UINT16_MAX ? (uint16_t)value : 0;
+}
+
+static void try_to_attach(void)
+{
+	struct rl_client *fresh;
+	uint64_t handle;
+
+	if (rl_attach(segment, &fresh, NULL) != 0)
+		return;
+	if (rl_rule(fresh, rule_name, &handle) != 0) {
+		rl_detach(fresh); /* its agent has not published the rule yet */
+		return;
+	}
+	atomic_store_explicit(&rule, handle, memory_order_relaxed);
+	/* pairs[limiter.rel]: the handle and the rule are there before anyone asks. */
+	atomic_store_explicit(&client, fresh, memory_order_release);
+}
+
+static struct rl_client *attached(void)
+{
+	/* pairs[limiter.acq]: with the client comes its rule. */
+	return atomic_load_explicit(&client, memory_order_acquire);
+}
+
+void limiter_init(void)
+{
+	if (!copy_env("RL_RULE", rule_name, sizeof(rule_name)) ||
+	    !copy_env("RL_SEGMENT", segment, sizeof(segment)))
+		return;
+	read_port();
+	try_to_attach();
+}
+
+/* One thread a second gets to try; relaxed: it only paces. */
+static bool my_turn(void)
+{
+	struct timespec now;
+	int64_t due = atomic_load_explicit(&next_try_s, memory_order_relaxed);
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return now.tv_sec >= due &&
+	       atomic_compare_exchange_strong_explicit(&next_try_s, &due, now.tv_sec + RETRY_S,
+						       memory_order_relaxed, memory_order_relaxed);
+}
+
+bool limiter_ready(void)
+{
+	if (attached() != NULL)
+		return true;
+	if (rule_name[0] == '\0' || segment[0] == '\0' || !my_turn())
+		return false;
+	try_to_attach();
+	return attached() != NULL;
+}
+
+uint16_t limiter_port(void)
+{
+	return port;
+}
+
+bool limiter_allows(const struct conn *conn, uint64_t *ret_retry_after_s)
+{
+	struct rl_client *now = attached();
+	struct rl_result result;
+
+	if (now == NULL || rl_check(now, atomic_load_explicit(&rule, memory_order_relaxed),
+				    conn->key, conn->key_len, 1, &result) != RL_LIMITED)
+		return true;
+	*ret_retry_after_s = (result.retry_after_ns + 999999999) / 1000000000;
+	if (*ret_retry_after_s == 0)
+		*ret_retry_after_s = 1;
+	return false;
+}
