@@ -70,6 +70,7 @@ static void fill_answer(const struct rl_view *view, const struct rl_rule *rule,
 	ret->remaining = from->remaining;
 	ret->wait_ns = from->wait_ns;
 	ret->age_ns = beat_age(view, now_ns);
+	ret->now_ns = now_ns;
 }
 
 static int claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,

@@ -21,6 +21,7 @@ struct rl_answer {
 	uint64_t wait_ns;   /* refused: until this cost could pass; else 0 */
 	uint64_t window_ns; /* of the rule */
 	uint64_t age_ns;    /* since the agent's last heartbeat */
+	uint64_t now_ns;    /* the clock reading the answer was made with, on the slot's clock */
 };
 
 /*

@@ -9,9 +9,10 @@
 #include "shm/rl_clock.h"
 #include "shm/rl_error.h"
 
-#define FRESH_NS (10 * RL_SECOND_NS) /* an agent that beat this recently is there to compare with \
-				      */
-#define APART_NS RL_SECOND_NS        /* two honest readings are microseconds apart */
+/* An agent that beat this recently is there to compare with. */
+#define FRESH_NS (10 * RL_SECOND_NS)
+/* Two honest readings are microseconds apart. */
+#define APART_NS RL_SECOND_NS
 
 static int hex_digit(char c)
 {

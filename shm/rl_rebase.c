@@ -48,16 +48,6 @@ void rl_rebase_plan(const struct rl_groups *old, uint32_t new_q, uint64_t later_
 	}
 }
 
-bool rl_rebase_wanted(const struct rl_slot *slot, uint64_t head, const struct rl_rule *rule)
-{
-	/* Relaxed, both: under a head that was acquired. */
-	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
-	uint64_t window_ns = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
-
-	return rl_pair_low(shape) != rule->q || window_ns != rule->window_ns ||
-	       rl_head_n(head) > RL_N_REBASE;
-}
-
 /* Relaxed: each stands under head or under the journal's valid word. */
 static void put(_Atomic uint64_t *word, uint64_t value)
 {
@@ -77,6 +67,35 @@ static void read_groups(const struct rl_slot *slot, uint64_t head, struct rl_gro
 		/* pairs[ring_stamp.acq]: stamps of all counted events; a later one fails our CAS.
 		 */
 		ret->ring[i] = atomic_load_explicit(&slot->ring[i], memory_order_acquire);
+}
+
+/* Events from the oldest group that is still held to the newest: what must not be forgotten. */
+static uint64_t events_held(const struct rl_groups *groups, uint64_t span_ns, uint64_t now_ns)
+{
+	uint64_t newest = (groups->n - 1) / groups->q;
+	uint64_t g = newest < RL_RING - 1 ? 0 : newest - (RL_RING - 1);
+
+	while (g <= newest && (int64_t)(now_ns - groups->ring[g % RL_RING]) >= (int64_t)span_ns)
+		g++;
+	return g <= newest ? groups->n - g * groups->q : 0;
+}
+
+bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, uint64_t head,
+		      const struct rl_rule *rule, uint64_t now_ns, uint32_t *ret_q)
+{
+	uint64_t window_ns = take(&slot->window_ns), span_ns;
+	struct rl_groups groups;
+
+	read_groups(slot, head, &groups);
+	if (groups.q == 0)
+		return false;
+	span_ns = (window_ns > rule->window_ns ? window_ns : rule->window_ns) +
+		  rl_clock_hold_ns(true, view->tick_ns);
+	*ret_q = rule->q;
+	if (rule->q < groups.q &&
+	    events_held(&groups, span_ns, now_ns) > (uint64_t)rule->q * (RL_RING - 1))
+		*ret_q = groups.q;
+	return *ret_q != groups.q || window_ns != rule->window_ns || groups.n > RL_N_REBASE;
 }
 
 static void write_journal(struct rl_journal *journal, uint64_t index, uint64_t head,
@@ -112,7 +131,8 @@ static void drop_journal(struct rl_journal *journal)
 	atomic_store_explicit(&journal->valid, 0, memory_order_release);
 }
 
-bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule)
+bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
+		    uint32_t q)
 {
 	struct rl_journal *journal = &seg->live->journal;
 	struct rl_slot *slot = &seg->slot[index];
@@ -124,7 +144,7 @@ bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const str
 	if (old.q == 0)
 		return false;
 	/* Coarse stamps may be two ticks old already; the precise clock holds them no longer. */
-	rl_rebase_plan(&old, rule->q, to_precise ? 2 * seg->view.tick_ns : 0, &new);
+	rl_rebase_plan(&old, q, to_precise ? 2 * seg->view.tick_ns : 0, &new);
 	write_journal(journal, index, head, &new, rule);
 	closed = atomic_compare_exchange_strong_explicit(
 		&slot->head, &head, take(&journal->closed_head),

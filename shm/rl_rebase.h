@@ -31,15 +31,22 @@ struct rl_groups {
 void rl_rebase_plan(const struct rl_groups *old, uint32_t new_q, uint64_t later_ns,
 		    struct rl_groups *ret);
 
-/* Does this open slot want new groups for its rule? */
-bool rl_rebase_wanted(const struct rl_slot *slot, uint64_t head, const struct rl_rule *rule);
+/*
+ * Does this open slot want new groups for its rule, and of which size? A lowered limit keeps
+ * its large groups until what is in the window fits the smaller ring: forgetting the rest
+ * would give it back when the limit is raised again. now_ns: precise.
+ */
+bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, uint64_t head,
+		      const struct rl_rule *rule, uint64_t now_ns, uint32_t *ret_q);
 
 /*
- * Re-base the slot, whose head was read as head. False when it changed meanwhile. The slot
- * is closed for well under a microsecond. Killed before the close: the journal is dropped by
- * rl_rebase_recover(); killed after it: recover finishes the slot from the journal.
+ * Re-base the slot, whose head was read as head, to groups of q and the rule's window. False
+ * when it changed meanwhile. The slot is closed for well under a microsecond. Killed before
+ * the close: the journal is dropped by rl_rebase_recover(); killed after it: recover
+ * finishes the slot from the journal.
  */
-bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule);
+bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
+		    uint32_t q);
 
 /* A new agent, first of all: finish what the last one was doing. True when it did. */
 bool rl_rebase_recover(struct rl_seg *seg);

@@ -20,7 +20,7 @@
 #include "shm/rl_layout.h"
 
 #define RL_SEGMENT_DEFAULT  "/dev/shm/rl/default"
-#define RL_SEGMENT_KEYS_MAX (RL_BUCKETS_MAX * RL_LANES / 10 * 9)
+#define RL_SEGMENT_KEYS_MAX UINT64_C(3000000000) /* under RL_BUCKETS_MAX buckets at 90 % */
 
 struct rl_view {
 	const struct rl_hdr *hdr;

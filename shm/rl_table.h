@@ -19,7 +19,7 @@
  *
  * LIFE OF A SLOT (kinds of the head word, rl_word.h; n is never lowered, so n is the nonce)
  *
- *      FREE(n) --worker--> CLAIM(n+1) --same worker--> TENT(n+1) --anyone--> open(n+1)
+ *      FREE(n) --worker--> CLAIM(n+1) --same worker--> TENT(n+1) --anyone--> open(>n)
  *                             |                           |                     |
  *                             +-----------> SPOILED <-----+ (withdrawn)         | idle
  *                                              |                                |

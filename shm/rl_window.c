@@ -32,15 +32,15 @@ static bool expired(uint64_t stamp, uint64_t span_ns, uint64_t now_ns)
 
 /*
  * How many of the oldest of the last L events before n have expired one after the other:
- * what could be admitted at once. A binary search, because stamps grow from group to group
- * but for workers that were stopped, and this number is for the caller to show.
+ * what could be admitted at once. The group that event n joins does not count: its older
+ * events are held again the moment n is. A binary search, because stamps grow from group to
+ * group but for workers that were stopped, and this number is for the caller to show.
  */
 static uint32_t room(const struct rl_slot *slot, uint64_t n, const struct rl_window_terms *terms,
 		     uint64_t now_ns)
 {
 	uint64_t oldest = n - terms->limit;
-	uint64_t low = oldest / terms->q, high = (n - 1) / terms->q + 1;
-	uint64_t end = high;
+	uint64_t low = oldest / terms->q, high = n / terms->q;
 
 	while (low < high) {
 		uint64_t middle = (low + high) / 2;
@@ -50,8 +50,6 @@ static uint32_t room(const struct rl_slot *slot, uint64_t n, const struct rl_win
 		else
 			high = middle;
 	}
-	if (low == end)
-		return terms->limit;
 	return low * terms->q > oldest ? (uint32_t)(low * terms->q - oldest) : 0;
 }
 
