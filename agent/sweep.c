@@ -16,8 +16,14 @@ void sweep_init(struct sweep *sweep, struct rl_seg *seg)
 {
 	memset(sweep, 0, sizeof(*sweep));
 	sweep->seg = seg;
-	sweep->pass_ms = SWEEP_CALM_MS;
 	sweep_rules_changed(sweep);
+}
+
+static void start_pass(struct sweep *sweep)
+{
+	sweep->next = 0;
+	sweep->used = 0;
+	sweep->hurry = false;
 }
 
 static int by_id(const void *a, const void *b)
@@ -37,8 +43,7 @@ void sweep_rules_changed(struct sweep *sweep)
 	for (uint32_t i = 0; i < sweep->rule_count; i++)
 		sweep->rule[i] = list[i].rule;
 	qsort(sweep->rule, sweep->rule_count, sizeof(sweep->rule[0]), by_id);
-	sweep->next = 0;
-	sweep->used = 0;
+	start_pass(sweep);
 	sweep->pass_ms = SWEEP_BUSY_MS;
 }
 
@@ -74,14 +79,17 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 	struct rl_slot *slot = &seg->slot[index];
 	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed); /* as above */
 	const struct rl_rule *rule = rule_of(sweep, rl_pair_high(shape));
+	uint32_t q;
 
 	if (is_idle(sweep, slot, rule, now_ns)) {
 		if (rl_table_free(seg, index, head))
 			count(&seg->live->slots_freed);
-	} else if (rule != NULL && rl_rebase_wanted(slot, head, rule)) {
-		if (rl_rebase_slot(seg, index, head, rule))
+	} else if (rule != NULL && rl_rebase_wanted(&seg->view, slot, head, rule, now_ns, &q)) {
+		if (rl_rebase_slot(seg, index, head, rule, q))
 			count(&seg->live->slots_rebased);
 	}
+	if (rule != NULL && rl_pair_low(shape) != rule->q && !rl_clock_is_coarse(rule->window_ns))
+		sweep->hurry = true;
 }
 
 /* A claim that has stood still for a second is taken back; its key then simply asks again. */

@@ -3,11 +3,13 @@
  *
  * The table is walked in small slices from a timer, so that a heartbeat is never late. A
  * whole pass takes SWEEP_CALM_MS, or SWEEP_BUSY_MS when the table is more than three
- * quarters full or the rules have just changed.
+ * quarters full, the rules have just changed, or a slot of a window below 10 s still waits
+ * for the smaller groups of a lowered limit.
  */
 #ifndef AGENT_SWEEP_H
 #define AGENT_SWEEP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shm/rl_rules.h"
@@ -23,6 +25,7 @@ struct sweep {
 	struct rl_seg *seg;
 	uint64_t next;       /* slot the next slice begins with */
 	uint64_t used;       /* slots not free, counted in this pass */
+	bool hurry;          /* this pass left a slot of a short window for the next one */
 	uint32_t pass_ms;    /* of the pass that is under way */
 	uint32_t rule_count; /* rules in force, sorted by id */
 	struct rl_rule rule[RL_RULES_MAX];
