@@ -84,12 +84,17 @@ static bool take_line(const char **at, const char *end, struct text *ret)
 	return true;
 }
 
+static bool method_byte(char c, bool first)
+{
+	return (c >= 'A' && c <= 'Z') || (!first && (c == '-' || c == '_'));
+}
+
 /* Can these first bytes of a line still become "METHOD SP ..."? */
 static bool may_be_method(const char *at, const char *end)
 {
 	size_t i = 0;
 
-	while (at + i < end && at[i] >= 'A' && at[i] <= 'Z' && i < METHOD_MAX)
+	while (at + i < end && i < METHOD_MAX && method_byte(at[i], i == 0))
 		i++;
 	if (at + i == end)
 		return i < METHOD_MAX;

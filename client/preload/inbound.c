@@ -258,24 +258,26 @@ static enum next at_boundary(struct call *call, char *scratch, ssize_t *ret)
 static enum next inside(struct call *call, char *scratch, ssize_t *ret)
 {
 	struct conn *conn = call->conn;
+	bool discard = conn->discard;
 	size_t most = conn->left < HEAD_MAX ? (size_t)conn->left : HEAD_MAX;
 	ssize_t got = 0;
 
-	if (conn->left > 0)
-		got = conn->discard ? real()->recv(call->fd, scratch, most, call->flags)
-				    : receive(call, conn->left);
-	if (conn->left > 0 && got <= 0)
-		return give(got, ret);
+	if (conn->left > 0) {
+		got = discard ? real()->recv(call->fd, scratch, most, call->flags)
+			      : receive(call, conn->left);
+		if (got <= 0)
+			return give(got, ret);
+	}
 	conn->left -= (uint64_t)got;
 	if (conn->left == 0) {
-		bool discard = conn->discard && conn->then_chunked;
+		bool chunks_follow = conn->then_chunked;
 
 		enter_boundary(conn);
-		conn->discard = discard;
-		if (got > 0 && !discard && (size_t)got < call->room)
+		conn->discard = discard && chunks_follow;
+		if (!discard && (size_t)got < call->room)
 			raise_edge(call->fd, conn);
 	}
-	return got == 0 || conn->discard ? AGAIN : give(got, ret);
+	return discard ? AGAIN : give(got, ret);
 }
 
 static enum next in_chunks(struct call *call, char *scratch, ssize_t *ret)
