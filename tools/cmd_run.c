@@ -51,7 +51,7 @@ static bool parse(struct tool *tool, struct wish *wish, int argc, char **argv)
 	};
 	int option;
 
-	optind = 1;
+	optind = 0; /* glibc: scan anew */
 	while ((option = getopt_long(argc, argv, "+s:h", known, NULL)) != -1) {
 		if (option == 'r') {
 			wish->rule = optarg;
@@ -112,16 +112,30 @@ static int run_by_rule(const struct tool *tool, const struct wish *wish, char **
 	return errno == ENOENT ? 127 : 126;
 }
 
-enum shared { SHARED_NO, SHARED_YES, SHARED_OTHER };
+enum shared {
+	SHARED_NO,    /* nobody's: a private agent may have it */
+	SHARED_YES,   /* a live agent has this very limit */
+	SHARED_OTHER, /* a live agent has other rules */
+	SHARED_DEAD,  /* other rules, and no agent at the moment: not ours to replace */
+};
 
-/* Does a live agent keep the named segment, and is its rule `run` the limit wished for? */
+/* Is run's rule the only one? Then an earlier `rlctl run` made the segment. */
+static bool made_by_run(const struct rl_view *view)
+{
+	static struct rl_named_rule list[RL_RULES_MAX];
+	uint64_t generation;
+
+	return rl_rules_list(view, list, &generation) == 1 && strcmp(list[0].name, RUN_RULE) == 0;
+}
+
+/* Whose is the named segment? */
 static enum shared already_there(const struct tool *tool, const struct wish *wish)
 {
 	struct tool_agent agent;
 	struct rl_rule rule;
 	struct rl_view view;
 	uint64_t handle;
-	bool same;
+	bool same, ours;
 
 	if (!tool->segment_given || rl_segment_view(tool->segment, &view, NULL) != 0)
 		return SHARED_NO;
@@ -129,9 +143,10 @@ static enum shared already_there(const struct tool *tool, const struct wish *wis
 	same = rl_rules_find(&view, RUN_RULE, &handle) == 0 &&
 	       rl_rules_read(&view, handle, &rule) == 0 && rule.limit == wish->terms.limit &&
 	       rule.window_ns == wish->terms.window_ns;
+	ours = made_by_run(&view);
 	rl_segment_unview(&view);
 	if (!agent.alive)
-		return SHARED_NO;
+		return ours ? SHARED_NO : SHARED_DEAD;
 	return same ? SHARED_YES : SHARED_OTHER;
 }
 
@@ -148,6 +163,10 @@ static int run_by_limit(const struct tool *tool, const struct wish *wish, char *
 	if (shared == SHARED_OTHER)
 		return tool_error("the segment %s has an agent without this limit: use --rule NAME "
 				  "for one of its rules, or another --segment",
+				  tool->segment);
+	if (shared == SHARED_DEAD)
+		return tool_error("the segment %s has other rules, and its agent is not running: "
+				  "start that agent and use --rule NAME, or use another --segment",
 				  tool->segment);
 	if (!run_agent_prepare(&agent, tool->segment_given ? tool->segment : NULL, &wish->terms))
 		return TOOL_ERROR;

@@ -79,7 +79,7 @@ static int run_command(struct tool *tool, int index, int argc, char **argv)
 {
 	if (commands[index].own_options)
 		return commands[index].run(tool, argc, argv);
-	optind = 1;
+	optind = 0; /* glibc: scan anew, with options and words mixed */
 	if (!parse(tool, argc, argv, "s:jh"))
 		return TOOL_ERROR;
 	if (tool->cost_text != NULL && commands[index].run != cmd_check)

@@ -61,7 +61,7 @@ static pid_t start(const struct run_server *server, const sigset_t *normal)
 }
 
 /* A server that went to the background left orphans that are now our children: tell them. */
-static void forward(int signal_number, pid_t server, pid_t agent)
+static void pass_on(int signal_number, pid_t server, pid_t agent)
 {
 	FILE *list;
 	long pid;
@@ -82,6 +82,7 @@ static void forward(int signal_number, pid_t server, pid_t agent)
 struct wards {
 	pid_t server; /* 0 = ended */
 	int exit_code;
+	int told; /* last signal passed on to the server; 0 = none */
 	time_t agent_started;
 };
 
@@ -106,6 +107,8 @@ static void reap(struct wards *wards, struct run_agent *agent)
 		} else if (pid == wards->server) {
 			wards->server = 0;
 			wards->exit_code = code_of(status);
+			if (wards->told != 0) /* it was on its way to the background just then */
+				pass_on(wards->told, 0, agent->pid);
 		}
 	}
 }
@@ -152,8 +155,10 @@ int run_server_supervise(const struct run_server *server, struct run_agent *agen
 	while (wards.server > 0 || orphans_left(agent)) {
 		int got = sigtimedwait(&ours, NULL, &tick);
 
-		if (got > 0 && got != SIGCHLD)
-			forward(got, wards.server, agent->pid);
+		if (got > 0 && got != SIGCHLD) {
+			pass_on(got, wards.server, agent->pid);
+			wards.told = got;
+		}
 		reap(&wards, agent);
 		keep_agent(&wards, agent);
 	}
