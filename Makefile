@@ -66,3 +66,87 @@ $(B)/rl-agent: $(call obj,$(AGENT) $(SHM))
 $(B)/rlctl: $(call obj,$(TOOLS)) $(B)/librl.a
 	$(say) LINK $@
 	$(LINK) $^ $(LDFLAGS) -ljansson
+
+# What tests link with: every room but the programs' main files and the shim's entry points.
+PURE   := $(filter-out agent/main.c,$(AGENT)) $(wildcard client/preload/http_*.c)
+$(B)/libtest.a: $(call obj,$(SHM) $(CLIENT) $(PURE) tests/t.c)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+$(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
+	$(say) LINK $@
+	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core
+# Figures see only what a user sees: rl.h and librl.so.1; what is under test comes from there.
+$(B)/bench/%: $(B)/bench/%.o $(call obj,bench/bench.c) $(B)/librl.a $(B)/librl.so.1
+	$(say) LINK $@
+	$(LINK) $(filter %.o,$^) -L$(B) -lrl -Wl,-rpath,'$$ORIGIN/..' $(B)/librl.a $(LDFLAGS) -lm
+
+TEST_BIN := $(patsubst %.c,$(B)/%,$(TESTS))
+RACE_BIN := $(patsubst %.c,build-tsan/%,$(wildcard tests/race/test_*.c))
+TSAN     := -fsanitize=thread
+ASAN     := -fsanitize=address,undefined -fno-sanitize-recover=all
+
+check: all layers pairs headers $(TEST_BIN) model
+	@$(MAKE) B=build-tsan SAN=$(TSAN) $(RACE_BIN)
+	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(RACE_BIN) $(SCRIPTS)
+asan:
+	@$(MAKE) B=build-asan SAN="$(ASAN)" sanitized
+tsan:
+	@$(MAKE) B=build-tsan SAN=$(TSAN) sanitized SCRIPTS=
+sanitized: all $(TEST_BIN)
+	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(SCRIPTS)
+clang:
+	@$(MAKE) CC=clang B=build-clang all headers \
+	  $(patsubst %.c,build-clang/%,$(TESTS) $(wildcard bench/figure_*.c))
+mutants:
+	@tests/mutants.sh
+model: $(B)/tests/model/claim
+	@$< && ! $< BUG=withdraw-self >/dev/null && ! $< BUG=no-second-look >/dev/null
+	@echo "model: the claim protocol holds, and both planted bugs are found"
+headers:
+	@$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only client/rl.h
+	@$(CXX) -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ client/rl.h
+
+# Who may include whom: shm < client, agent, tools < tests, bench. agent and client never meet.
+layers:
+	@! grep -nE '^#include "' shm/*.[ch] | grep -vE '"shm/'
+	@! grep -nE '^#include "' client/*.[ch] | grep -vE '"(client/rl\.h|shm/)'
+	@! grep -nE '^#include "' client/preload/*.[ch] | grep -vE '"client/(preload/|rl\.h)'
+	@! grep -nE '^#include "' agent/*.[ch] | grep -vE '"(agent|shm)/'
+	@! grep -nE '^#include "' tools/*.[ch] | grep -vE '"(tools/|shm/|client/rl\.h)'
+pairs:
+	@awk -f tests/pairs.awk shm/*.[ch] agent/*.[ch] client/*.[ch] client/preload/*.[ch] tools/*.[ch]
+
+FIGURES := $(patsubst bench/figure_%.c,figure-%,$(wildcard bench/figure_*.c))
+bench: $(FIGURES)
+$(FIGURES): figure-%: $(B)/bench/figure_%
+	@$<
+proof: proof-window
+proof-window: $(B)/bench/figure_window
+	@$< all
+
+demo: all $(B)/bench/check_latency
+	@BUILD=$(B) BREAK=$(BREAK) python3 tests/sys/demo.py
+
+install: all
+	install -D -m 644 client/rl.h $(DESTDIR)$(PREFIX)/include/rl.h
+	install -D -m 644 $(B)/librl.a $(DESTDIR)$(PREFIX)/lib/librl.a
+	install -D -m 755 $(B)/librl.so.1 $(DESTDIR)$(PREFIX)/lib/librl.so.1
+	ln -sf librl.so.1 $(DESTDIR)$(PREFIX)/lib/librl.so
+	install -D -m 755 $(B)/librl-preload.so $(DESTDIR)$(PREFIX)/lib/librl-preload.so
+	install -D -m 755 $(B)/rl-agent $(DESTDIR)$(PREFIX)/sbin/rl-agent
+	install -D -m 755 $(B)/rlctl $(DESTDIR)$(PREFIX)/bin/rlctl
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	printf 'prefix=%s\n\nName: rl\nDescription: %s\nVersion: %s\nCflags: %s\nLibs: %s\n' \
+	  '$(PREFIX)' 'one rate limit for all the processes of a host' '$(VERSION)' \
+	  '-I$${prefix}/include' '-L$${prefix}/lib -lrl' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/rl.pc
+fmt:
+	clang-format -i $$(git ls-files '*.[ch]')
+fmt-check:
+	clang-format --dry-run -Werror $$(git ls-files '*.[ch]')
+clean:
+	rm -rf build build-asan build-tsan build-clang build-mutants
+
+.PHONY: all help check asan tsan sanitized clang mutants model headers layers pairs bench proof \
+        proof-window demo install fmt fmt-check clean $(FIGURES)
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,151 @@
+/*
+ * Goal:   workers, reloads, re-bases and frees run at once without a race and without
+ *         admitting above the largest limit that was in force.
+ * Method: one mapping. Three threads check a handful of keys with 20 ms windows; the agent's
+ *         thread publishes the rule with other limits and sweeps without pause. Every admit is
+ *         logged by its clock reading and judged against the largest limit; each rule a
+ *         worker reads must be one that was published whole.
+ */
+#include "tests/t.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/sweep.h"
+#include "shm/rl_check.h"
+#include "shm/rl_clock.h"
+
+enum { WORKERS = 3, KEYS = 5, LOG_MAX = 400000, LIMIT_MAX = 300 };
+
+#define W UINT64_C(20000000)
+
+struct admit {
+	uint64_t at;
+	uint32_t key;
+};
+
+static struct t_seg t;
+static uint64_t rule;
+static atomic_bool stop;
+static struct admit admits[WORKERS][LOG_MAX];
+static size_t admit_count[WORKERS];
+static _Atomic uint64_t errors, torn, limited;
+
+static void ask(size_t me, uint64_t *seed)
+{
+	/* Two keys at a time, others every 40 ms: the rest become idle and are freed. */
+	uint32_t key = (uint32_t)((t_now_ns() / (2 * W) + t_below(seed, 2)) % KEYS);
+	struct rl_answer answer;
+	int got =
+		rl_check_spend(&t.seg, &t.seg.member[1 + me], rule, &key, sizeof(key), 1, &answer);
+
+	if (got < 0)
+		atomic_fetch_add(&errors, 1);
+	else if (answer.window_ns != W ||
+		 (answer.limit != 10 && answer.limit != 100 && answer.limit != LIMIT_MAX))
+		atomic_fetch_add(&torn, 1);
+	if (got == 0)
+		atomic_fetch_add(&limited, 1);
+	if (got == 1 && admit_count[me] < LOG_MAX)
+		admits[me][admit_count[me]++] = (struct admit){answer.now_ns, key};
+}
+
+static void *worker(void *arg)
+{
+	size_t me = (size_t)(uintptr_t)arg;
+	uint64_t seed = t_seed() * 31 + me;
+
+	while (!atomic_load(&stop))
+		ask(me, &seed);
+	return NULL;
+}
+
+static void *agent(void *unused)
+{
+	static const char *const rules[] = {"r 10/20ms", "r 300/20ms", "r 100/20ms"};
+	static struct sweep sweep;
+	int round = 0;
+
+	(void)unused;
+	sweep_init(&sweep, &t.seg);
+	while (!atomic_load(&stop)) {
+		uint64_t until = t_now_ns() + W;
+
+		t_rules(&t.seg, 1, rules[round++ % 3]);
+		sweep_rules_changed(&sweep);
+		while (t_now_ns() < until)
+			for (uint64_t i = 0; i < t.seg.view.slot_count; i++)
+				sweep_slot(&sweep, i, rl_clock_precise_ns());
+	}
+	printf("# %d reloads, %llu re-based, %llu freed\n", round,
+	       (unsigned long long)t.seg.live->slots_rebased,
+	       (unsigned long long)t.seg.live->slots_freed);
+	return NULL;
+}
+
+static int by_key_and_time(const void *a, const void *b)
+{
+	const struct admit *x = a, *y = b;
+
+	if (x->key != y->key)
+		return x->key < y->key ? -1 : 1;
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
+static size_t largest_window(void)
+{
+	struct admit *all = calloc(WORKERS * LOG_MAX, sizeof(*all));
+	size_t count = 0, largest = 0;
+
+	assert_non_null(all);
+	for (size_t w = 0; w < WORKERS; w++) {
+		memcpy(all + count, admits[w], admit_count[w] * sizeof(*all));
+		count += admit_count[w];
+	}
+	qsort(all, count, sizeof(*all), by_key_and_time);
+	for (size_t i = 0, j = 0; i < count; i++) {
+		while (all[j].key != all[i].key || all[i].at - all[j].at >= W)
+			j++;
+		if (i - j + 1 > largest)
+			largest = i - j + 1;
+	}
+	free(all);
+	return largest;
+}
+
+static void test_agent_race__checks_reloads_and_sweeps_at_once_keep_the_limit(void **state)
+{
+	const struct timespec run = {.tv_sec = 2};
+	pthread_t thread[WORKERS + 1];
+
+	(void)state;
+	t_seed(); /* before there are threads */
+	t_seg_make(&t, 40);
+	t_rules(&t.seg, 1, "r 100/20ms");
+	rule = t_rule(&t.seg.view, "r");
+	for (uintptr_t i = 0; i < WORKERS; i++)
+		pthread_create(&thread[i], NULL, worker, (void *)i);
+	pthread_create(&thread[WORKERS], NULL, agent, NULL);
+	nanosleep(&run, NULL);
+	atomic_store(&stop, true);
+	for (int i = 0; i <= WORKERS; i++)
+		pthread_join(thread[i], NULL);
+	assert_int_equal(torn, 0);
+	assert_int_equal(errors, 0);
+	assert_true(limited > 0);
+	assert_true(t.seg.live->slots_rebased > 10 && t.seg.live->slots_freed > 10);
+	assert_true(largest_window() <= LIMIT_MAX);
+	t_seg_drop(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_agent_race__checks_reloads_and_sweeps_at_once_keep_the_limit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,241 @@
+"""Goal: rl-agent starts, refuses, reloads, stops and is replaced as its documents say.
+Method: the real program on segments of its own; rlctl as the eye."""
+
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+
+from rig import AGENT, RLCTL, Skip, contains, equal, main, wait_for
+
+
+def test_agent__without_config_is_an_error_with_usage(rig):
+    code, out, err = rig.run(AGENT)
+    equal((code, out), (2, ""))
+    contains(err, "rl-agent: --config FILE is needed")
+    contains(err, "usage: rl-agent --config FILE")
+
+
+def test_agent__unknown_option_and_stray_argument_are_errors(rig):
+    equal(rig.run(AGENT, "--frob")[0], 2)
+    code, _, err = rig.run(AGENT, "--config", "x", "stray")
+    equal(code, 2)
+    contains(err, "unexpected argument 'stray'")
+
+
+def test_agent__help_and_version_go_to_stdout(rig):
+    code, out, err = rig.run(AGENT, "--help")
+    equal((code, err), (0, ""))
+    contains(out, "exit status:")
+    code, out, _ = rig.run(AGENT, "--version")
+    equal(code, 0)
+    assert re.fullmatch(r"rl-agent \d+\.\d+\.\d+\n", out), out
+
+
+def test_agent__check_of_a_good_file_is_fine(rig):
+    config = rig.config({"login": "5/10s"})
+    equal(rig.run(AGENT, "--config", config, "--check"), (0, f"{config}: fine, 1 rule\n", ""))
+    assert not os.path.exists(rig.segment)
+
+
+def test_agent__bad_config_exits_1_with_file_line_column(rig):
+    config = rig.write("bad.yaml", "rules:\n  - name: a\n    limt: 5/s\n")
+    want = (f"{config}:3:5: unknown key 'limt' (did you mean 'limit'?)\n"
+            f"{config}:2:5: this rule has no 'limit'\n")
+    equal(rig.run(AGENT, "--config", config, "--check"), (1, "", want))
+    equal(rig.run(AGENT, "--config", config), (1, "", want))
+
+
+def test_agent__creates_the_segment_and_its_folder_and_publishes(rig):
+    rig.segment = os.path.join(rig.shm, "new", "seg")
+    rig.agent({"login": "5/10s"})
+    status = rig.status()
+    equal(status["state"], "fresh")
+    equal([r["name"] for r in status["rules"]], ["login"])
+    equal(os.stat(rig.segment).st_mode & 0o777, 0o660)
+
+
+def test_agent__sigterm_stops_cleanly_and_keeps_the_counts(rig):
+    agent = rig.agent({"login": "2/h"})
+    equal(rig.rlctl("check", "login", "bob")[0], 0)
+    agent.signal(signal.SIGTERM)
+    equal(agent.wait(), 0)
+    contains(agent.output(), "event=stopping")
+    code, out, _ = rig.rlctl("status")
+    equal(code, 1)
+    contains(out, "agent    stopped: last heartbeat")
+    rig.agent({"login": "2/h"})
+    equal(rig.rlctl("check", "login", "bob")[0], 0)
+    equal(rig.rlctl("check", "login", "bob")[0], 1)
+
+
+def test_agent__killed_agent_is_seen_and_the_limit_holds_without_it(rig):
+    agent = rig.agent({"login": "3/h"})
+    equal(rig.rlctl("check", "login", "bob")[0], 0)
+    agent.signal(signal.SIGKILL)
+    equal(agent.wait(), -signal.SIGKILL)
+    wait_for("state alone", lambda: rig.status()["state"] == "alone")
+    code, out, _ = rig.rlctl("status")
+    equal(code, 1)
+    contains(out, f"pid was {agent.pid}")
+    equal([rig.rlctl("check", "login", "bob")[0] for _ in range(3)], [0, 0, 1])
+    contains(rig.rlctl("check", "login", "bob")[1], "state alone")
+    rig.agent({"login": "3/h"})
+    equal(rig.status()["state"], "fresh")
+    equal(rig.rlctl("check", "login", "bob")[0], 1)
+
+
+def test_agent__sighup_reload_takes_effect_and_forgets_nothing(rig):
+    agent = rig.agent({"login": "2/h", "gone": "1/h"})
+    equal([rig.rlctl("check", "login", "bob")[0] for _ in range(3)], [0, 0, 1])
+    rig.config({"login": "4/h", "new": "1/h"})
+    agent.signal(signal.SIGHUP)
+    wait_for("the new rule", lambda: rig.status()["generation"] == 2)
+    equal([rig.rlctl("check", "login", "bob")[0] for _ in range(3)], [0, 0, 1])
+    equal(rig.rlctl("check", "new", "bob")[0], 0)
+    code, _, err = rig.rlctl("check", "gone", "bob")
+    equal(code, 2)
+    contains(err, "there is no rule 'gone'")
+    contains(err, "rules in force: login new")
+
+
+def test_agent__large_raise_is_complete_within_a_second(rig):
+    agent = rig.agent({"login": "5/h"})
+    equal(rig.rlctl("check", "login", "bob", "--cost", "5")[0], 0)
+    rig.config({"login": "5000/h"})
+    agent.signal(signal.SIGHUP)
+    wait_for("the re-base", lambda: rig.rlctl("check", "login", "bob", "--cost", "4000")[0] == 0,
+             seconds=3)
+    equal(rig.status()["table"]["rebased"], 1)
+
+
+def test_agent__bad_reload_keeps_the_old_rules_and_says_where(rig):
+    agent = rig.agent({"login": "2/h"})
+    config = rig.write("rl.yaml", "rules: [oops\n")
+    agent.signal(signal.SIGHUP)
+    wait_for("the message", lambda: "event=reload_refused" in agent.output())
+    contains(agent.output(), f"{config}:2:1: ")
+    equal(rig.rlctl("check", "login", "bob")[0], 0)
+    rig.config({"login": "9/h"})
+    agent.signal(signal.SIGHUP)
+    wait_for("the reload", lambda: rig.status()["rules"][0]["limit"] == 9)
+
+
+def test_agent__changed_segment_needs_a_restart_and_says_so(rig):
+    agent = rig.agent({"login": "2/h"})
+    rig.config({"login": "3/h"}, keys=5000)
+    agent.signal(signal.SIGHUP)
+    wait_for("the warning", lambda: "event=needs_restart" in agent.output())
+    wait_for("the reload", lambda: rig.status()["rules"][0]["limit"] == 3)
+
+
+def test_agent__other_size_keeps_the_segment_and_says_how_to_resize(rig):
+    rig.agent({"login": "2/h"}).stop()
+    rig.rlctl("check", "login", "bob")
+    agent = rig.agent({"login": "2/h"}, keys=50000)
+    contains(agent.output(), "event=size_kept")
+    contains(agent.output(), "remove the file, start again")
+    equal(rig.rlctl("check", "login", "bob")[0], 0)
+    equal(rig.rlctl("check", "login", "bob")[0], 1)
+
+
+def test_agent__second_agent_is_refused_and_names_the_first(rig):
+    first = rig.agent({"login": "2/h"})
+    code, _, err = rig.run(AGENT, "--config", rig.path("rl.yaml"))
+    equal(code, 2)
+    contains(err, f"event=locked segment={rig.segment} holder={first.pid}")
+    # Stopped is not dead: it would wake and write beside a second one.
+    first.signal(signal.SIGSTOP)
+    equal(rig.run(AGENT, "--config", rig.path("rl.yaml"))[0], 2)
+    first.signal(signal.SIGCONT)
+
+
+def spoil(rig, offset, data):
+    with open(rig.segment, "r+b") as f:
+        f.seek(offset)
+        f.write(data)
+
+
+def test_agent__segment_of_another_abi_is_refused_by_all(rig):
+    rig.agent({"login": "2/h"}).stop()
+    spoil(rig, 8, struct.pack("<I", 99))
+    words = "its layout is version 99, this program speaks version 1"
+    for argv in ((AGENT, "--config", rig.path("rl.yaml")),
+                 (RLCTL, "--segment", rig.segment, "status"),
+                 (RLCTL, "--segment", rig.segment, "check", "login", "bob"),
+                 (RLCTL, "--segment", rig.segment, "get", "login", "bob")):
+        code, out, err = rig.run(*argv)
+        equal((code, out), (2, ""))
+        contains(err, words)
+    assert os.path.exists(rig.segment)
+
+
+def test_agent__foreign_and_truncated_files_are_refused_untouched(rig):
+    config = rig.config({"login": "2/h"})
+    with open(rig.segment, "wb") as f:
+        f.write(b"precious" * 4096)
+    code, _, err = rig.run(AGENT, "--config", config)
+    equal(code, 2)
+    contains(err, "event=no_segment")
+    with open(rig.segment, "rb") as f:
+        equal(f.read(8), b"precious")
+    os.truncate(rig.segment, 10)
+    code, _, err = rig.run(AGENT, "--config", config)
+    equal(code, 2)
+    contains(err, "10 bytes are too few for a segment's header")
+
+
+def test_agent__removed_segment_ends_the_agent_with_a_message(rig):
+    agent = rig.agent({"login": "2/h"})
+    os.unlink(rig.segment)
+    equal(agent.wait(), 2)
+    contains(agent.output(), "event=segment_gone")
+
+
+def test_agent__idle_keys_are_given_back(rig):
+    rig.agent({"brief": "5/50ms"}, keys=100)
+    for key in range(20):
+        rig.rlctl("check", "brief", f"key-{key}")
+    wait_for("the sweep", lambda: rig.status()["table"]["used"] == 0, seconds=25)
+    assert rig.status()["table"]["freed"] >= 1
+
+
+def test_agent__sigpipe_is_ignored(rig):
+    agent = rig.agent({"login": "2/h"})
+    agent.signal(signal.SIGPIPE)
+    before = rig.status()["agent"]["heartbeat_age_s"]
+    wait_for("another heartbeat",
+             lambda: rig.status()["agent"]["heartbeat_age_s"] < max(before, 0.05))
+    assert agent.running()
+
+
+def test_agent__unwritable_place_is_an_error_that_names_it(rig):
+    rig.segment = "/proc/nowhere/seg"
+    code, _, err = rig.run(AGENT, "--config", rig.config({"login": "2/h"}))
+    equal(code, 2)
+    contains(err, "event=no_lock segment=/proc/nowhere/seg")
+
+
+def test_agent__process_in_another_time_namespace_is_refused(rig):
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        raise Skip("needs root and unshare")
+    probe = subprocess.run(["unshare", "-T", "--monotonic", "86400", "true"],
+                           capture_output=True, check=False)
+    if probe.returncode != 0:
+        raise Skip("this kernel has no time namespaces")
+    agent = rig.agent({"login": "2/h"})
+    argv = ("unshare", "-T", "--monotonic", "86400", RLCTL, "--segment", rig.segment, "check",
+            "login", "bob")
+    code, _, err = rig.run(*argv)
+    equal(code, 2)
+    contains(err, "different time namespaces")
+    agent.signal(signal.SIGKILL)  # nor when no live agent can be compared with
+    agent.wait()
+    equal(rig.run(*argv)[0], 2)
+    equal(rig.rlctl("check", "login", "bob")[0], 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,439 @@
+"""Goal: an unmodified server under the shim answers a real 429 above its limit, and is
+otherwise byte for byte what it was.
+Method: real nginx (two workers, edge-triggered epoll) and Python's http.server (threads,
+blocking sockets); raw sockets as clients, so that every cut and order is the test's own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from rig import (NGINX, RLCTL, SHIM, Http, Skip, contains, equal, free_port, listening, main,
+                 need, nginx_conf, statuses, wait_for)
+
+ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo_server.py")
+
+
+def start_nginx(rig, limit, *options, server="", workers=2):
+    """nginx behind a limit: (program, port). The agent is a private one at rig.segment."""
+    need(NGINX, "nginx")
+    port = free_port()
+    conf = nginx_conf(rig, port, workers=workers, server=server)
+    program = rig.start(RLCTL, "run", "--limit", limit, "--segment", rig.segment, *options, "--",
+                        NGINX, "-c", conf)
+    wait_for("nginx", lambda: listening(port))
+    return program, port
+
+
+def start_echo(rig, limit=None):
+    """The echo server, behind a limit or alone: its port."""
+    port = free_port()
+    argv = (sys.executable, ECHO, port)
+    if limit is not None:
+        argv = (RLCTL, "run", "--limit", limit, "--segment", rig.segment, "--") + argv
+    rig.start(*argv)
+    wait_for("the echo server", lambda: listening(port))
+    return port
+
+
+def worker_pids(master):
+    with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as f:
+        return [int(pid) for pid in f.read().split()]
+
+
+def nginx_master(rig):
+    return int(wait_for("nginx's pid", lambda: os.path.exists(rig.path("nginx.pid")) and
+                        open(rig.path("nginx.pid"), encoding="ascii").read().strip()))
+
+
+def test_preload__nginx_answers_429_above_the_limit_on_one_connection(rig):
+    _, port = start_nginx(rig, "5/h")
+    http = Http(port)
+    got = [http.request() for _ in range(8)]
+    equal([g[0] for g in got], [200] * 5 + [429] * 3)
+    equal(got[0][2], b"hello\n")
+    status, headers, body = got[5]
+    equal((status, body), (429, b"Too Many Requests\n"))
+    assert headers["retry-after"].isdigit() and 3590 <= int(headers["retry-after"]) <= 3601
+    equal(http.request("HEAD")[2], b"")
+
+
+def test_preload__nginx_limit_is_one_for_all_workers_and_connections(rig):
+    _, port = start_nginx(rig, "40/h", workers=4)
+    got = []
+    lock = threading.Lock()
+
+    def client():
+        mine = statuses(port, 15)
+        with lock:
+            got.extend(mine)
+
+    threads = [threading.Thread(target=client) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    equal((got.count(200), got.count(429)), (40, 80))
+    assert rig.status()["members"] >= 2, "only one worker took part"
+
+
+def test_preload__each_client_address_has_the_limit_to_itself(rig):
+    _, port = start_nginx(rig, "3/h")
+    equal(statuses(port, 4, source="127.0.0.2"), [200, 200, 200, 429])
+    equal(statuses(port, 4, source="127.0.0.3"), [200, 200, 200, 429])
+    equal(rig.rlctl("get", "run", "127.0.0.2")[0], 1)
+    equal(rig.rlctl("get", "run", "127.0.0.4")[0], 0)
+
+
+def test_preload__refused_client_is_served_again_after_the_window(rig):
+    _, port = start_nginx(rig, "2/500ms")
+    http = Http(port)
+    equal([http.request()[0] for _ in range(3)], [200, 200, 429])
+    start = time.monotonic()
+    wait_for("the window", lambda: http.request()[0] == 200, seconds=2)
+    assert time.monotonic() - start < 1.5
+
+
+def test_preload__python_http_server_answers_429_and_closes(rig):
+    port = free_port()
+    os.makedirs(rig.path("www"))
+    rig.write("www/index.html", "hello\n")
+    rig.start(RLCTL, "run", "--limit", "3/h", "--segment", rig.segment, "--", sys.executable, "-m",
+              "http.server", port, "--bind", "127.0.0.1", "-d", rig.path("www"))
+    wait_for("the server", lambda: listening(port))
+    equal(statuses(port, 3), [200] * 3)
+    http = Http(port)
+    status, headers, _ = http.request()
+    equal((status, headers["connection"]), (429, "close"))
+    assert http.ended()
+
+
+def test_preload__blocking_keep_alive_server_is_limited_between_requests(rig):
+    http = Http(start_echo(rig, "3/h"))
+    equal([http.request(path=f"/{i}")[::2] for i in range(3)],
+          [(200, b"GET /%d" % i) for i in range(3)])
+    equal(http.request()[0], 429)
+    assert http.ended()
+
+
+def test_preload__large_and_chunked_bodies_arrive_whole(rig):
+    body = os.urandom(300000)
+    chunked = b"".join(b"%x;e=1\r\n%s\r\n" % (len(body[i:i + 7001]), body[i:i + 7001])
+                       for i in range(0, len(body), 7001)) + b"0\r\nT: x\r\n\r\n"
+    head = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    direct = start_echo(rig, "1000/h")
+    upstream = start_echo(rig)
+    rig.segment += "-2"
+    _, proxy = start_nginx(rig, "1000/h", server=f"""
+        client_max_body_size 10m;
+        location /c {{ proxy_pass http://127.0.0.1:{upstream}; }}""")
+    for port in (direct, proxy):
+        http = Http(port)
+        for _ in range(3):
+            status, _, got = http.request("POST", "/c", body)
+            assert (status, got == body) == (200, True)
+            http.send(head + chunked)
+            status, _, got = http.response()
+            assert (status, got == body) == (200, True)
+            equal(http.request(path="/c")[2], b"GET /c")
+
+
+def test_preload__head_cut_at_every_byte_is_answered(rig):
+    request = b"GET /index.html HTTP/1.1\r\nHost: x\r\nX-Y: z\r\n\r\n"
+    _, port = start_nginx(rig, "1000/h")
+    http = Http(port)
+    for cut in range(1, len(request)):
+        http.send(request[:cut])
+        http.send(request[cut:])
+        equal(http.response()[::2], (200, b"hello\n"))
+    rig.segment += "-2"
+    echo = Http(start_echo(rig, "1000/h"))
+    for cut in range(1, len(request)):
+        echo.send(request[:cut])
+        echo.send(request[cut:])
+        equal(echo.response()[0], 200)
+
+
+def cpu_seconds(pids):
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def test_preload__half_a_head_makes_no_server_spin(rig):
+    _, port = start_nginx(rig, "1000/h")
+    pids = worker_pids(nginx_master(rig))
+    clients = []
+    for _ in range(4):
+        clients.append(Http(port))
+        clients[-1].send(b"GET / HTTP/1.1\r\nHost:")
+    before = cpu_seconds(pids)
+    time.sleep(0.5)  # the thing measured is what happens in this time
+    assert cpu_seconds(pids) - before <= 0.05
+    for http in clients:
+        http.send(b" x\r\n\r\n")
+        equal(http.response()[0], 200)
+
+
+def test_preload__half_a_head_and_the_end_reaches_the_server(rig):
+    def half(port):
+        http = Http(port)
+        http.send(b"GET / HTTP/1.1\r\nHost:")
+        http.socket.shutdown(socket.SHUT_WR)
+        return http.socket.makefile("rb").read().split(b"\r\n")[0]
+
+    equal(half(start_nginx(rig, "1000/h")[1]), b"")  # nginx hangs up on it
+    rig.segment += "-2"
+    equal(half(start_echo(rig, "1000/h")), half(start_echo(rig)))  # Python answers it
+
+
+def test_preload__pipelined_requests_are_answered_in_order(rig):
+    _, port = start_nginx(rig, "1000/h")
+    http = Http(port)
+    paths = ["/index.html", "/none"] * 10
+    http.send(b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % p.encode() for p in paths))
+    equal([http.response()[0] for _ in paths], [200, 404] * 10)
+    equal(http.request()[0], 200)
+    rig.segment += "-2"
+    echo = Http(start_echo(rig, "1000/h"))
+    echo.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % i for i in range(20)))
+    equal([echo.response()[2] for _ in range(20)], [b"GET /%d" % i for i in range(20)])
+
+
+def read_all(http):
+    """Statuses until the connection ends or 20 have come."""
+    got = []
+    try:
+        while len(got) < 20:
+            got.append(http.response()[0])
+    except ConnectionError:
+        pass
+    return got
+
+
+def test_preload__pipelining_is_no_way_around_the_limit(rig):
+    _, port = start_nginx(rig, "5/h")
+    http = Http(port)
+    http.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+    got = read_all(http)
+    equal(got[:5], [200] * 5)
+    assert set(got[5:]) <= {429}, got
+    equal(statuses(port, 2), [429, 429])
+
+
+def test_preload__refusal_never_lands_inside_a_response(rig):
+    http = Http(start_echo(rig, "1/h"))
+    http.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+    equal(http.response()[::2], (200, b"GET /slow"))
+    assert set(read_all(http)) <= {429}
+
+
+def test_preload__body_of_a_refused_request_is_not_taken_for_the_next_one(rig):
+    _, port = start_nginx(rig, "1/h")
+    http = Http(port)
+    equal(http.request()[0], 200)
+    fake = b"GET /index.html HTTP/1.1\r\nHost: x\r\n\r\n" * 3
+    equal(http.request("POST", "/", fake)[0], 429)
+    http.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+              % (len(fake), fake))
+    equal(http.response()[0], 429)
+    equal(http.request()[0], 429)
+    equal(rig.status()["totals"]["limited"], 3)
+
+
+def test_preload__refused_expect_is_answered_at_once_and_closed(rig):
+    _, port = start_nginx(rig, "1/h")
+    http = Http(port)
+    equal(http.request()[0], 200)
+    http.send(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+    status, headers, _ = http.response()
+    equal((status, headers["connection"]), (429, "close"))
+
+
+def test_preload__http_1_0_client_is_refused_and_closed(rig):
+    _, port = start_nginx(rig, "1/h")
+    equal(statuses(port, 1), [200])
+    http = Http(port)
+    http.send(b"GET / HTTP/1.0\r\n\r\n")
+    status, headers, _ = http.response()
+    equal((status, headers["connection"]), (429, "close"))
+    assert http.ended()
+
+
+def test_preload__what_is_not_http_passes_untouched(rig):
+    _, port = start_nginx(rig, "1/h")
+    equal(statuses(port, 1), [200])
+    tls = Http(port)
+    tls.send(b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + bytes(32))
+    equal(tls.response()[0], 400)  # nginx's own answer
+    old = Http(port)
+    old.send(b"GET /index.html\r\n")
+    equal(old.socket.recv(100), b"hello\n")
+
+
+def test_preload__long_head_is_left_alone(rig):
+    _, port = start_nginx(rig, "5/h", server="large_client_header_buffers 8 32k;")
+    http = Http(port)
+    equal(http.request(headers="X: " + "y" * 20000 + "\r\n")[0], 200)
+
+
+def test_preload__response_kinds_are_framed(rig):
+    _, port = start_nginx(rig, "7/h", server="""
+        location /none { return 204; }
+        location /moved { return 304; }
+        location /big { }
+        location /chunked { gzip on; gzip_min_length 1; gzip_types *; alias """ + rig.path("www") +
+                          "/big.bin; }")
+    http = Http(port)
+    equal(http.request(path="/none")[0], 204)
+    equal(http.request(path="/moved")[0], 304)
+    equal(http.request("HEAD", "/big.bin")[0], 200)
+    equal(len(http.request(path="/big.bin")[2]), 300000)
+    http.send(b"GET /chunked HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n")
+    wait_for("the last chunk", lambda: http._more() or http.buffer.endswith(b"\r\n0\r\n\r\n"))
+    contains(http.buffer.split(b"\r\n\r\n")[0].decode(), "Transfer-Encoding: chunked")
+    http.buffer = b""
+    equal([http.request(path="/none")[0] for _ in range(4)], [204, 204, 429, 429])
+
+
+def test_preload__only_the_given_port_is_limited(rig):
+    other = free_port()
+    _, port = start_nginx(rig, "1/h", "--port", str(other), server=f"listen 127.0.0.1:{other};")
+    equal(statuses(port, 3), [200, 200, 200])
+    equal(statuses(other, 2), [200, 429])
+
+
+def test_preload__without_segment_no_effect_and_attaches_when_one_appears(rig):
+    need(NGINX, "nginx")
+    port = free_port()
+    rig.start(NGINX, "-c", nginx_conf(rig, port), env={
+        "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"})
+    wait_for("nginx", lambda: listening(port))
+    equal(statuses(port, 5), [200] * 5)
+    rig.agent({"web": "3/h"})
+    wait_for("the limit", lambda: 429 in statuses(port, 4), seconds=15)
+    equal(rig.status()["totals"]["errors"], 0)
+
+
+def test_preload__rule_that_is_missing_is_no_limit_until_it_comes(rig):
+    need(NGINX, "nginx")
+    agent = rig.agent({"other": "1/h"})
+    port = free_port()
+    rig.start(NGINX, "-c", nginx_conf(rig, port), env={
+        "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"})
+    wait_for("nginx", lambda: listening(port))
+    equal(statuses(port, 5), [200] * 5)
+    rig.config({"other": "1/h", "web": "3/h"})
+    agent.signal(signal.SIGHUP)
+    wait_for("the limit", lambda: 429 in statuses(port, 4), seconds=15)
+
+
+def test_preload__shim_without_variables_does_nothing(rig):
+    code, out, err = rig.run("sh", "-c", "echo fine; exit 3", env={"LD_PRELOAD": SHIM})
+    equal((code, out, err), (3, "fine\n", ""))
+
+
+def test_preload__killed_worker_and_agent_cost_nobody_a_request(rig):
+    need(NGINX, "nginx")
+    agent = rig.agent({"web": "10/h"})
+    port = free_port()
+    rig.start(RLCTL, "--segment", rig.segment, "run", "--rule", "web", "--", NGINX, "-c",
+              nginx_conf(rig, port))
+    wait_for("nginx", lambda: listening(port))
+    equal(statuses(port, 3), [200] * 3)
+    victims = worker_pids(nginx_master(rig))
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    wait_for("new workers", lambda: len(worker_pids(nginx_master(rig))) == 2 and
+             not set(victims) & set(worker_pids(nginx_master(rig))))
+    equal(statuses(port, 3), [200] * 3)
+    agent.signal(signal.SIGKILL)
+    agent.wait()
+    equal(statuses(port, 5), [200] * 4 + [429])
+    wait_for("alone", lambda: rig.status()["state"] == "alone")
+    equal(statuses(port, 2), [429, 429])
+    rig.agent({"web": "10/h"})
+    equal(statuses(port, 2), [429, 429])
+
+
+def test_preload__nginx_reload_keeps_the_limit(rig):
+    program, port = start_nginx(rig, "6/h")
+    equal(statuses(port, 3), [200] * 3)
+    old = worker_pids(nginx_master(rig))
+    program.signal(signal.SIGHUP)
+    wait_for("new workers", lambda: not set(old) & set(worker_pids(nginx_master(rig))))
+    equal(statuses(port, 4), [200] * 3 + [429])
+
+
+def test_preload__ipv6_clients_share_their_64(rig):
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            port6 = probe.getsockname()[1]
+    except OSError:
+        raise Skip("no IPv6 loopback here") from None
+    start_nginx(rig, "2/h", server=f"listen [::1]:{port6};")
+    got = []
+    for _ in range(3):
+        with socket.create_connection(("::1", port6)) as s:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            got.append(s.recv(100).split()[1])
+    equal(got, [b"200", b"200", b"429"])
+    equal(rig.rlctl("get", "run", "::/64")[0], 1)
+
+
+def test_preload__only_the_intercepted_names_are_exported(rig):
+    if not shutil.which("nm"):
+        raise Skip("no nm here (apt-get install binutils)")
+    _, out, _ = rig.run("nm", "-D", "--defined-only", SHIM)
+    names = {line.split()[-1].split("@")[0] for line in out.splitlines()}
+    equal(names, set("accept accept4 read readv recv recvfrom recvmsg __read_chk __recv_chk "
+                     "__recvfrom_chk write writev send sendto sendmsg sendfile sendfile64 close "
+                     "dup dup2 dup3 epoll_ctl".split()))
+
+
+TRANSPARENT = r"""
+import os, socket, errno
+def check(f, *want):
+    try: got = f()
+    except OSError as e: got = errno.errorcode[e.errno]
+    assert got in want, (got, want)
+check(lambda: os.read(9999, 1), 'EBADF'); check(lambda: os.close(9999), 'EBADF')
+check(lambda: os.write(9999, b'x'), 'EBADF'); check(lambda: os.dup(9999), 'EBADF')
+r, w = os.pipe(); os.write(w, b'GET / HTTP/1.1\r\n\r\n'); check(lambda: os.read(r, 5), b'GET /')
+a, b = socket.socketpair(); a.send(b'GET / HTTP/1.1\r\n\r\n'); check(lambda: b.recv(3), b'GET')
+l = socket.create_server(('127.0.0.1', 0)); c = socket.create_connection(l.getsockname())
+s, peer = l.accept(); assert peer == c.getsockname(), peer
+fd = s.fileno(); d = os.dup(fd)                # two descriptors: left alone
+c.send(b'GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n'); import time
+check(lambda: os.read(d, 10), b'GET / HTTP'); os.close(d)
+l.setblocking(False); check(l.accept, 'EAGAIN')
+import ctypes                                  # closed behind the shim's back, number reused
+libc = ctypes.CDLL(None, use_errno=True)
+c2 = socket.create_connection(l.getsockname()); l.setblocking(True); s2, _ = l.accept()
+n = s2.detach(); libc.syscall(3, n)
+open('f', 'w').write('GET / HTTP/1.1\r\n\r\n'); f = os.open('f', os.O_RDONLY); assert f == n, (f, n)
+check(lambda: os.read(f, 5), b'GET /'); check(lambda: os.read(f, 100), b' HTTP/1.1\r\n\r\n')
+print('transparent')
+"""
+
+
+def test_preload__other_descriptors_and_errors_are_as_without_the_shim(rig):
+    script = rig.write("t.py", TRANSPARENT)
+    rig.agent({"web": "1/h"})
+    for limit in (False, True):
+        env = {"LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"} if limit else {}
+        done = subprocess.run([sys.executable, script], cwd=rig.dir, env=dict(os.environ, **env),
+                              capture_output=True, text=True, timeout=20, check=False)
+        equal((done.stdout, done.stderr), ("transparent\n", ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""Goal: rlctl prints, refuses and exits as its documents say, with the agent alive or dead.
+Method: the real program; every wrong call it can be given, word for word."""
+
+import json
+import os
+import re
+import signal
+import stat
+
+from rig import AGENT, RLCTL, SHIM, contains, equal, main, wait_for
+
+
+def test_rlctl__without_command_prints_usage_and_fails(rig):
+    code, out, err = rig.run(RLCTL)
+    equal((code, out), (2, ""))
+    contains(err, "usage: rlctl")
+
+
+def test_rlctl__help_goes_to_stdout(rig):
+    for argv in (("--help",), ("status", "--help"), ("run", "--help")):
+        code, out, err = rig.run(RLCTL, *argv)
+        equal((code, err), (0, ""))
+        contains(out, "usage: rlctl")
+
+
+def test_rlctl__wrong_calls_say_what_is_wrong(rig):
+    rig.agent({"login": "5/h"})
+    for argv, message in (
+            (("frob",), "unknown command 'frob' (rlctl --help lists them)"),
+            (("status", "x"), "status takes no argument, not 'x'"),
+            (("status", "--cost", "5"), "--cost goes with 'check' only"),
+            (("get", "login"), "get needs RULE and KEY, e.g. rlctl get login 192.0.2.7"),
+            (("get", "login", ""), "a key is 1 .. 1024 bytes long"),
+            (("get", "login", "k" * 1025), "a key is 1 .. 1024 bytes long"),
+            (("check", "login"), "check needs RULE and KEY, e.g. rlctl check login 192.0.2.7"),
+            (("check", "login", "b", "--cost", "0"),
+             "--cost must be a whole number 1 .. 2147483647, not '0'"),
+            (("check", "login", "b", "--cost", "five"),
+             "--cost must be a whole number 1 .. 2147483647, not 'five'"),
+            (("check", "login", "b", "--cost", "6"),
+             "could not decide: the cost is above the rule's limit and can never be admitted"),
+            (("check", "nobody", "b"), f"there is no rule 'nobody' in {rig.segment}"),
+            (("get", "nobody", "b"), f"there is no rule 'nobody' in {rig.segment}"),
+            (("rules", "frob"), "usage: rlctl rules [show], or rlctl rules check FILE"),
+            (("run", "--", "true"), "run needs either --rule NAME or --limit COUNT/WINDOW"),
+            (("run", "--rule", "a", "--limit", "1/s", "--", "true"),
+             "run needs either --rule NAME or --limit COUNT/WINDOW"),
+            (("run", "--limit", "1/s"), "run needs a command after --, e.g. -- nginx -g "
+                                        "'daemon off;'"),
+            (("run", "--limit", "1/x", "--", "true"),
+             "bad limit '1/x': the window's unit must be ms, s, second, m, minute, h, hour, d or "
+             "day"),
+            (("run", "--limit", "1/s", "--by", "cookie:id", "--", "true"),
+             "--by knows only 'ip', not 'cookie:id'"),
+            (("run", "--limit", "1/s", "--port", "0", "--", "true"),
+             "--port must be 1 .. 65535, not '0'"),
+            (("run", "--rule", "nobody", "--", "true"),
+             f"there is no rule 'nobody' in {rig.segment}"),
+            (("run", "--limit", "1/s", "--", "true"),
+             f"the segment {rig.segment} has an agent without this limit: use --rule NAME for one "
+             "of its rules, or another --segment"),
+    ):
+        code, out, err = rig.rlctl(*argv)
+        equal((argv, code, out), (argv, 2, ""))
+        equal(err.splitlines()[0], "rlctl: " + message)
+
+
+def test_rlctl__absent_segment_says_how_to_get_one(rig):
+    for argv in (("status",), ("get", "r", "k"), ("rules",), ("run", "--rule", "r", "--", "true")):
+        code, out, err = rig.rlctl(*argv)
+        equal((code, out), (2, ""))
+        contains(err, f"cannot read the segment {rig.segment}: there is no such file")
+        contains(err, "rl-agent --config FILE")
+    code, out, err = rig.rlctl("check", "r", "k")
+    equal((code, out), (2, ""))
+    contains(err, "is rl-agent running?")
+
+
+def test_rlctl__status_shows_the_agent_first(rig):
+    agent = rig.agent({"login": "5/h", "api": "100/m"})
+    rig.rlctl("check", "login", "bob")
+    code, out, err = rig.rlctl("status")
+    equal((code, err), (0, ""))
+    lines = out.splitlines()
+    assert lines[0].startswith("agent    alive: heartbeat "), lines[0]
+    contains(lines[0], f"pid {agent.pid}")
+    equal(lines[1], "state    fresh")
+    contains(out, f"segment  {rig.segment}, ABI 1.0, ")
+    contains(out, "table    1 of ")
+    contains(out, "totals   allowed 1, limited 0, errors 0 (of these table full 0)")
+    contains(out, "rules    2, generation 1\n         login                    5/h\n"
+                  "         api                      100/m\n")
+
+
+def test_rlctl__status_as_json_has_its_fields(rig):
+    agent = rig.agent({"login": "5/10s"})
+    status = rig.status()
+    equal(sorted(status), ["agent", "bytes", "generation", "members", "rules", "segment", "state",
+                           "table", "totals"])
+    equal(status["agent"]["pid"], agent.pid)
+    equal(status["agent"]["alive"], True)
+    equal(status["rules"], [{"name": "login", "limit": 5, "window_s": 10.0}])
+    equal(status["totals"], {"allowed": 0, "limited": 0, "errors": 0, "table_full": 0})
+
+
+def test_rlctl__check_spends_and_get_does_not(rig):
+    rig.agent({"login": "2/h"})
+    for _ in range(5):
+        code, out, _ = rig.rlctl("get", "login", "bob")
+        equal((code, out), (0, "allowed: 2 of 2 remaining under login (2/h), state fresh\n"))
+    equal(rig.rlctl("check", "login", "bob"),
+          (0, "allowed: 1 of 2 remaining under login (2/h), state fresh\n", ""))
+    equal(rig.rlctl("check", "login", "bob")[0], 0)
+    code, out, _ = rig.rlctl("check", "login", "bob")
+    equal(code, 1)
+    assert re.match(r"limited: 0 of 2 remaining under login \(2/h\), try again in (59 m|1 h)", out)
+    code, out, _ = rig.rlctl("get", "login", "bob")
+    equal(code, 1)
+    contains(out, "limited: 0 of 2 remaining")
+
+
+def test_rlctl__answers_as_json(rig):
+    rig.agent({"login": "1/h"})
+    code, out, _ = rig.rlctl("--json", "check", "login", "bob")
+    equal((code, json.loads(out)), (0, {"rule": "login", "key": "bob", "allowed": True, "limit": 1,
+                                        "remaining": 0, "window_s": 3600.0, "retry_after_s": 0.0,
+                                        "state": "fresh"}))
+    code, out, _ = rig.rlctl("check", "login", "bob", "--json")
+    equal((code, json.loads(out)["allowed"]), (1, False))
+    assert 3590 < json.loads(out)["retry_after_s"] <= 3600.1
+    code, out, _ = rig.rlctl("get", "--json", "login", b"\xff\x01".decode("utf-8", "surrogateescape"))
+    equal(json.loads(out)["key"], "hex:ff01")
+
+
+def test_rlctl__segment_comes_from_the_environment(rig):
+    rig.agent({"login": "1/h"})
+    code, out, _ = rig.run(RLCTL, "get", "login", "bob", env={"RL_SEGMENT": rig.segment})
+    equal((code, out), (0, "allowed: 1 of 1 remaining under login (1/h), state fresh\n"))
+
+
+def test_rlctl__reading_commands_need_no_write_permission(rig):
+    rig.agent({"login": "1/h"}).stop()
+    os.chmod(rig.segment, stat.S_IRUSR)
+    if os.geteuid() == 0:  # root may write anyway: show that the map is read-only
+        argv = ("strace", "-f", "-e", "trace=openat,mmap", RLCTL, "--segment", rig.segment, "status")
+        try:
+            _, _, err = rig.run(*argv)
+            contains(err, f'openat(AT_FDCWD, "{rig.segment}", O_RDONLY|O_CLOEXEC)')
+            assert "O_RDWR" not in err, err
+        except FileNotFoundError:
+            pass  # no strace here
+    for argv in (("status",), ("rules",), ("get", "login", "bob")):
+        assert rig.rlctl(*argv)[0] in (0, 1), argv
+
+
+def test_rlctl__rules_are_shown_and_checked(rig):
+    rig.agent({"login": "5/10s", "api": "100/minute"})
+    equal(rig.rlctl("rules"), (0, "login                    5/10s\napi                      100/m\n",
+                               ""))
+    code, out, _ = rig.rlctl("rules", "show", "--json")
+    equal(json.loads(out), [{"name": "login", "limit": "5/10s"}, {"name": "api", "limit": "100/m"}])
+    good = rig.write("good.yaml", "rules: []\n")
+    equal(rig.rlctl("rules", "check", good), (0, f"{good}: fine, 0 rules\n", ""))
+    bad = rig.write("bad.yaml", "rulez: []\n")
+    code, _, err = rig.rlctl("rules", "check", bad)
+    equal(code, 1)
+    contains(err, f"{bad}:1:1: unknown key 'rulez' (did you mean 'rules'?)")
+
+
+def run_private(rig, *argv, **kwargs):
+    """rlctl run --limit without any segment named: a private one."""
+    return rig.run(RLCTL, "run", "--limit", "5/10s", *argv, **kwargs)
+
+
+def private_segments():
+    try:
+        return {f for f in os.listdir("/dev/shm/rl") if f.startswith("run-")}
+    except FileNotFoundError:
+        return set()
+
+
+def test_rlctl__run_sets_the_environment_and_passes_the_exit_code(rig):
+    before = private_segments()
+    code, out, _ = run_private(rig, "--port", "8080", "--", "sh", "-c",
+                               "echo $RL_RULE $RL_PORT $RL_SEGMENT; echo $LD_PRELOAD; exit 7",
+                               env={"LD_PRELOAD": ""})
+    equal(code, 7)
+    words = out.split()
+    equal(words[:2], ["run", "8080"])
+    contains(words[2], "/dev/shm/rl/run-")
+    equal(words[3], os.path.realpath(SHIM))
+    equal(private_segments(), before)  # nothing is left behind
+
+
+def test_rlctl__run_keeps_other_preloads_behind_the_shim(rig):
+    libc = "libc.so.6"
+    _, out, _ = run_private(rig, "--", "sh", "-c", "echo $LD_PRELOAD", env={"LD_PRELOAD": libc})
+    equal(out.strip(), f"{os.path.realpath(SHIM)}:{libc}")
+
+
+def test_rlctl__run_reports_a_command_that_cannot_start(rig):
+    before = private_segments()
+    code, _, err = run_private(rig, "--", "/nowhere/server")
+    equal(code, 127)
+    contains(err, "rlctl: cannot run /nowhere/server: No such file or directory")
+    equal(run_private(rig, "--", rig.write("no-exec", ""))[0], 126)
+    equal(private_segments(), before)
+
+
+def test_rlctl__run_ends_with_128_plus_the_signal(rig):
+    equal(run_private(rig, "--", "sh", "-c", "kill -9 $$")[0], 137)
+
+
+def test_rlctl__run_forwards_signals_and_cleans_up(rig):
+    before = private_segments()
+    program = rig.start(RLCTL, "run", "--limit", "5/10s", "--", "sh", "-c",
+                        "trap 'echo got-term; exit 3' TERM; echo ready; while :; do sleep 0.05; "
+                        "done")
+    wait_for("the command", lambda: "ready" in program.output())
+    program.signal(signal.SIGTERM)
+    equal(program.wait(), 3)
+    contains(program.output(), "got-term")
+    equal(private_segments(), before)
+
+
+def test_rlctl__run_stays_with_a_command_that_goes_to_the_background(rig):
+    program = rig.start(RLCTL, "run", "--limit", "5/10s", "--", "sh", "-c",
+                        "(trap 'echo daemon-term; exit' TERM; echo daemon; "
+                        "while :; do sleep 0.05; done) & exit 0")
+    wait_for("the daemon", lambda: "daemon" in program.output())
+    assert program.running()
+    program.signal(signal.SIGTERM)
+    equal(program.wait(), 0)
+    contains(program.output(), "daemon-term")
+
+
+def test_rlctl__run_starts_its_agent_again_when_it_dies(rig):
+    program = rig.start(RLCTL, "run", "--limit", "5/10s", "--segment", rig.segment, "--", "sleep",
+                        "60")
+    first = wait_for("the agent", lambda: os.path.exists(rig.segment) and
+                     rig.rlctl("status")[0] == 0 and rig.status()["agent"]["pid"])
+    os.kill(first, signal.SIGKILL)
+    second = wait_for("another agent", lambda: rig.status()["agent"]["alive"] and
+                      rig.status()["agent"]["pid"] not in (0, first) and
+                      rig.status()["agent"]["pid"])
+    contains(program.output(), "starting it again")
+    program.signal(signal.SIGTERM)
+    equal(program.wait(), 128 + signal.SIGTERM)
+    wait_for("the agent's end", lambda: not os.path.exists(f"/proc/{second}"))
+    assert os.path.exists(rig.segment)  # it was named: it stays
+
+
+def test_rlctl__run_killed_takes_its_agent_with_it(rig):
+    program = rig.start(RLCTL, "run", "--limit", "5/10s", "--segment", rig.segment, "--", "sleep",
+                        "1")
+    agent = wait_for("the agent", lambda: os.path.exists(rig.segment) and
+                     rig.rlctl("status")[0] == 0 and rig.status()["agent"]["pid"])
+    program.signal(signal.SIGKILL)
+    program.wait()
+    wait_for("the agent's end", lambda: not os.path.exists(f"/proc/{agent}"))
+
+
+def test_rlctl__two_runs_of_one_limit_and_segment_share_it(rig):
+    argv = (RLCTL, "run", "--limit", "3/h", "--segment", rig.segment, "--")
+    rig.start(*argv, "sleep", "60")
+    wait_for("the agent", lambda: os.path.exists(rig.segment) and rig.rlctl("status")[0] == 0)
+    code, out, _ = rig.run(*argv, "sh", "-c", "echo $RL_SEGMENT")
+    equal((code, out.strip()), (0, rig.segment))
+    code, _, err = rig.run(RLCTL, "run", "--limit", "4/h", "--segment", rig.segment, "--", "true")
+    equal(code, 2)
+    contains(err, "has an agent without this limit")
+
+
+def test_rlctl__run_does_not_take_over_the_rules_of_a_stopped_agent(rig):
+    rig.agent({"login": "5/h"}).stop()
+    code, _, err = rig.rlctl("run", "--limit", "4/h", "--", "true")
+    equal(code, 2)
+    contains(err, "has other rules, and its agent is not running")
+    equal(rig.rlctl("rules")[1], "login                    5/h\n")
+
+
+def test_rlctl__run_by_rule_becomes_the_command(rig):
+    rig.agent({"login": "5/h"})
+    code, out, _ = rig.rlctl("run", "--rule", "login", "--", "sh", "-c", "echo $RL_RULE; exit 4")
+    equal((code, out), (4, "login\n"))
+
+
+def test_rlctl__missing_companions_are_named(rig):
+    lonely = rig.path("rlctl")
+    with open(RLCTL, "rb") as f, open(lonely, "wb") as g:
+        g.write(f.read())
+    os.chmod(lonely, 0o755)
+    code, _, err = rig.run(lonely, "run", "--limit", "1/s", "--", "true")
+    equal(code, 2)
+    contains(err, "there is no rl-agent beside rlctl: install it")
+    os.symlink(AGENT, rig.path("rl-agent"))
+    code, _, err = rig.run(lonely, "run", "--limit", "1/s", "--", "true")
+    equal(code, 127)
+    contains(err, "there is no librl-preload.so beside rlctl: install it")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+#include "tests/t.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+void t_seg_make(struct t_seg *t, uint64_t keys)
+{
+	const struct rl_segment_spec spec = {.keys = keys, .mode = 0660};
+	char why[RL_WHY_MAX] = "";
+
+	snprintf(t->dir, sizeof(t->dir), "/dev/shm/rl-test-XXXXXX");
+	assert_non_null(mkdtemp(t->dir));
+	snprintf(t->path, sizeof(t->path), "%s/seg", t->dir);
+	if (rl_segment_create(t->path, &spec, &t->seg, why) != 0)
+		fail_msg("cannot create a segment: %s", why);
+}
+
+void t_seg_drop(struct t_seg *t)
+{
+	rl_segment_detach(&t->seg);
+	unlink(t->path);
+	rmdir(t->dir);
+}
+
+void t_rules(struct rl_seg *seg, int count, ...)
+{
+	static struct rl_rule_spec spec[RL_RULES_MAX];
+	size_t other;
+	va_list args;
+
+	memset(spec, 0, sizeof(spec));
+	va_start(args, count);
+	for (int i = 0; i < count; i++) {
+		const char *text = va_arg(args, const char *), *space = strchr(text, ' ');
+
+		memcpy(spec[i].name, text, (size_t)(space - text));
+		assert_null(rl_terms_parse(space + 1, &spec[i].terms));
+	}
+	va_end(args);
+	assert_int_equal(rl_rules_publish(seg, spec, (size_t)count, &other), 0);
+}
+
+uint64_t t_rule(const struct rl_view *view, const char *name)
+{
+	uint64_t handle = 0;
+
+	assert_int_equal(rl_rules_find(view, name, &handle), 0);
+	return handle;
+}
+
+uint64_t t_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+uint64_t t_seed(void)
+{
+	static uint64_t seed;
+	const char *given = getenv("SEED");
+
+	if (seed == 0) {
+		seed = given != NULL ? strtoull(given, NULL, 10) : t_now_ns();
+		if (seed == 0)
+			seed = 1;
+		printf("# SEED=%llu\n", (unsigned long long)seed);
+		fflush(stdout);
+	}
+	return seed;
+}
+
+uint64_t t_random(uint64_t *state)
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return *state * UINT64_C(0x2545f4914f6cdd1d);
+}

@@ -1,0 +1,49 @@
+/*
+ * t.h - what the C tests share: cmocka, a segment of their own, a seeded random source.
+ *
+ * Names: test_<module>__<situation>_<result>. Each test file opens with Goal and Method.
+ */
+#ifndef TESTS_T_H
+#define TESTS_T_H
+
+/* cmocka wants these before itself; the blank line keeps the formatter from sorting it in. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "shm/rl_rules.h"
+#include "shm/rl_segment.h"
+
+/* A new segment in a folder of its own under /dev/shm; the test fails when it cannot be. */
+struct t_seg {
+	char dir[64];
+	char path[96];
+	struct rl_seg seg;
+};
+void t_seg_make(struct t_seg *t, uint64_t keys);
+void t_seg_drop(struct t_seg *t);
+
+/* Publish rules: "name limit" each, e.g. t_rules(&seg, 2, "a 5/10s", "b 100/minute"). */
+void t_rules(struct rl_seg *seg, int count, ...);
+
+/* Handle of a rule that must exist. */
+uint64_t t_rule(const struct rl_view *view, const char *name);
+
+/*
+ * Random numbers (xorshift64*). The seed is $SEED or the clock's, printed once so that a
+ * failure can be run again with SEED=n.
+ */
+uint64_t t_seed(void);
+uint64_t t_random(uint64_t *state);
+static inline uint64_t t_below(uint64_t *state, uint64_t bound)
+{
+	return t_random(state) % bound;
+}
+
+/* Nanoseconds, CLOCK_MONOTONIC. */
+uint64_t t_now_ns(void);
+
+#endif

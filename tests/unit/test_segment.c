@@ -1,0 +1,307 @@
+/*
+ * Goal:   a segment is created whole, and every damaged or foreign one is refused by name.
+ * Method: make a good file, spoil one thing at a time, attach.
+ */
+#include "tests/t.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "shm/rl_clock.h"
+#include "shm/rl_clock_check.h"
+#include "shm/rl_word.h"
+
+static int setup(void **state)
+{
+	static struct t_seg t;
+
+	t_seg_make(&t, 1000);
+	*state = &t;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	t_seg_drop(*state);
+	return 0;
+}
+
+/* The header is frozen and mapped read-only for us to see; the test writes it by file. */
+static void spoil(const struct t_seg *t, size_t offset, const void *bytes, size_t len)
+{
+	int fd = open(t->path, O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, bytes, len, (off_t)offset), len);
+	close(fd);
+}
+
+static void assert_refused(const struct t_seg *t, int error, const char *words)
+{
+	struct rl_view view;
+	struct rl_seg seg;
+	char why[RL_WHY_MAX] = "";
+
+	assert_int_equal(rl_segment_view(t->path, &view, why), error);
+	if (strstr(why, words) == NULL)
+		fail_msg("'%s' does not say '%s'", why, words);
+	assert_int_equal(rl_segment_attach(t->path, &seg, NULL), error);
+}
+
+static void test_segment__created_is_attachable_and_empty(void **state)
+{
+	struct t_seg *t = *state;
+	struct rl_view view;
+	struct stat st;
+
+	assert_int_equal(rl_segment_view(t->path, &view, NULL), 0);
+	assert_true(view.slot_count * 9 / 10 >= 1000);
+	for (uint64_t i = 0; i < view.slot_count; i++)
+		assert_true(rl_head_is(view.slot[i].head, RL_KIND_FREE));
+	assert_int_equal(stat(t->path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0660);
+	assert_true((uint64_t)st.st_blocks * 512 >= view.size); /* every page is there */
+	rl_segment_unview(&view);
+}
+
+static void test_segment__missing_is_enoent_and_says_what_to_do(void **state)
+{
+	struct rl_view view;
+	char why[RL_WHY_MAX];
+
+	(void)state;
+	assert_int_equal(rl_segment_view("/dev/shm/rl-test-none", &view, why), -ENOENT);
+	assert_string_equal(why, "there is no such file: is rl-agent running?");
+}
+
+static void test_segment__short_file_is_refused(void **state)
+{
+	struct t_seg *t = *state;
+
+	assert_int_equal(truncate(t->path, 100), 0);
+	assert_refused(t, RL_E_SHORT, "100 bytes are too few");
+}
+
+static void test_segment__truncated_file_is_refused(void **state)
+{
+	struct t_seg *t = *state;
+
+	assert_int_equal(truncate(t->path, (off_t)t->seg.view.size - 1), 0);
+	assert_refused(t, RL_E_SHORT, "it was truncated");
+}
+
+static void test_segment__unready_asks_to_try_again(void **state)
+{
+	const uint32_t no = 0;
+
+	spoil(*state, offsetof(struct rl_hdr, ready), &no, sizeof(no));
+	assert_refused(*state, RL_E_NOT_READY, "still being built");
+}
+
+static void test_segment__other_magic_is_refused(void **state)
+{
+	spoil(*state, offsetof(struct rl_hdr, magic), "GARBAGE!", 8);
+	assert_refused(*state, RL_E_MAGIC, "not a Ratel segment");
+}
+
+static void test_segment__other_abi_names_both_versions(void **state)
+{
+	const uint32_t other = RL_ABI_MAJOR + 1;
+	char words[64];
+
+	snprintf(words, sizeof(words), "version %u, this program speaks version %u", other,
+		 RL_ABI_MAJOR);
+	spoil(*state, offsetof(struct rl_hdr, abi_major), &other, sizeof(other));
+	assert_refused(*state, RL_E_ABI, words);
+}
+
+static void test_segment__newer_minor_is_accepted(void **state)
+{
+	struct t_seg *t = *state;
+	const uint32_t newer = RL_ABI_MINOR + 1;
+	struct rl_view view;
+
+	spoil(t, offsetof(struct rl_hdr, abi_minor), &newer, sizeof(newer));
+	assert_int_equal(rl_segment_view(t->path, &view, NULL), 0);
+	rl_segment_unview(&view);
+}
+
+static void test_segment__each_disagreeing_size_is_refused(void **state)
+{
+	static const size_t field32[] = {
+		offsetof(struct rl_hdr, hdr_size),  offsetof(struct rl_hdr, live_size),
+		offsetof(struct rl_hdr, bank_size), offsetof(struct rl_hdr, member_size),
+		offsetof(struct rl_hdr, slot_size), offsetof(struct rl_hdr, ring_stamps),
+	};
+	static const size_t field64[] = {
+		offsetof(struct rl_hdr, bucket_count), offsetof(struct rl_hdr, members_off),
+		offsetof(struct rl_hdr, tags_off),     offsetof(struct rl_hdr, slots_off),
+		offsetof(struct rl_hdr, total_size),   offsetof(struct rl_hdr, tick_ns),
+	};
+	static const uint64_t wrong[] = {0, 1, UINT64_C(1) << 40, UINT64_MAX};
+	struct t_seg *t = *state;
+	const struct rl_hdr good = *t->seg.view.hdr;
+
+	for (size_t i = 0; i < 6; i++)
+		for (size_t w = 0; w < 4; w++) {
+			uint32_t narrow = (uint32_t)wrong[w];
+
+			spoil(t, field32[i], &narrow, sizeof(narrow));
+			assert_refused(t, RL_E_SIZES, "contradicts this build");
+			spoil(t, 0, &good, sizeof(good));
+		}
+	for (size_t i = 0; i < 6; i++)
+		for (size_t w = 0; w < 4; w++) {
+			if (field64[i] == offsetof(struct rl_hdr, tick_ns) && wrong[w] == 1)
+				continue; /* a tick of 1 ns is possible */
+			spoil(t, field64[i], &wrong[w], sizeof(wrong[w]));
+			assert_refused(t, RL_E_SIZES, "contradicts this build");
+			spoil(t, 0, &good, sizeof(good));
+		}
+}
+
+static void test_segment__another_boot_is_refused(void **state)
+{
+	const uint64_t other[2] = {1, 2};
+
+	spoil(*state, offsetof(struct rl_hdr, boot_id), other, sizeof(other));
+	assert_refused(*state, RL_E_CLOCKS, "before the last boot");
+}
+
+static void test_segment__beat_in_the_future_is_another_clock(void **state)
+{
+	struct t_seg *t = *state;
+
+	t->seg.live->beat_ns = rl_clock_precise_ns() + 2 * RL_SECOND_NS;
+	assert_refused(t, RL_E_CLOCKS, "time namespaces");
+}
+
+static void test_segment__live_agent_a_day_off_is_another_clock(void **state)
+{
+	struct t_seg *t = *state;
+	const uint64_t other = 12345;
+
+	spoil(t, offsetof(struct rl_hdr, timens_ino), &other, sizeof(other));
+	t->seg.live->beat_ns = rl_clock_precise_ns() - RL_DAY_NS;
+	assert_refused(t, RL_E_CLOCKS, "time namespaces");
+}
+
+static void test_segment__other_namespace_with_equal_clocks_is_accepted(void **state)
+{
+	struct t_seg *t = *state;
+	const uint64_t other = 12345;
+	struct rl_view view;
+
+	spoil(t, offsetof(struct rl_hdr, timens_ino), &other, sizeof(other));
+	rl_clock_beat(t->seg.live);
+	assert_int_equal(rl_segment_view(t->path, &view, NULL), 0);
+	rl_segment_unview(&view);
+}
+
+static void test_segment__dead_agent_of_another_namespace_cannot_be_told(void **state)
+{
+	struct t_seg *t = *state;
+	const uint64_t other = 12345;
+
+	spoil(t, offsetof(struct rl_hdr, timens_ino), &other, sizeof(other));
+	t->seg.live->beat_real_ns -= 60 * RL_SECOND_NS;
+	t->seg.live->beat_ns -= 60 * RL_SECOND_NS;
+	assert_refused(t, RL_E_CLOCKS, "time namespaces");
+}
+
+static void test_segment__keys_out_of_range_are_refused(void **state)
+{
+	struct t_seg *t = *state;
+	struct rl_segment_spec spec = {.keys = 0, .mode = 0600};
+	struct rl_seg seg;
+	char why[RL_WHY_MAX];
+
+	assert_int_equal(rl_segment_create(t->path, &spec, &seg, why), -ERANGE);
+	spec.keys = RL_SEGMENT_KEYS_MAX + 1;
+	assert_int_equal(rl_segment_create(t->path, &spec, &seg, why), -ERANGE);
+}
+
+static void test_segment__leftovers_of_a_killed_creator_are_removed(void **state)
+{
+	const struct rl_segment_spec spec = {.keys = 10, .mode = 0600};
+	struct t_seg *t = *state;
+	char leftover[128];
+	struct rl_seg seg;
+	int fd;
+
+	snprintf(leftover, sizeof(leftover), "%s.4711.tmp", t->path);
+	fd = open(leftover, O_CREAT | O_RDWR, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(rl_segment_create(t->path, &spec, &seg, NULL), 0);
+	assert_int_equal(access(leftover, F_OK), -1);
+	rl_segment_detach(&seg);
+}
+
+static void test_segment__creating_where_there_is_no_room_says_so(void **state)
+{
+	/* 1 TiB of tmpfs is not there; nothing may be left behind, nobody may get a SIGBUS. */
+	const struct rl_segment_spec spec = {.keys = RL_SEGMENT_KEYS_MAX, .mode = 0600};
+	struct t_seg *t = *state;
+	char why[RL_WHY_MAX] = "", temp[128];
+	struct rl_seg seg;
+
+	snprintf(temp, sizeof(temp), "%s.%ld.tmp", t->path, (long)getpid());
+	assert_int_equal(rl_segment_create(t->path, &spec, &seg, why), -ENOSPC);
+	assert_non_null(strstr(why, "cannot allocate"));
+	assert_int_equal(access(temp, F_OK), -1);
+}
+
+static void test_segment__lock_is_held_against_others_and_names_its_holder(void **state)
+{
+	struct t_seg *t = *state;
+	pid_t holder = 0, child;
+	char name[128];
+	int fd, status;
+
+	assert_int_equal(rl_segment_lock(t->path, &fd, &holder), 0);
+	child = fork();
+	if (child == 0) {
+		int got = rl_segment_lock(t->path, &fd, &holder);
+
+		_exit(got == RL_E_LOCKED && holder == getppid() ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	close(fd);
+	snprintf(name, sizeof(name), "%s.lock", t->path);
+	unlink(name);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_segment__created_is_attachable_and_empty),
+		TEST(test_segment__missing_is_enoent_and_says_what_to_do),
+		TEST(test_segment__short_file_is_refused),
+		TEST(test_segment__truncated_file_is_refused),
+		TEST(test_segment__unready_asks_to_try_again),
+		TEST(test_segment__other_magic_is_refused),
+		TEST(test_segment__other_abi_names_both_versions),
+		TEST(test_segment__newer_minor_is_accepted),
+		TEST(test_segment__each_disagreeing_size_is_refused),
+		TEST(test_segment__another_boot_is_refused),
+		TEST(test_segment__beat_in_the_future_is_another_clock),
+		TEST(test_segment__live_agent_a_day_off_is_another_clock),
+		TEST(test_segment__other_namespace_with_equal_clocks_is_accepted),
+		TEST(test_segment__dead_agent_of_another_namespace_cannot_be_told),
+		TEST(test_segment__keys_out_of_range_are_refused),
+		TEST(test_segment__leftovers_of_a_killed_creator_are_removed),
+		TEST(test_segment__creating_where_there_is_no_room_says_so),
+		TEST(test_segment__lock_is_held_against_others_and_names_its_holder),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,360 @@
+/*
+ * Goal:   every key gets exactly one slot; free ones are found; what a dead or late claimant
+ *         left behind can hurt nobody.
+ * Method: one process, states made by hand at each step of the life of a slot.
+ */
+#include "tests/t.h"
+
+#include <string.h>
+
+#include "shm/rl_table.h"
+#include "shm/rl_tags.h"
+#include "shm/rl_word.h"
+
+static const struct rl_claim made_for = {7, 1, 1000000000};
+
+static struct rl_id random_id(uint64_t *seed)
+{
+	return (struct rl_id){{t_random(seed) | 1, t_random(seed) | 1}};
+}
+
+static int setup(void **state)
+{
+	static struct t_seg t;
+
+	t_seg_make(&t, 1000);
+	*state = &t;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	t_seg_drop(*state);
+	return 0;
+}
+
+static uint64_t claimed(struct rl_seg *seg, const struct rl_id *id)
+{
+	uint64_t head, index;
+
+	assert_int_equal(rl_table_claim(seg, id, &made_for), 1);
+	index = rl_table_find(&seg->view, id, &head);
+	assert_int_not_equal(index, RL_NO_SLOT);
+	assert_true(rl_head_is_open(head));
+	return index;
+}
+
+static uint32_t open_slots(const struct rl_seg *seg, const struct rl_id *id)
+{
+	uint32_t count = 0;
+
+	for (uint64_t i = 0; i < seg->view.slot_count; i++)
+		count += rl_head_is_open(seg->slot[i].head) && seg->slot[i].id[0] == id->word[0] &&
+			 seg->slot[i].id[1] == id->word[1];
+	return count;
+}
+
+static void test_table__unknown_key_is_not_found(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), head;
+	struct rl_id id = random_id(&seed);
+
+	assert_int_equal(rl_table_find(&t->seg.view, &id, &head), RL_NO_SLOT);
+}
+
+static void test_table__claimed_key_is_found_again_with_its_terms(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed();
+	struct rl_id id = random_id(&seed);
+	uint64_t index = claimed(&t->seg, &id);
+
+	assert_int_equal(rl_table_claim(&t->seg, &id, &made_for), 0); /* it is there already */
+	assert_int_equal(open_slots(&t->seg, &id), 1);
+	assert_int_equal(t->seg.slot[index].shape, rl_pair(7, 1));
+	assert_int_equal(t->seg.slot[index].window_ns, 1000000000);
+	assert_int_equal(rl_table_used(&t->seg.view), 1);
+}
+
+static void test_table__fills_to_ninety_percent_before_the_first_refusal(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), placed = 0;
+	int got;
+
+	for (;;) {
+		struct rl_id id = random_id(&seed);
+
+		got = rl_table_claim(&t->seg, &id, &made_for);
+		if (got != 1)
+			break;
+		placed++;
+	}
+	assert_int_equal(got, RL_E_FULL);
+	assert_true(placed * 100 >= t->seg.view.slot_count * 90);
+	assert_int_equal(rl_table_used(&t->seg.view), placed);
+}
+
+static void test_table__full_buckets_refuse_new_keys_and_keep_old_ones(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), head;
+	struct rl_id first = random_id(&seed);
+
+	claimed(&t->seg, &first);
+	for (uint64_t i = 0; i < 10 * t->seg.view.slot_count; i++) {
+		struct rl_id id = random_id(&seed);
+
+		rl_table_claim(&t->seg, &id, &made_for);
+	}
+	assert_int_not_equal(rl_table_find(&t->seg.view, &first, &head), RL_NO_SLOT);
+	assert_int_equal(rl_table_used(&t->seg.view), t->seg.view.slot_count);
+}
+
+static void test_table__freed_slot_is_empty_and_counts_on(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), head, n;
+	struct rl_id id = random_id(&seed);
+	uint64_t index = claimed(&t->seg, &id);
+	struct rl_slot *slot = &t->seg.slot[index];
+
+	slot->ring[3] = 12345;
+	n = rl_head_n(slot->head);
+	assert_true(rl_table_free(&t->seg, index, slot->head));
+	assert_int_equal(rl_table_find(&t->seg.view, &id, &head), RL_NO_SLOT);
+	assert_int_equal(rl_table_used(&t->seg.view), 0);
+	assert_int_equal(slot->head, rl_head_closed(n, RL_KIND_FREE));
+	assert_int_equal(slot->id[0] | slot->id[1] | slot->shape | slot->window_ns | slot->ring[3],
+			 0);
+	assert_int_equal(claimed(&t->seg, &id), index);
+	assert_true(rl_head_n(slot->head) > n); /* an old head can never match again */
+}
+
+static void test_table__slot_used_since_it_was_seen_idle_is_not_freed(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), seen;
+	struct rl_id id = random_id(&seed);
+	uint64_t index = claimed(&t->seg, &id);
+
+	seen = t->seg.slot[index].head;
+	t->seg.slot[index].head = rl_head_open(rl_head_n(seen) + 1); /* an admit in between */
+	assert_false(rl_table_free(&t->seg, index, seen));
+	assert_int_equal(open_slots(&t->seg, &id), 1);
+}
+
+static void test_table__wipe_left_by_a_killed_agent_is_done_again(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), wipe;
+	struct rl_id id = random_id(&seed);
+	uint64_t index = claimed(&t->seg, &id);
+
+	wipe = rl_head_closed(rl_head_n(t->seg.slot[index].head), RL_KIND_WIPE);
+	t->seg.slot[index].head = wipe;
+	t->seg.slot[index].id[0] = 0; /* half done */
+	assert_true(rl_table_wipe(&t->seg, index, wipe));
+	assert_int_equal(rl_table_used(&t->seg.view), 0);
+	assert_int_equal(claimed(&t->seg, &id), index);
+}
+
+/* Leave a slot of id as a claimant that was stopped or killed would: at the given kind. */
+static uint64_t leave(struct rl_seg *seg, const struct rl_id *id, uint64_t kind)
+{
+	uint64_t index = claimed(seg, id);
+
+	seg->slot[index].head = rl_head_closed(rl_head_n(seg->slot[index].head), kind);
+	return index;
+}
+
+static void test_table__tentative_of_a_killed_claimant_is_finished_by_another(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), head;
+	struct rl_id id = random_id(&seed);
+	uint64_t index = leave(&t->seg, &id, RL_KIND_TENT);
+
+	assert_int_equal(rl_table_find(&t->seg.view, &id, &head),
+			 RL_NO_SLOT); /* nobody admits on it */
+	assert_int_equal(claimed(&t->seg, &id), index);
+	assert_int_equal(open_slots(&t->seg, &id), 1);
+}
+
+static void test_table__claim_of_a_killed_claimant_blocks_nobody(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed();
+	struct rl_id id = random_id(&seed);
+	uint64_t index = leave(&t->seg, &id, RL_KIND_CLAIM);
+
+	assert_int_not_equal(claimed(&t->seg, &id), index);
+	assert_int_equal(open_slots(&t->seg, &id), 1);
+	assert_true(rl_table_wipe(&t->seg, index, t->seg.slot[index].head));
+	assert_int_equal(rl_table_used(&t->seg.view), 1);
+}
+
+static void test_table__tentative_beside_an_open_slot_is_withdrawn(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed();
+	struct rl_id id = random_id(&seed);
+	uint64_t index = leave(&t->seg, &id, RL_KIND_CLAIM), open;
+
+	open = claimed(&t->seg, &id);
+	t->seg.slot[index].head =
+		rl_head_closed(rl_head_n(t->seg.slot[index].head), RL_KIND_TENT); /* it wakes up */
+	assert_int_equal(rl_table_claim(&t->seg, &id, &made_for), 0);
+	assert_true(rl_head_is(t->seg.slot[index].head, RL_KIND_SPOILED));
+	assert_true(rl_head_is_open(t->seg.slot[open].head));
+}
+
+static void test_table__of_two_tentatives_the_lowest_is_opened(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), low, high, swap;
+	struct rl_id id = random_id(&seed);
+
+	low = leave(&t->seg, &id, RL_KIND_CLAIM);
+	high = leave(&t->seg, &id, RL_KIND_CLAIM);
+	if (low > high) {
+		swap = low;
+		low = high;
+		high = swap;
+	}
+	t->seg.slot[low].head = rl_head_closed(rl_head_n(t->seg.slot[low].head), RL_KIND_TENT);
+	t->seg.slot[high].head = rl_head_closed(rl_head_n(t->seg.slot[high].head), RL_KIND_TENT);
+	assert_int_equal(claimed(&t->seg, &id), low);
+	assert_true(rl_head_is(t->seg.slot[high].head, RL_KIND_SPOILED));
+}
+
+static void test_table__slot_being_rebased_is_not_claimed_a_second_time(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), head;
+	struct rl_id id = random_id(&seed);
+
+	leave(&t->seg, &id, RL_KIND_REBASE);
+	assert_int_equal(rl_table_claim(&t->seg, &id, &made_for), 0);
+	assert_int_equal(rl_table_find(&t->seg.view, &id, &head), RL_NO_SLOT);
+	assert_int_equal(rl_table_used(&t->seg.view), 1);
+}
+
+/* A claimant that woke late wrote one word into a slot that is free again. */
+static void spoil_and_claim(struct t_seg *t, uint64_t *seed,
+			    _Atomic uint64_t *(*word)(struct rl_slot *))
+{
+	struct rl_id id = random_id(seed);
+	uint64_t index = claimed(&t->seg, &id), other;
+	struct rl_slot *slot = &t->seg.slot[index];
+
+	assert_true(rl_table_free(&t->seg, index, slot->head));
+	*word(slot) = 4711;
+	other = claimed(&t->seg, &id);
+	assert_int_not_equal(other, index);
+	assert_true(rl_head_is(slot->head, RL_KIND_SPOILED));
+	assert_true(rl_table_wipe(&t->seg, index, slot->head));
+	assert_int_equal(*word(slot), 0);
+}
+
+static _Atomic uint64_t *first_half(struct rl_slot *slot)
+{
+	return &slot->id[0];
+}
+static _Atomic uint64_t *second_half(struct rl_slot *slot)
+{
+	return &slot->id[1];
+}
+static _Atomic uint64_t *shape(struct rl_slot *slot)
+{
+	return &slot->shape;
+}
+static _Atomic uint64_t *window(struct rl_slot *slot)
+{
+	return &slot->window_ns;
+}
+
+static void test_table__words_of_a_late_claimant_spoil_the_slot_not_the_key(void **state)
+{
+	uint64_t seed = t_seed();
+
+	spoil_and_claim(*state, &seed, first_half);
+	spoil_and_claim(*state, &seed, second_half);
+	spoil_and_claim(*state, &seed, shape);
+	spoil_and_claim(*state, &seed, window);
+}
+
+static void test_table__late_claimant_cannot_publish_a_slot_it_lost(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), claim;
+	struct rl_id id = random_id(&seed);
+	uint64_t index = leave(&t->seg, &id, RL_KIND_CLAIM);
+
+	claim = t->seg.slot[index].head;
+	assert_true(rl_table_wipe(&t->seg, index, claim)); /* the agent took it back */
+	claimed(&t->seg, &id);
+	/* The claimant's next step is a CAS of the head it left: it must not match, ever again. */
+	assert_int_not_equal(t->seg.slot[index].head, claim);
+	assert_true(rl_head_n(t->seg.slot[index].head) > rl_head_n(claim));
+}
+
+static void test_table__tags_match_exactly(void **state)
+{
+	uint64_t seed = t_seed();
+
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		uint64_t word = t_random(&seed), tag = t_random(&seed) & 0xffff, want = 0;
+
+		if (i % 2 == 0) /* make hits and near misses likely */
+			word = (word & ~UINT64_C(0xffff0000)) | (tag ^ (t_random(&seed) & 1)) << 16;
+		for (unsigned lane = 0; lane < 4; lane++)
+			if ((word >> (16 * lane) & 0xffff) == tag)
+				want |= UINT64_C(0x8000) << (16 * lane);
+		assert_int_equal(rl_tag_match(word, tag), want);
+	}
+}
+
+static void test_table__two_buckets_always_differ(void **state)
+{
+	uint64_t seed = t_seed();
+
+	(void)state;
+	for (uint64_t buckets = 2; buckets < 9; buckets++)
+		for (int i = 0; i < 1000; i++) {
+			struct rl_id id = random_id(&seed);
+			uint64_t bucket[2];
+
+			rl_tag_buckets(&id, buckets, bucket);
+			assert_true(bucket[0] < buckets && bucket[1] < buckets);
+			assert_int_not_equal(bucket[0], bucket[1]);
+		}
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_table__unknown_key_is_not_found),
+		TEST(test_table__claimed_key_is_found_again_with_its_terms),
+		TEST(test_table__fills_to_ninety_percent_before_the_first_refusal),
+		TEST(test_table__full_buckets_refuse_new_keys_and_keep_old_ones),
+		TEST(test_table__freed_slot_is_empty_and_counts_on),
+		TEST(test_table__slot_used_since_it_was_seen_idle_is_not_freed),
+		TEST(test_table__wipe_left_by_a_killed_agent_is_done_again),
+		TEST(test_table__tentative_of_a_killed_claimant_is_finished_by_another),
+		TEST(test_table__claim_of_a_killed_claimant_blocks_nobody),
+		TEST(test_table__tentative_beside_an_open_slot_is_withdrawn),
+		TEST(test_table__of_two_tentatives_the_lowest_is_opened),
+		TEST(test_table__slot_being_rebased_is_not_claimed_a_second_time),
+		TEST(test_table__words_of_a_late_claimant_spoil_the_slot_not_the_key),
+		TEST(test_table__late_claimant_cannot_publish_a_slot_it_lost),
+		TEST(test_table__tags_match_exactly),
+		TEST(test_table__two_buckets_always_differ),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

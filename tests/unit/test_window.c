@@ -1,0 +1,409 @@
+/*
+ * Goal:   the window admits exactly what its rule says, at both sides of every border.
+ * Method: one slot in ordinary memory, time given by the test. Random runs are judged by an
+ *         exact log of the admits; SEED=n repeats one.
+ */
+#include "tests/t.h"
+
+#include <string.h>
+
+#include "shm/rl_clock.h"
+#include "shm/rl_window.h"
+#include "shm/rl_word.h"
+
+#define START (RL_CLOCK_BIAS_NS + 1000 * RL_SECOND_NS)
+#define W     RL_SECOND_NS
+
+static struct rl_slot slot;
+static struct rl_window_answer answer;
+
+static struct rl_window_terms terms_of(uint32_t limit)
+{
+	return (struct rl_window_terms){limit, rl_window_q(limit), W + 1};
+}
+
+/* As rl_claim.c opens a slot: at the start of a group. */
+static void fresh(const struct rl_window_terms *terms)
+{
+	memset(&slot, 0, sizeof(slot));
+	slot.head = rl_head_open((RL_N_FIRST / terms->q + 1) * terms->q);
+}
+
+static int try(const struct rl_window_terms *terms, uint32_t cost, uint64_t now)
+{
+	return rl_window_try(&slot, slot.head, terms, cost, now, &answer);
+}
+
+static void test_window__group_size_lets_the_ring_remember_the_limit(void **state)
+{
+	(void)state;
+	assert_int_equal(rl_window_q(1), 1);
+	assert_int_equal(rl_window_q(23), 1);
+	assert_int_equal(rl_window_q(24), 2);
+	assert_int_equal(rl_window_q(46), 2);
+	assert_int_equal(rl_window_q(47), 3);
+	for (uint32_t limit = 1; limit < 100000; limit += 1 + limit / 7)
+		assert_true((uint64_t)rl_window_q(limit) * (RL_RING - 1) >= limit);
+	assert_int_equal(rl_window_q(RL_LIMIT_MAX), 93368855);
+	assert_int_equal(rl_window_limit(100, 5), 100);
+	assert_int_equal(rl_window_limit(100, 4), 92);
+	assert_int_equal(rl_window_limit(RL_LIMIT_MAX, UINT32_MAX), RL_LIMIT_MAX);
+}
+
+static void test_window__exactly_limit_then_refused_until_a_window_after(void **state)
+{
+	static const uint32_t limits[] = {1, 2, 22, 23, 24, 45, 46, 47, 69, 70, 100, 1000, 10000};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		struct rl_window_terms terms = terms_of(limits[i]);
+
+		fresh(&terms);
+		for (uint32_t e = 0; e < limits[i]; e++)
+			assert_int_equal(try(&terms, 1, START), RL_TRY_ALLOWED);
+		assert_int_equal(try(&terms, 1, START), RL_TRY_LIMITED);
+		assert_int_equal(answer.wait_ns, W + 1);
+		assert_int_equal(try(&terms, 1, START + W), RL_TRY_LIMITED);
+		assert_int_equal(answer.wait_ns, 1);
+		assert_int_equal(try(&terms, 1, START + W + 1), RL_TRY_ALLOWED);
+	}
+}
+
+static void test_window__refusal_writes_nothing(void **state)
+{
+	struct rl_window_terms terms = terms_of(3);
+	struct rl_slot before;
+
+	(void)state;
+	fresh(&terms);
+	for (int i = 0; i < 3; i++)
+		try(&terms, 1, START + (uint64_t)i);
+	memcpy(&before, &slot, sizeof(slot));
+	assert_int_equal(try(&terms, 1, START + W / 2), RL_TRY_LIMITED);
+	assert_memory_equal(&before, &slot, sizeof(slot));
+}
+
+static void test_window__remaining_counts_down_to_zero(void **state)
+{
+	struct rl_window_terms terms = terms_of(23);
+
+	(void)state;
+	fresh(&terms);
+	for (uint32_t e = 1; e <= 23; e++) {
+		assert_int_equal(try(&terms, 1, START + e), RL_TRY_ALLOWED);
+		assert_int_equal(answer.remaining, 23 - e);
+	}
+	try(&terms, 1, START + 24);
+	assert_int_equal(answer.remaining, 0);
+}
+
+static void test_window__remaining_is_what_is_then_admitted(void **state)
+{
+	uint64_t seed = t_seed(), now = START;
+
+	(void)state;
+	for (int round = 0; round < 3000; round++) {
+		struct rl_window_terms terms = terms_of(1 + (uint32_t)t_below(&seed, 300));
+		uint32_t promised, got = 0;
+
+		fresh(&terms);
+		for (int i = 0; i < 50; i++) {
+			try(&terms, 1 + (uint32_t)t_below(&seed, terms.limit), now);
+			now += t_below(&seed, W / 3);
+		}
+		rl_window_look(&slot, slot.head, &terms, 1, now, &answer);
+		promised = answer.remaining;
+		while (try(&terms, 1, now) == RL_TRY_ALLOWED)
+			got++;
+		assert_int_equal(got, promised);
+	}
+}
+
+static void test_window__look_agrees_with_try_and_writes_nothing(void **state)
+{
+	struct rl_window_terms terms = terms_of(10);
+	struct rl_slot before;
+
+	(void)state;
+	fresh(&terms);
+	for (uint64_t t = 0; t < 40; t++) {
+		int want;
+
+		memcpy(&before, &slot, sizeof(slot));
+		want = rl_window_look(&slot, slot.head, &terms, 1, START + t * W / 13, &answer);
+		assert_memory_equal(&before, &slot, sizeof(slot));
+		assert_int_equal(try(&terms, 1, START + t * W / 13), want);
+	}
+}
+
+static void test_window__cost_needs_every_spanned_group_expired(void **state)
+{
+	/* 96 units at 10.9 s, then 4 by stopped workers whose clock still says 10.0 s: the
+	 * newest group looks old, the ones before it are not. */
+	struct rl_window_terms terms = terms_of(92); /* q = 4: groups of exactly four */
+
+	(void)state;
+	fresh(&terms);
+	for (int i = 0; i < 88; i++)
+		assert_int_equal(try(&terms, 1, START + 9 * W / 10), RL_TRY_ALLOWED);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(try(&terms, 1, START), RL_TRY_ALLOWED);
+	assert_int_equal(try(&terms, 92, START + W + 1), RL_TRY_LIMITED);
+	assert_int_equal(try(&terms, 92, START + 9 * W / 10 + W + 1), RL_TRY_ALLOWED);
+}
+
+static void test_window__whole_limit_as_one_cost(void **state)
+{
+	struct rl_window_terms terms = terms_of(RL_LIMIT_MAX);
+
+	(void)state;
+	fresh(&terms);
+	assert_int_equal(try(&terms, RL_LIMIT_MAX, START), RL_TRY_ALLOWED);
+	assert_int_equal(answer.remaining, 0);
+	assert_int_equal(try(&terms, 1, START + W), RL_TRY_LIMITED);
+	assert_int_equal(try(&terms, RL_LIMIT_MAX, START + W + 1), RL_TRY_ALLOWED);
+}
+
+static void test_window__changed_head_is_never_overwritten(void **state)
+{
+	struct rl_window_terms terms = terms_of(5);
+	uint64_t old;
+
+	(void)state;
+	fresh(&terms);
+	old = slot.head;
+	try(&terms, 1, START);
+	assert_int_equal(rl_window_try(&slot, old, &terms, 1, START, &answer), RL_TRY_AGAIN);
+	slot.head = rl_head_closed(rl_head_n(slot.head), RL_KIND_REBASE);
+	assert_int_equal(rl_window_try(&slot, old, &terms, 1, START, &answer), RL_TRY_AGAIN);
+}
+
+static void test_window__refusal_by_a_reused_cell_starts_over(void **state)
+{
+	/* q (K - 1) = L: event n - L and event n + q share a cell. A worker that read head before
+	 * newer events went in must not refuse because of their stamp. */
+	struct rl_window_terms terms = terms_of(23);
+	uint64_t old;
+
+	(void)state;
+	fresh(&terms);
+	for (int i = 0; i < 23; i++)
+		try(&terms, 1, START);
+	old = slot.head;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(try(&terms, 1, START + W + 1), RL_TRY_ALLOWED);
+	assert_int_equal(rl_window_try(&slot, old, &terms, 1, START + 5, &answer), RL_TRY_AGAIN);
+}
+
+static void test_window__late_worker_never_lowers_a_stamp(void **state)
+{
+	struct rl_window_terms terms = terms_of(100);
+	uint64_t newest;
+
+	(void)state;
+	fresh(&terms);
+	try(&terms, 1, START + 500);
+	newest = rl_window_newest(&slot);
+	assert_int_equal(try(&terms, 1, START), RL_TRY_ALLOWED); /* an older clock reading */
+	assert_int_equal(rl_window_newest(&slot), newest);
+}
+
+static void test_window__damaged_count_is_not_used(void **state)
+{
+	struct rl_window_terms terms = terms_of(100);
+
+	(void)state;
+	fresh(&terms);
+	slot.head = rl_head_open(99);
+	assert_int_equal(try(&terms, 1, START), RL_TRY_AGAIN);
+	slot.head = rl_head_open(RL_N_MAX);
+	assert_int_equal(try(&terms, 1, START), RL_TRY_AGAIN);
+	slot.head = rl_head_open(RL_N_MAX - 1);
+	assert_int_equal(try(&terms, 1, START), RL_TRY_ALLOWED);
+}
+
+static void test_window__stamp_ahead_of_the_clock_is_found_and_mended(void **state)
+{
+	struct rl_window_terms terms = terms_of(1);
+	uint64_t future = START + 40 * RL_DAY_NS;
+
+	(void)state;
+	fresh(&terms);
+	try(&terms, 1, future);
+	assert_int_equal(try(&terms, 1, START), RL_TRY_AHEAD);
+	assert_int_equal(rl_window_mend(&slot, answer.cell, START), 1);
+	assert_int_equal(try(&terms, 1, START + W), RL_TRY_LIMITED);
+	assert_int_equal(try(&terms, 1, START + W + 1), RL_TRY_ALLOWED);
+}
+
+static void test_window__two_ticks_ahead_are_not_damage(void **state)
+{
+	struct rl_window_terms terms = terms_of(1);
+
+	(void)state;
+	fresh(&terms);
+	try(&terms, 1, START + 8000000); /* a precise stamp seen by the coarse clock */
+	assert_int_equal(try(&terms, 1, START), RL_TRY_LIMITED);
+	assert_int_equal(rl_window_mend(&slot, answer.cell, START), 0);
+}
+
+/* A log of admits: at most this many stay within any (t - W, t]. */
+struct log {
+	uint64_t at[200000];
+	uint32_t cost[200000];
+	size_t len;
+};
+static struct log admits;
+
+static uint64_t largest_window(const struct log *log)
+{
+	uint64_t sum = 0, largest = 0;
+
+	for (size_t i = 0, j = 0; i < log->len; i++) {
+		sum += log->cost[i];
+		while (log->at[i] - log->at[j] >= W)
+			sum -= log->cost[j++];
+		if (sum > largest)
+			largest = sum;
+	}
+	return largest;
+}
+
+/* What an exact log would admit, for the use of the limit. */
+static bool exact_admits(struct log *exact, size_t *from, uint64_t *held, uint32_t limit,
+			 uint32_t cost, uint64_t now)
+{
+	while (*from < exact->len && now - exact->at[*from] >= W)
+		*held -= exact->cost[(*from)++];
+	if (*held + cost > limit)
+		return false;
+	exact->at[exact->len] = now;
+	exact->cost[exact->len++] = cost;
+	*held += cost;
+	return true;
+}
+static struct log exact;
+
+static void run_random(uint64_t *seed, uint32_t limit, uint32_t cost_max, uint64_t load_percent)
+{
+	struct rl_window_terms terms = terms_of(limit);
+	uint64_t now = START, held = 0, ours = 0, theirs = 0;
+	uint64_t mean = W * (1 + cost_max) / 2 * 100 / (limit * load_percent);
+	size_t from = 0;
+
+	fresh(&terms);
+	admits.len = exact.len = 0;
+	for (uint32_t i = 0; i < 30 * limit && i < 100000; i++) {
+		uint32_t cost = 1 + (uint32_t)t_below(seed, cost_max);
+
+		now += t_below(seed, 2 * mean + 1);
+		if (try(&terms, cost, now) == RL_TRY_ALLOWED) {
+			admits.at[admits.len] = now;
+			admits.cost[admits.len++] = cost;
+			ours += cost;
+		}
+		if (exact_admits(&exact, &from, &held, limit, cost, now))
+			theirs += cost;
+	}
+	assert_true(largest_window(&admits) <= limit);
+	if (cost_max == 1 && load_percent >= 200)
+		assert_true(ours * 1000 >= theirs * 955); /* >= 95.5 % of an exact log */
+	if (limit < RL_RING && cost_max == 1)
+		assert_int_equal(ours, theirs); /* below K the log is exact */
+}
+
+static void test_window__random_traffic_never_exceeds_and_uses_95_percent(void **state)
+{
+	static const uint32_t limits[] = {1, 2, 7, 22, 23, 24, 45, 46, 47, 69, 70, 100, 1000};
+	static const uint64_t loads[] = {50, 90, 120, 200, 1000};
+	uint64_t seed = t_seed();
+
+	(void)state;
+	for (size_t l = 0; l < sizeof(limits) / sizeof(limits[0]); l++)
+		for (size_t p = 0; p < sizeof(loads) / sizeof(loads[0]); p++) {
+			run_random(&seed, limits[l], 1, loads[p]);
+			if (limits[l] >= 7)
+				run_random(&seed, limits[l], 7, loads[p]);
+		}
+}
+
+static void test_window__adversary_at_the_window_end_gets_no_more(void **state)
+{
+	/* One early, L - 1 just before the end, then a flood: the two-bucket window lets 2 L pass.
+	 */
+	static const uint32_t limits[] = {7, 23, 24, 100, 1000};
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++) {
+		struct rl_window_terms terms = terms_of(limits[i]);
+
+		fresh(&terms);
+		admits.len = 0;
+		for (uint64_t t = 0; t < 3000; t++) {
+			uint32_t burst = t == 0 ? 1 : t == 990 ? limits[i] - 1 : t > 990 ? 3 : 0;
+
+			for (uint32_t b = 0; b < burst; b++)
+				if (try(&terms, 1, START + t * W / 1000) == RL_TRY_ALLOWED) {
+					admits.at[admits.len] = START + t * W / 1000;
+					admits.cost[admits.len++] = 1;
+				}
+		}
+		assert_int_equal(largest_window(&admits), limits[i]);
+	}
+}
+
+static void test_window__count_near_its_end_keeps_the_limit(void **state)
+{
+	/* No test "fewer than L ever" and no jump of the ring: the promise holds past 2^41. */
+	struct rl_window_terms terms = terms_of(100);
+
+	(void)state;
+	fresh(&terms);
+	slot.head = rl_head_open(RL_N_REBASE - 50);
+	admits.len = 0;
+	for (uint64_t t = 0; t < 20000; t++)
+		if (try(&terms, 1, START + t * W / 1000) == RL_TRY_ALLOWED) {
+			admits.at[admits.len] = START + t * W / 1000;
+			admits.cost[admits.len++] = 1;
+		}
+	assert_true(largest_window(&admits) <= 100);
+	assert_true(admits.len > 1900);
+}
+
+static void test_window__idle_for_a_year_is_just_empty(void **state)
+{
+	struct rl_window_terms terms = terms_of(10);
+
+	(void)state;
+	fresh(&terms);
+	for (int i = 0; i < 10; i++)
+		try(&terms, 1, START);
+	assert_int_equal(try(&terms, 10, START + 365 * RL_DAY_NS), RL_TRY_ALLOWED);
+	assert_int_equal(try(&terms, 1, START + 365 * RL_DAY_NS), RL_TRY_LIMITED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_window__group_size_lets_the_ring_remember_the_limit),
+		cmocka_unit_test(test_window__exactly_limit_then_refused_until_a_window_after),
+		cmocka_unit_test(test_window__refusal_writes_nothing),
+		cmocka_unit_test(test_window__remaining_counts_down_to_zero),
+		cmocka_unit_test(test_window__remaining_is_what_is_then_admitted),
+		cmocka_unit_test(test_window__look_agrees_with_try_and_writes_nothing),
+		cmocka_unit_test(test_window__cost_needs_every_spanned_group_expired),
+		cmocka_unit_test(test_window__whole_limit_as_one_cost),
+		cmocka_unit_test(test_window__changed_head_is_never_overwritten),
+		cmocka_unit_test(test_window__refusal_by_a_reused_cell_starts_over),
+		cmocka_unit_test(test_window__late_worker_never_lowers_a_stamp),
+		cmocka_unit_test(test_window__damaged_count_is_not_used),
+		cmocka_unit_test(test_window__stamp_ahead_of_the_clock_is_found_and_mended),
+		cmocka_unit_test(test_window__two_ticks_ahead_are_not_damage),
+		cmocka_unit_test(test_window__random_traffic_never_exceeds_and_uses_95_percent),
+		cmocka_unit_test(test_window__adversary_at_the_window_end_gets_no_more),
+		cmocka_unit_test(test_window__count_near_its_end_keeps_the_limit),
+		cmocka_unit_test(test_window__idle_for_a_year_is_just_empty),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
