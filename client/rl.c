@@ -99,7 +99,7 @@ void rl_detach(struct rl_client *client)
  * This process's statistics line. Two threads may both take one at the first check: the
  * loser gives his back. Relaxed: the line is shared memory, valid for whoever has a pointer.
  */
-static struct rl_member *take_member(struct rl_client *client)
+RL_COLD static struct rl_member *take_member(struct rl_client *client)
 {
 	struct own *own = client->own;
 	uint64_t pid = (uint64_t)getpid();

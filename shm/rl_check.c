@@ -12,7 +12,7 @@
 #define CHECK_TRIES 4096 /* under 1 ms; a slot is re-based in under a microsecond */
 
 /* Age of the agent's heartbeat. A beat ahead of now (coarse clock) is fresh. */
-static uint64_t beat_age(const struct rl_view *view, uint64_t now_ns)
+static inline uint64_t beat_age(const struct rl_view *view, uint64_t now_ns)
 {
 	/* Relaxed: the beat stands for itself. */
 	uint64_t beat = atomic_load_explicit(&view->live->beat_ns, memory_order_relaxed);
@@ -24,8 +24,9 @@ static uint64_t beat_age(const struct rl_view *view, uint64_t now_ns)
  * The terms a slot counts by: its own q and clock, the rule's limit and window. False when
  * the slot was wiped or its words are damaged.
  */
-static bool slot_terms(const struct rl_view *view, const struct rl_slot *slot,
-		       const struct rl_rule *rule, struct rl_window_terms *ret, bool *ret_coarse)
+static inline bool slot_terms(const struct rl_view *view, const struct rl_slot *slot,
+			      const struct rl_rule *rule, struct rl_window_terms *ret,
+			      bool *ret_coarse)
 {
 	/* Relaxed, both: ordered after the acquire of head, final while head keeps that value. */
 	uint32_t q = rl_pair_low(atomic_load_explicit(&slot->shape, memory_order_relaxed));
@@ -44,8 +45,9 @@ static bool slot_terms(const struct rl_view *view, const struct rl_slot *slot,
  * One try on the open slot at index, whose head was read before anything else. The rule is
  * read after the head: a check that is past this point finishes under the rule it read.
  */
-static int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
-		    uint32_t cost, struct rl_window_answer *answer, uint64_t *ret_now_ns)
+static inline int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head,
+			   const struct rl_rule *rule, uint32_t cost,
+			   struct rl_window_answer *answer, uint64_t *ret_now_ns)
 {
 	struct rl_slot *slot = &seg->slot[index];
 	struct rl_window_terms terms;
@@ -62,8 +64,9 @@ static int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const str
 	return rl_window_try(slot, head, &terms, cost, *ret_now_ns, answer);
 }
 
-static void fill_answer(const struct rl_view *view, const struct rl_rule *rule,
-			const struct rl_window_answer *from, uint64_t now_ns, struct rl_answer *ret)
+static inline void fill_answer(const struct rl_view *view, const struct rl_rule *rule,
+			       const struct rl_window_answer *from, uint64_t now_ns,
+			       struct rl_answer *ret)
 {
 	ret->limit = rule->limit;
 	ret->window_ns = rule->window_ns;
@@ -73,8 +76,8 @@ static void fill_answer(const struct rl_view *view, const struct rl_rule *rule,
 	ret->now_ns = now_ns;
 }
 
-static int claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,
-		 const struct rl_rule *rule)
+RL_COLD static int claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,
+			 const struct rl_rule *rule)
 {
 	const struct rl_claim terms = {rule->id, rule->q, rule->window_ns};
 	int opened = rl_table_claim(seg, id, &terms);
@@ -84,56 +87,56 @@ static int claim(struct rl_seg *seg, struct rl_member *member, const struct rl_i
 	return opened;
 }
 
-static int spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
-		 const struct rl_id *id, uint32_t cost, struct rl_answer *ret)
+/* A stamp lies ahead of the clock: bring it back, and let the check start over. */
+RL_COLD static void mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell)
 {
-	for (int i = 0; i < CHECK_TRIES; i++) {
-		struct rl_window_answer answer;
-		struct rl_rule rule;
-		uint64_t head, now_ns;
-		uint64_t index = rl_table_find(&seg->view, id, &head);
-		int got = rl_rules_read(&seg->view, handle, &rule);
+	int mended = rl_window_mend(slot, cell, rl_clock_precise_ns());
 
-		if (got != 0)
-			return got;
-		if (cost > rule.limit)
-			return RL_E_COST;
-		if (index == RL_NO_SLOT) {
-			got = claim(seg, member, id, &rule);
-			if (got < 0)
-				return got;
-			continue;
-		}
-		got = try_slot(seg, index, head, &rule, cost, &answer, &now_ns);
-		if (got == RL_TRY_AHEAD)
-			rl_member_count(&member->mended,
-					(uint64_t)rl_window_mend(&seg->slot[index], answer.cell,
-								 rl_clock_precise_ns()));
-		if (got == RL_TRY_AHEAD || got == RL_TRY_AGAIN)
-			continue;
-		fill_answer(&seg->view, &rule, &answer, now_ns, ret);
-		return got == RL_TRY_ALLOWED;
-	}
-	return RL_E_BUSY;
+	rl_member_count(&member->mended, (uint64_t)mended);
+}
+
+RL_COLD static int failed(struct rl_member *member, int error, struct rl_answer *ret)
+{
+	*ret = (struct rl_answer){0};
+	rl_member_count(&member->errors, 1);
+	if (error == RL_E_FULL)
+		rl_member_count(&member->full, 1);
+	return error;
 }
 
 int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const void *key,
 		   size_t key_len, uint32_t cost, struct rl_answer *ret)
 {
 	struct rl_id id = rl_hash_key(seg->view.hash_key, rl_pair_high(handle), key, key_len);
-	int got = spend(seg, member, handle, &id, cost, ret);
 
-	if (got == 1) {
-		rl_member_count(&member->allowed, cost);
-	} else if (got == 0) {
-		rl_member_count(&member->limited, 1);
-	} else {
-		*ret = (struct rl_answer){0};
-		rl_member_count(&member->errors, 1);
-		if (got == RL_E_FULL)
-			rl_member_count(&member->full, 1);
+	for (int i = 0; i < CHECK_TRIES; i++) {
+		struct rl_window_answer answer;
+		struct rl_rule rule;
+		uint64_t head, now_ns;
+		uint64_t index = rl_table_find(&seg->view, &id, &head);
+		int got = rl_rules_read(&seg->view, handle, &rule);
+
+		if (got == 0 && cost > rule.limit)
+			got = RL_E_COST;
+		if (got == 0 && index == RL_NO_SLOT)
+			got = claim(seg, member, &id, &rule);
+		if (got < 0)
+			return failed(member, got, ret);
+		if (index == RL_NO_SLOT)
+			continue;
+		got = try_slot(seg, index, head, &rule, cost, &answer, &now_ns);
+		if (got == RL_TRY_AHEAD)
+			mend(member, &seg->slot[index], answer.cell);
+		if (got == RL_TRY_AHEAD || got == RL_TRY_AGAIN)
+			continue;
+		fill_answer(&seg->view, &rule, &answer, now_ns, ret);
+		if (got == RL_TRY_ALLOWED)
+			rl_member_count(&member->allowed, cost);
+		else
+			rl_member_count(&member->limited, 1);
+		return got == RL_TRY_ALLOWED;
 	}
-	return got;
+	return failed(member, RL_E_BUSY, ret);
 }
 
 static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t head,

@@ -195,12 +195,20 @@ static bool lane_untagged(const struct rl_seg *seg, uint64_t index)
 	return (word >> (index % 4 * 16) & 0xffff) == 0;
 }
 
-/* Try the lanes of a bucket that look free, from the home lane on. */
+/* The lane to try as number i: the home lane, the others of its tag word, the next words. */
+static uint32_t lane_of(const struct rl_id *id, uint32_t i)
+{
+	uint32_t home = rl_tag_home(id);
+
+	return (home / 4 + i / 4) % RL_LANE_WORDS * 4 + (home + i) % 4;
+}
+
+/* Try the lanes of a bucket that look free. */
 static bool propose_in(struct rl_seg *seg, uint64_t bucket, const struct rl_id *id,
 		       const struct rl_claim *claim, bool *ret_tried)
 {
 	for (uint32_t i = 0; i < RL_LANES; i++) {
-		uint64_t index = bucket * RL_LANES + (rl_tag_home(id) + i) % RL_LANES;
+		uint64_t index = bucket * RL_LANES + lane_of(id, i);
 		uint64_t head;
 
 		if (!lane_untagged(seg, index))

@@ -53,14 +53,31 @@ static inline uint64_t load_le64(const unsigned char *p)
 	return m;
 }
 
-/* The last block: the remaining len % 8 bytes, and the total length in the top byte. */
+static inline uint64_t load_le32(const unsigned char *p)
+{
+	uint32_t m;
+
+	memcpy(&m, p, sizeof(m));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	m = __builtin_bswap32(m);
+#endif
+	return m;
+}
+
+/*
+ * The last block: the remaining len % 8 bytes, and the total length in the top byte. Loads
+ * that overlap instead of a loop, whose end would be mispredicted for keys of many lengths.
+ */
 static inline uint64_t load_tail(const unsigned char *p, size_t left, size_t total)
 {
 	uint64_t m = (uint64_t)(total & 0xff) << 56;
 
-	for (size_t i = 0; i < left; i++)
-		m |= (uint64_t)p[i] << (8 * i);
-	return m;
+	if (left >= 4)
+		return m | load_le32(p) | load_le32(p + left - 4) << (8 * (left - 4));
+	if (left == 0)
+		return m;
+	return m | p[0] | (uint64_t)p[left / 2] << (8 * (left / 2)) |
+	       (uint64_t)p[left - 1] << (8 * (left - 1));
 }
 
 static inline void sip_finish(struct sip *s, const unsigned char *p, size_t len, size_t total,

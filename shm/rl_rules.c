@@ -12,20 +12,20 @@
 static_assert(RL_NAME_WORDS * 8 == RL_NAME_MAX + 1, "a name and its NUL fill the words");
 
 /* The words are acquired so that the generation cannot be read again before them. */
-static uint64_t take(const _Atomic uint64_t *word)
+static inline uint64_t take(const _Atomic uint64_t *word)
 {
 	/* pairs[rules_word.acq]: a word of a bank rewritten meanwhile shows the newer generation.
 	 */
 	return atomic_load_explicit(word, memory_order_acquire);
 }
 
-static uint64_t generation_of(const struct rl_view *view)
+static inline uint64_t generation_of(const struct rl_view *view)
 {
 	/* pairs[rules_gen.acq]: the bank of this generation was complete before it was named. */
 	return atomic_load_explicit(&view->live->generation, memory_order_acquire);
 }
 
-static bool read_rec(const struct rl_rule_rec *rec, struct rl_rule *ret)
+static inline bool read_rec(const struct rl_rule_rec *rec, struct rl_rule *ret)
 {
 	uint64_t shape = take(&rec->shape);
 
@@ -37,7 +37,7 @@ static bool read_rec(const struct rl_rule_rec *rec, struct rl_rule *ret)
 }
 
 /* What a damaged segment could make of a rule must not reach a division or an index. */
-static bool sound(const struct rl_rule *rule)
+static inline bool sound(const struct rl_rule *rule)
 {
 	return rule->limit >= 1 && rule->limit <= RL_LIMIT_MAX &&
 	       rule->q == rl_window_q(rule->limit) && rule->window_ns >= RL_WINDOW_MIN_NS &&
@@ -45,7 +45,7 @@ static bool sound(const struct rl_rule *rule)
 }
 
 /* The rule moved to another index when its name left the configuration and came back. */
-static bool read_elsewhere(const struct rl_bank *bank, uint32_t id, struct rl_rule *ret)
+RL_COLD static bool read_elsewhere(const struct rl_bank *bank, uint32_t id, struct rl_rule *ret)
 {
 	for (uint32_t i = 0; i < RL_RULES_MAX; i++)
 		if (read_rec(&bank->rule[i], ret) && ret->id == id)
@@ -53,28 +53,40 @@ static bool read_elsewhere(const struct rl_bank *bank, uint32_t id, struct rl_ru
 	return false;
 }
 
+/* One read: 0, RL_E_RULE, or RL_E_BUSY when a reload came in between. */
+static inline int read_once(const struct rl_view *view, uint32_t index, uint32_t id,
+			    struct rl_rule *ret)
+{
+	uint64_t generation = generation_of(view);
+	const struct rl_bank *bank = &view->bank[generation & 1];
+	bool found = read_rec(&bank->rule[index], ret) && ret->id == id;
+
+	if (!found)
+		found = read_elsewhere(bank, id, ret);
+	if (generation_of(view) != generation)
+		return RL_E_BUSY;
+	return found && sound(ret) ? 0 : RL_E_RULE;
+}
+
+RL_COLD static int read_again(const struct rl_view *view, uint32_t index, uint32_t id,
+			      struct rl_rule *ret)
+{
+	int got = RL_E_BUSY;
+
+	for (int i = 0; i < RL_RULES_TRIES && got == RL_E_BUSY; i++)
+		got = read_once(view, index, id, ret);
+	return got;
+}
+
 int rl_rules_read(const struct rl_view *view, uint64_t handle, struct rl_rule *ret)
 {
 	uint32_t id = rl_pair_high(handle), index = rl_pair_low(handle);
+	int got;
 
 	if (index >= RL_RULES_MAX || id == 0)
 		return RL_E_RULE;
-	for (int i = 0; i < RL_RULES_TRIES; i++) {
-		uint64_t generation = generation_of(view);
-		const struct rl_bank *bank = &view->bank[generation & 1];
-		struct rl_rule rule;
-		bool found = read_rec(&bank->rule[index], &rule) && rule.id == id;
-
-		if (!found)
-			found = read_elsewhere(bank, id, &rule);
-		if (generation_of(view) != generation)
-			continue;
-		if (!found || !sound(&rule))
-			return RL_E_RULE;
-		*ret = rule;
-		return 0;
-	}
-	return RL_E_BUSY;
+	got = read_once(view, index, id, ret);
+	return got != RL_E_BUSY ? got : read_again(view, index, id, ret);
 }
 
 static void read_name(const struct rl_rule_rec *rec, char name[RL_NAME_MAX + 1])

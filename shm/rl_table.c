@@ -10,12 +10,16 @@ static bool id_is(const struct rl_slot *slot, const struct rl_id *id)
 	       atomic_load_explicit(&slot->id[1], memory_order_relaxed) == id->word[1];
 }
 
-/* Look at the lanes of one tag word that match; index of the open slot of id, or none. */
-static uint64_t find_in_word(const struct rl_view *view, const struct rl_id *id, uint64_t base,
-			     uint64_t match, uint64_t *ret_head)
+/* Look at the lanes of tag word w of the bucket; index of the open slot of id, or none. */
+static inline uint64_t find_in_word(const struct rl_view *view, const struct rl_id *id,
+				    uint64_t bucket, uint32_t w, uint64_t *ret_head)
 {
+	/* Relaxed: a hint; a tag not seen yet sends the caller to claim, which settles it. */
+	uint64_t word = atomic_load_explicit(&view->tags[bucket].word[w], memory_order_relaxed);
+	uint64_t match = rl_tag_match(word, rl_tag_of(id));
+
 	for (; match != 0; match &= match - 1) {
-		uint64_t index = base + rl_tag_first(match);
+		uint64_t index = bucket * RL_LANES + w * 4 + rl_tag_first(match);
 		const struct rl_slot *slot = &view->slot[index];
 		/* pairs[slot_head.acq]: whoever opened the slot wrote identity and terms before. */
 		uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);
@@ -28,39 +32,31 @@ static uint64_t find_in_word(const struct rl_view *view, const struct rl_id *id,
 	return RL_NO_SLOT;
 }
 
-static uint64_t find_in_bucket(const struct rl_view *view, const struct rl_id *id, uint64_t bucket,
-			       uint64_t *ret_head)
+/* Not in its first word: look at both buckets, each from the identity's home on. */
+RL_COLD static uint64_t find_anywhere(const struct rl_view *view, const struct rl_id *id,
+				      uint64_t *ret_head)
 {
-	const struct rl_tags *tags = &view->tags[bucket];
-	uint64_t tag = rl_tag_of(id);
 	uint32_t home = rl_tag_home(id) / 4;
+	uint64_t bucket[2];
 
-	for (uint32_t i = 0; i < RL_LANE_WORDS; i++) {
-		uint32_t w = (home + i) % RL_LANE_WORDS;
-		/* Relaxed: a hint; a tag not seen yet sends the caller to claim, which settles it.
-		 */
-		uint64_t word = atomic_load_explicit(&tags->word[w], memory_order_relaxed);
-		uint64_t match = rl_tag_match(word, tag);
-		uint64_t index;
+	rl_tag_buckets(id, view->bucket_count, bucket);
+	for (int b = 0; b < 2; b++)
+		for (uint32_t i = 0; i < RL_LANE_WORDS; i++) {
+			uint64_t index = find_in_word(view, id, bucket[b],
+						      (home + i) % RL_LANE_WORDS, ret_head);
 
-		if (match == 0)
-			continue;
-		index = find_in_word(view, id, bucket * RL_LANES + w * 4, match, ret_head);
-		if (index != RL_NO_SLOT)
-			return index;
-	}
+			if (index != RL_NO_SLOT)
+				return index;
+		}
 	return RL_NO_SLOT;
 }
 
 uint64_t rl_table_find(const struct rl_view *view, const struct rl_id *id, uint64_t *ret_head)
 {
-	uint64_t bucket[2], index;
+	uint64_t index = find_in_word(view, id, rl_tag_bucket(id, view->bucket_count),
+				      rl_tag_home(id) / 4, ret_head);
 
-	rl_tag_buckets(id, view->bucket_count, bucket);
-	index = find_in_bucket(view, id, bucket[0], ret_head);
-	if (index == RL_NO_SLOT)
-		index = find_in_bucket(view, id, bucket[1], ret_head);
-	return index;
+	return index != RL_NO_SLOT ? index : find_anywhere(view, id, ret_head);
 }
 
 static bool clear_tag(struct rl_seg *seg, uint64_t index)

@@ -25,10 +25,16 @@ static inline uint64_t rl_tag_of(const struct rl_id *id)
 	return tag == 0 ? 1 : tag;
 }
 
+/* The bucket an identity is looked for first. */
+static inline uint64_t rl_tag_bucket(const struct rl_id *id, uint64_t bucket_count)
+{
+	return ((id->word[0] >> 32) * bucket_count) >> 32;
+}
+
 /* The two buckets of an identity, always different. */
 static inline void rl_tag_buckets(const struct rl_id *id, uint64_t bucket_count, uint64_t ret[2])
 {
-	ret[0] = ((id->word[0] >> 32) * bucket_count) >> 32;
+	ret[0] = rl_tag_bucket(id, bucket_count);
 	ret[1] = ((id->word[1] & UINT64_C(0xffffffff)) * bucket_count) >> 32;
 	if (ret[1] == ret[0])
 		ret[1] = ret[0] + 1 < bucket_count ? ret[0] + 1 : 0;

@@ -7,66 +7,97 @@
 
 #define RAISE_TRIES 64 /* each failure is another process raising the same stamp */
 
-uint32_t rl_window_q(uint32_t limit)
+/* Where an event lies: number = group * q + at. One division for a check, not five. */
+struct place {
+	uint64_t group;
+	uint32_t at;
+};
+
+static inline struct place place_of(uint64_t event, uint32_t q)
 {
-	return (limit + RL_RING - 2) / (RL_RING - 1);
+	uint64_t group = event / q;
+
+	return (struct place){group, (uint32_t)(event - group * q)};
 }
 
-uint32_t rl_window_limit(uint32_t limit, uint32_t q)
+static inline struct place back(struct place p, uint32_t events, uint32_t q)
 {
-	uint64_t most = (uint64_t)q * (RL_RING - 1);
+	uint32_t groups = events / q, rest = events % q;
 
-	return limit < most ? limit : (uint32_t)most;
+	if (p.at < rest)
+		return (struct place){p.group - groups - 1, p.at + (q - rest)};
+	return (struct place){p.group - groups, p.at - rest};
 }
 
-static uint64_t stamp_of(const struct rl_slot *slot, uint64_t group)
+static inline struct place forward(struct place p, uint32_t events, uint32_t q)
+{
+	if (events < q - p.at)
+		return (struct place){p.group, p.at + events};
+	events -= q - p.at;
+	return (struct place){p.group + 1 + events / q, events % q};
+}
+
+static inline uint64_t stamp_of(const struct rl_slot *slot, uint64_t group)
 {
 	/* pairs[ring_stamp.acq]: a stamp of a newer event shows the newer head on the re-read. */
 	return atomic_load_explicit(&slot->ring[group % RL_RING], memory_order_acquire);
 }
 
-static bool expired(uint64_t stamp, uint64_t span_ns, uint64_t now_ns)
+static inline bool expired(uint64_t stamp, uint64_t span_ns, uint64_t now_ns)
 {
 	return (int64_t)(now_ns - stamp) >= (int64_t)span_ns;
 }
 
-/*
- * How many of the oldest of the last L events before n have expired one after the other:
- * what could be admitted at once. The group that event n joins does not count: its older
- * events are held again the moment n is. A binary search, because stamps grow from group to
- * group but for workers that were stopped, and this number is for the caller to show.
- */
-static uint32_t room(const struct rl_slot *slot, uint64_t n, const struct rl_window_terms *terms,
-		     uint64_t now_ns)
+/* First group in low .. high - 1 that has not expired; high when all have. */
+static uint64_t first_held(const struct rl_slot *slot, uint64_t low, uint64_t high,
+			   uint64_t span_ns, uint64_t now_ns)
 {
-	uint64_t oldest = n - terms->limit;
-	uint64_t low = oldest / terms->q, high = n / terms->q;
-
 	while (low < high) {
 		uint64_t middle = (low + high) / 2;
 
-		if (expired(stamp_of(slot, middle), terms->span_ns, now_ns))
+		if (expired(stamp_of(slot, middle), span_ns, now_ns))
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low * terms->q > oldest ? (uint32_t)(low * terms->q - oldest) : 0;
+	return low;
 }
 
-/* The group among those that must have ended for cost to pass whose stamp is the youngest. */
-static uint64_t youngest_needed(const struct rl_slot *slot, uint64_t n,
-				const struct rl_window_terms *terms, uint32_t cost)
+/*
+ * How many events could follow at once: of the last L before next, from oldest on, how many
+ * have expired one after the other. The group that next joins does not count: its older
+ * events are held again the moment that one is. A binary search, after a look at both ends
+ * (a key at its limit, a key nearly unused), because stamps grow from group to group but for
+ * workers that were stopped, and this number is for the caller to show.
+ */
+static inline uint32_t room(const struct rl_slot *slot, struct place oldest, struct place next,
+			    const struct rl_window_terms *terms, uint64_t now_ns)
 {
-	uint64_t first = (n - terms->limit) / terms->q;
-	uint64_t last = cost == 1 ? first : (n + cost - 1 - terms->limit) / terms->q;
-	uint64_t best = first, best_stamp = stamp_of(slot, first);
+	uint64_t held;
 
+	if (!expired(stamp_of(slot, oldest.group), terms->span_ns, now_ns))
+		return 0;
+	if (oldest.group == next.group) /* a lowered limit; that event will hold the others */
+		return 1;
+	if (expired(stamp_of(slot, next.group - 1), terms->span_ns, now_ns))
+		return terms->limit - next.at;
+	held = first_held(slot, oldest.group + 1, next.group - 1, terms->span_ns, now_ns);
+	return (uint32_t)(held - oldest.group) * terms->q - oldest.at;
+}
+
+/* The youngest stamp of the groups first .. last, and which one has it. */
+static inline uint64_t youngest(const struct rl_slot *slot, uint64_t first, uint64_t last,
+				uint64_t *ret_group)
+{
+	uint64_t best = stamp_of(slot, first);
+
+	*ret_group = first;
 	for (uint64_t g = first + 1; g <= last; g++) {
 		uint64_t stamp = stamp_of(slot, g);
 
-		if ((int64_t)(stamp - best_stamp) > 0) {
-			best = g;
-			best_stamp = stamp;
+		if ((int64_t)(stamp - best) > 0) {
+			*ret_group = g;
+			best = stamp;
 		}
 	}
 	return best;
@@ -89,23 +120,24 @@ static bool raise_stamp(_Atomic uint64_t *cell, uint64_t now_ns)
 	return false;
 }
 
-static bool raise_stamps(struct rl_slot *slot, uint64_t n, uint32_t q, uint32_t cost,
-			 uint64_t now_ns)
+static bool raise_stamps(struct rl_slot *slot, uint64_t first, uint64_t last, uint64_t now_ns)
 {
-	uint64_t first = n / q, last = cost == 1 ? first : (n + cost - 1) / q;
-
 	for (uint64_t g = first; g <= last; g++)
 		if (!raise_stamp(&slot->ring[g % RL_RING], now_ns))
 			return false;
 	return true;
 }
 
-/* May cost not pass yet? Then ret says which stamp is in the way and for how long. */
-static bool blocked(const struct rl_slot *slot, uint64_t n, const struct rl_window_terms *terms,
-		    uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret)
+/*
+ * May cost events not yet pass, the oldest still remembered being oldest? Then ret says which
+ * stamp is in the way and for how long: the youngest of all groups that must have ended.
+ */
+static inline bool blocked(const struct rl_slot *slot, struct place oldest,
+			   const struct rl_window_terms *terms, uint32_t cost, uint64_t now_ns,
+			   struct rl_window_answer *ret)
 {
-	uint64_t group = youngest_needed(slot, n, terms, cost);
-	uint64_t stamp = stamp_of(slot, group);
+	uint64_t last = cost == 1 ? oldest.group : forward(oldest, cost - 1, terms->q).group;
+	uint64_t group, stamp = youngest(slot, oldest.group, last, &group);
 
 	if (expired(stamp, terms->span_ns, now_ns))
 		return false;
@@ -118,37 +150,42 @@ int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_wi
 		   uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret)
 {
 	uint64_t n = rl_head_n(head);
+	struct place next = place_of(n, terms->q), oldest = back(next, terms->limit, terms->q);
 
 	*ret = (struct rl_window_answer){0};
 	if (n < terms->limit)
 		return RL_TRY_AGAIN; /* damaged: no slot ever counts below RL_N_FIRST */
-	ret->remaining = room(slot, n, terms, now_ns);
-	return blocked(slot, n, terms, cost, now_ns, ret) ? RL_TRY_LIMITED : RL_TRY_ALLOWED;
+	ret->remaining = room(slot, oldest, next, terms, now_ns);
+	return blocked(slot, oldest, terms, cost, now_ns, ret) ? RL_TRY_LIMITED : RL_TRY_ALLOWED;
 }
 
+/* The head is unchanged since the stamps were read: the refusal stands, or a stamp is damaged. */
 static int refuse(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
-		  uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret)
+		  struct rl_window_answer *ret)
 {
 	/* pairs[slot_head.acq]: at q (K - 1) = L a newer event shares the cell that was read. */
 	if (atomic_load_explicit(&slot->head, memory_order_acquire) != head)
 		return RL_TRY_AGAIN;
-	if (ret->wait_ns > terms->span_ns + 2 * RL_TICK_MAX_NS)
-		return RL_TRY_AHEAD;
-	ret->remaining = cost == 1 ? 0 : room(slot, rl_head_n(head), terms, now_ns);
-	return RL_TRY_LIMITED;
+	return ret->wait_ns > terms->span_ns + 2 * RL_TICK_MAX_NS ? RL_TRY_AHEAD : RL_TRY_LIMITED;
 }
 
-int rl_window_try(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
-		  uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret)
+/* Inlined twice, so that the loops over groups vanish for a cost of 1. */
+static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint64_t head,
+						     const struct rl_window_terms *terms,
+						     uint32_t cost, uint64_t now_ns,
+						     struct rl_window_answer *ret)
 {
-	uint64_t n = rl_head_n(head);
-	uint64_t seen = head;
+	uint64_t n = rl_head_n(head), seen = head;
+	struct place next = place_of(n, terms->q), oldest = back(next, terms->limit, terms->q);
+	struct place after = forward(next, cost, terms->q);
 
 	if (n + cost > RL_N_MAX || n < terms->limit)
 		return RL_TRY_AGAIN; /* the agent is long overdue, or the word is damaged */
-	if (blocked(slot, n, terms, cost, now_ns, ret))
-		return refuse(slot, head, terms, cost, now_ns, ret);
-	if (!raise_stamps(slot, n, terms->q, cost, now_ns))
+	if (blocked(slot, oldest, terms, cost, now_ns, ret)) {
+		ret->remaining = cost == 1 ? 0 : room(slot, oldest, next, terms, now_ns);
+		return refuse(slot, head, terms, ret);
+	}
+	if (!raise_stamps(slot, next.group, after.group - (after.at == 0), now_ns))
 		return RL_TRY_AGAIN;
 	/* Killed here: the groups live up to W longer, nothing was admitted.
 	 * pairs[slot_head.rel]: the stamps are raised before the count says so. */
@@ -156,9 +193,16 @@ int rl_window_try(struct rl_slot *slot, uint64_t head, const struct rl_window_te
 						     head + ((uint64_t)cost << RL_HEAD_N_SHIFT),
 						     memory_order_release, memory_order_relaxed))
 		return RL_TRY_AGAIN;
-	ret->remaining = room(slot, n + cost, terms, now_ns);
+	ret->remaining = room(slot, forward(oldest, cost, terms->q), after, terms, now_ns);
 	ret->wait_ns = 0;
 	return RL_TRY_ALLOWED;
+}
+
+int rl_window_try(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
+		  uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret)
+{
+	return cost == 1 ? try(slot, head, terms, 1, now_ns, ret)
+			 : try(slot, head, terms, cost, now_ns, ret);
 }
 
 int rl_window_mend(struct rl_slot *slot, uint32_t cell, uint64_t now_ns)

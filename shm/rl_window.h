@@ -49,10 +49,18 @@ struct rl_window_answer {
 };
 
 /* Units in a group for this limit. */
-uint32_t rl_window_q(uint32_t limit);
+static inline uint32_t rl_window_q(uint32_t limit)
+{
+	return (limit + RL_RING - 2) / (RL_RING - 1);
+}
 
 /* The most that a ring with this group size can remember: (RL_RING - 1) * q, capped. */
-uint32_t rl_window_limit(uint32_t limit, uint32_t q);
+static inline uint32_t rl_window_limit(uint32_t limit, uint32_t q)
+{
+	uint64_t most = (uint64_t)q * (RL_RING - 1);
+
+	return limit < most ? limit : (uint32_t)most;
+}
 
 /*
  * One try to spend cost at now_ns in a slot whose head was read (acquire) as head, before

@@ -119,6 +119,35 @@ static void test_window__remaining_is_what_is_then_admitted(void **state)
 	}
 }
 
+/* A lowered limit keeps the large groups: the last L events may all lie in the newest one. */
+static void test_window__remaining_of_a_lowered_limit_is_what_is_then_admitted(void **state)
+{
+	uint64_t seed = t_seed(), now = START;
+
+	(void)state;
+	for (int round = 0; round < 20000; round++) {
+		uint32_t q = 1 + (uint32_t)t_below(&seed, 60);
+		struct rl_window_terms terms = {1 + (uint32_t)t_below(&seed, q + 40), q, W + 1};
+		uint32_t promised, got = 0;
+
+		if (terms.limit > rl_window_limit(terms.limit, q))
+			continue;
+		fresh(&terms);
+		for (uint32_t e = (uint32_t)t_below(&seed, 2 * q); e > 0; e--)
+			try(&terms, 1, now += t_below(&seed, 2 * W / terms.limit));
+		now += t_below(&seed, W + W / 4);
+		rl_window_look(&slot, slot.head, &terms, 1, now, &answer);
+		promised = answer.remaining;
+		assert_true(promised <= terms.limit);
+		while (try(&terms, 1, now) == RL_TRY_ALLOWED) {
+			got++;
+			assert_int_equal(answer.remaining, promised > got ? promised - got : 0);
+		}
+		assert_true(got == promised);
+		now += 3 * W;
+	}
+}
+
 static void test_window__look_agrees_with_try_and_writes_nothing(void **state)
 {
 	struct rl_window_terms terms = terms_of(10);
@@ -390,6 +419,8 @@ int main(void)
 		cmocka_unit_test(test_window__refusal_writes_nothing),
 		cmocka_unit_test(test_window__remaining_counts_down_to_zero),
 		cmocka_unit_test(test_window__remaining_is_what_is_then_admitted),
+		cmocka_unit_test(
+			test_window__remaining_of_a_lowered_limit_is_what_is_then_admitted),
 		cmocka_unit_test(test_window__look_agrees_with_try_and_writes_nothing),
 		cmocka_unit_test(test_window__cost_needs_every_spanned_group_expired),
 		cmocka_unit_test(test_window__whole_limit_as_one_cost),
