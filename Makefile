@@ -76,7 +76,8 @@ $(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
 	$(say) LINK $@
 	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core
 # Figures see only what a user sees: rl.h and librl.so.1; what is under test comes from there.
-$(B)/bench/%: $(B)/bench/%.o $(call obj,bench/bench.c) $(B)/librl.a $(B)/librl.so.1
+BENCH   := $(filter-out bench/figure_% bench/check_%,$(wildcard bench/*.c))
+$(B)/bench/%: $(B)/bench/%.o $(call obj,$(BENCH)) $(B)/librl.a $(B)/librl.so.1
 	$(say) LINK $@
 	$(LINK) $(filter %.o,$^) -L$(B) -lrl -Wl,-rpath,'$$ORIGIN/..' $(B)/librl.a $(LDFLAGS) -lm
 

@@ -48,6 +48,25 @@ static inline bool expired(uint64_t stamp, uint64_t span_ns, uint64_t now_ns)
 	return (int64_t)(now_ns - stamp) >= (int64_t)span_ns;
 }
 
+/*
+ * Shall the next event begin a group of its own? Skipping the q - at numbers left withholds
+ * them until their group ends; joining holds the group's older events for the gap since its
+ * stamp. A quarter of the break-even: below it a burst that is spread out loses by skipping.
+ */
+static inline bool worth_skipping(uint64_t head, struct place next, uint64_t newest_stamp,
+				  const struct rl_window_terms *terms, uint64_t now_ns)
+{
+	uint32_t left = terms->q - next.at;
+
+	if (next.at == 0 || (int64_t)(now_ns - newest_stamp) <= 0)
+		return false;
+	if (!expired(newest_stamp, terms->span_ns, now_ns) &&
+	    (left >= terms->q / 4 ||
+	     (double)(now_ns - newest_stamp) * terms->q <= 4.0 * (double)terms->span_ns * left))
+		return false;
+	return head == rl_head_open(rl_head_n(head)) && rl_head_n(head) < RL_N_REBASE;
+}
+
 /* First group in low .. high - 1 that has not expired; high when all have. */
 static uint64_t first_held(const struct rl_slot *slot, uint64_t low, uint64_t high,
 			   uint64_t span_ns, uint64_t now_ns)
@@ -103,12 +122,9 @@ static inline uint64_t youngest(const struct rl_slot *slot, uint64_t first, uint
 	return best;
 }
 
-/* Raise one stamp to now_ns, never lower it. False: give up and start over. */
-static bool raise_stamp(_Atomic uint64_t *cell, uint64_t now_ns)
+/* Raise one stamp, seen as seen, to now_ns; never lower it. False: give up and start over. */
+static inline bool raise_stamp(_Atomic uint64_t *cell, uint64_t seen, uint64_t now_ns)
 {
-	/* Relaxed: the count's CAS (slot_head.rel) publishes whatever this read. */
-	uint64_t seen = atomic_load_explicit(cell, memory_order_relaxed);
-
 	for (int i = 0; i < RAISE_TRIES; i++) {
 		if ((int64_t)(now_ns - seen) <= 0)
 			return true;
@@ -120,10 +136,13 @@ static bool raise_stamp(_Atomic uint64_t *cell, uint64_t now_ns)
 	return false;
 }
 
-static bool raise_stamps(struct rl_slot *slot, uint64_t first, uint64_t last, uint64_t now_ns)
+static inline bool raise_stamps(struct rl_slot *slot, uint64_t first, uint64_t last,
+				uint64_t first_seen, uint64_t now_ns)
 {
-	for (uint64_t g = first; g <= last; g++)
-		if (!raise_stamp(&slot->ring[g % RL_RING], now_ns))
+	if (!raise_stamp(&slot->ring[first % RL_RING], first_seen, now_ns))
+		return false;
+	for (uint64_t g = first + 1; g <= last; g++)
+		if (!raise_stamp(&slot->ring[g % RL_RING], stamp_of(slot, g), now_ns))
 			return false;
 	return true;
 }
@@ -150,11 +169,14 @@ int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_wi
 		   uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret)
 {
 	uint64_t n = rl_head_n(head);
-	struct place next = place_of(n, terms->q), oldest = back(next, terms->limit, terms->q);
+	struct place next = place_of(n, terms->q), oldest;
 
 	*ret = (struct rl_window_answer){0};
 	if (n < terms->limit)
 		return RL_TRY_AGAIN; /* damaged: no slot ever counts below RL_N_FIRST */
+	if (worth_skipping(head, next, stamp_of(slot, next.group), terms, now_ns))
+		next = (struct place){next.group + 1, 0};
+	oldest = back(next, terms->limit, terms->q);
 	ret->remaining = room(slot, oldest, next, terms, now_ns);
 	return blocked(slot, oldest, terms, cost, now_ns, ret) ? RL_TRY_LIMITED : RL_TRY_ALLOWED;
 }
@@ -175,22 +197,28 @@ static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint6
 						     uint32_t cost, uint64_t now_ns,
 						     struct rl_window_answer *ret)
 {
-	uint64_t n = rl_head_n(head), seen = head;
-	struct place next = place_of(n, terms->q), oldest = back(next, terms->limit, terms->q);
-	struct place after = forward(next, cost, terms->q);
+	struct place next = place_of(rl_head_n(head), terms->q), oldest, after;
+	uint64_t newest_stamp = stamp_of(slot, next.group), n = rl_head_n(head), counted;
 
-	if (n + cost > RL_N_MAX || n < terms->limit)
+	if (worth_skipping(head, next, newest_stamp, terms, now_ns)) {
+		next = (struct place){next.group + 1, 0};
+		n = next.group * terms->q;
+		newest_stamp = stamp_of(slot, next.group);
+	}
+	oldest = back(next, terms->limit, terms->q);
+	after = forward(next, cost, terms->q);
+	counted = head + ((n + cost - rl_head_n(head)) << RL_HEAD_N_SHIFT);
+	if (n + cost > RL_N_MAX || rl_head_n(head) < terms->limit)
 		return RL_TRY_AGAIN; /* the agent is long overdue, or the word is damaged */
 	if (blocked(slot, oldest, terms, cost, now_ns, ret)) {
 		ret->remaining = cost == 1 ? 0 : room(slot, oldest, next, terms, now_ns);
 		return refuse(slot, head, terms, ret);
 	}
-	if (!raise_stamps(slot, next.group, after.group - (after.at == 0), now_ns))
+	if (!raise_stamps(slot, next.group, after.group - (after.at == 0), newest_stamp, now_ns))
 		return RL_TRY_AGAIN;
 	/* Killed here: the groups live up to W longer, nothing was admitted.
 	 * pairs[slot_head.rel]: the stamps are raised before the count says so. */
-	if (!atomic_compare_exchange_strong_explicit(&slot->head, &seen,
-						     head + ((uint64_t)cost << RL_HEAD_N_SHIFT),
+	if (!atomic_compare_exchange_strong_explicit(&slot->head, &head, counted,
 						     memory_order_release, memory_order_relaxed))
 		return RL_TRY_AGAIN;
 	ret->remaining = room(slot, forward(oldest, cost, terms->q), after, terms, now_ns);

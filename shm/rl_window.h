@@ -19,6 +19,13 @@
  * At any moment at most q - 1 expired events are still held by a younger member of their
  * group, so at least L - q + 1 (>= 95.6 % for K = 24) are usable; L <= K - 1 is exact.
  *
+ * Numbers may be skipped, up to the start of the next group. A skipped number counts as an
+ * event at its group's stamp, which no counted event is younger than: so an event e whose
+ * e - L was skipped is still W after e - 2L, and the proof holds. It is done where it holds
+ * back less than joining the group would: always after W of idleness, so that a key then has
+ * its whole limit at once, and when a group that lacks few events is rather old. Not while
+ * credit is out: the sync between hosts counts in n.
+ *
  * Cost c takes part as c events: all groups from that of n - L to that of n + c - 1 - L must
  * have ended (stamps need not be monotonic between groups), and all groups of n .. n + c - 1
  * are stamped. Killed between stamp and count: up to c of L stay held for W, no more.

@@ -119,6 +119,44 @@ static void test_window__remaining_is_what_is_then_admitted(void **state)
 	}
 }
 
+static void test_window__idle_key_has_its_whole_limit_at_once(void **state)
+{
+	uint64_t seed = t_seed(), now = START;
+
+	(void)state;
+	for (int round = 0; round < 2000; round++) {
+		struct rl_window_terms terms = terms_of(1 + (uint32_t)t_below(&seed, 3000));
+		uint32_t got = 0;
+
+		fresh(&terms);
+		for (uint32_t e = (uint32_t)t_below(&seed, terms.limit + 1); e > 0; e--)
+			try(&terms, 1, now);
+		now += terms.span_ns;
+		rl_window_look(&slot, slot.head, &terms, 1, now, &answer);
+		assert_int_equal(answer.remaining, terms.limit);
+		while (try(&terms, 1, now) == RL_TRY_ALLOWED)
+			got++;
+		assert_int_equal(got, terms.limit);
+		now += terms.span_ns - 1;
+		assert_int_equal(try(&terms, 1, now), RL_TRY_LIMITED);
+		now += 3 * W;
+	}
+}
+
+static void test_window__skips_nothing_while_credit_is_out(void **state)
+{
+	struct rl_window_terms terms = terms_of(100);
+	uint64_t n;
+
+	(void)state;
+	fresh(&terms);
+	assert_int_equal(try(&terms, 1, START), RL_TRY_ALLOWED);
+	slot.head |= 7; /* credit */
+	n = rl_head_n(slot.head);
+	assert_int_equal(try(&terms, 1, START + 2 * W), RL_TRY_ALLOWED);
+	assert_int_equal(rl_head_n(slot.head), n + 1);
+}
+
 /* A lowered limit keeps the large groups: the last L events may all lie in the newest one. */
 static void test_window__remaining_of_a_lowered_limit_is_what_is_then_admitted(void **state)
 {
@@ -419,6 +457,8 @@ int main(void)
 		cmocka_unit_test(test_window__refusal_writes_nothing),
 		cmocka_unit_test(test_window__remaining_counts_down_to_zero),
 		cmocka_unit_test(test_window__remaining_is_what_is_then_admitted),
+		cmocka_unit_test(test_window__idle_key_has_its_whole_limit_at_once),
+		cmocka_unit_test(test_window__skips_nothing_while_credit_is_out),
 		cmocka_unit_test(
 			test_window__remaining_of_a_lowered_limit_is_what_is_then_admitted),
 		cmocka_unit_test(test_window__look_agrees_with_try_and_writes_nothing),
