@@ -101,7 +101,7 @@ def start_all(rig, port):
     limit = 1000000 if BREAK == "nolimit" else LIMIT
     rules = {"per-client": f"{limit}/10s", "latency": "1000000000/minute"}
     say(f"rl-agent: rule per-client, strict, {limit} per 10 s for each client address")
-    agent = rig.agent(rules)
+    agent = rig.agent(rules, keys=4000)
     say("nginx, unmodified, 2 workers: rlctl run --rule per-client --by ip -- nginx ...")
     rig.start(RLCTL, "--segment", rig.segment, "run", "--rule", "per-client", "--by", "ip",
               "--", NGINX, "-c", nginx_conf(rig, port), log="nginx.log")
