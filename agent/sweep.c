@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/log.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_rebase.h"
 #include "shm/rl_table.h"
@@ -23,6 +24,7 @@ static void start_pass(struct sweep *sweep)
 {
 	sweep->next = 0;
 	sweep->used = 0;
+	sweep->damaged = 0;
 	sweep->hurry = false;
 }
 
@@ -71,6 +73,32 @@ static bool is_idle(const struct sweep *sweep, const struct rl_slot *slot,
 	if (rule != NULL && rule->window_ns > window_ns)
 		window_ns = rule->window_ns;
 	return (int64_t)(now_ns - rl_window_newest(slot)) >= (int64_t)(window_ns + hold_ns);
+}
+
+/*
+ * Words that no worker and no agent writes. Nothing can be told from them about the key's
+ * window, and they would answer its checks wrongly or never, so the slot is emptied and the
+ * key starts anew. A count out of range is brought back first: it is the next owner's nonce.
+ */
+static void visit_damaged(struct sweep *sweep, uint64_t index, uint64_t head)
+{
+	struct rl_seg *seg = sweep->seg;
+	uint64_t n = rl_head_n(head);
+	uint64_t wipe = rl_head_closed(n < RL_N_FIRST ? RL_N_FIRST : n, RL_KIND_WIPE);
+
+	sweep->damaged++;
+	/* pairs[slot_head.rel]: nothing of the wipe may be seen before the close. */
+	if (atomic_compare_exchange_strong_explicit(&seg->slot[index].head, &head, wipe,
+						    memory_order_release, memory_order_relaxed))
+		rl_table_wipe(seg, index, wipe);
+}
+
+static bool is_sound(const struct rl_slot *slot, uint64_t head)
+{
+	/* Relaxed: under a head that was acquired. */
+	return rl_rebase_sound(rl_head_n(head),
+			       atomic_load_explicit(&slot->shape, memory_order_relaxed),
+			       atomic_load_explicit(&slot->window_ns, memory_order_relaxed));
 }
 
 static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
@@ -132,13 +160,17 @@ void sweep_slot(struct sweep *sweep, uint64_t index, uint64_t now_ns)
 	uint64_t head = atomic_load_explicit(&seg->slot[index].head, memory_order_acquire);
 	bool used = !rl_head_is(head, RL_KIND_FREE);
 
-	if (rl_head_is_open(head))
+	if (rl_head_n(head) < RL_N_FIRST || (!used && rl_head_n(head) > RL_N_REBASE))
+		visit_damaged(sweep, index, head);
+	else if (rl_head_is_open(head) && is_sound(&seg->slot[index], head))
 		visit_open(sweep, index, head, now_ns);
 	else if (rl_head_is(head, RL_KIND_CLAIM) || rl_head_is(head, RL_KIND_TENT))
 		visit_unfinished(sweep, index, head, now_ns);
 	else if (rl_head_is(head, RL_KIND_SPOILED) || rl_head_is(head, RL_KIND_WIPE))
 		rl_table_wipe(seg, index, head);
-	else if (!used && (tag_left(seg, index) || words_left(&seg->slot[index])))
+	else if (used) /* also REBASE: no agent leaves one to the sweep, nor has a journal for it */
+		visit_damaged(sweep, index, head);
+	else if (tag_left(seg, index) || words_left(&seg->slot[index]))
 		rl_table_wipe(seg, index, head);
 	sweep->used += used;
 }
@@ -146,10 +178,16 @@ void sweep_slot(struct sweep *sweep, uint64_t index, uint64_t now_ns)
 static void end_pass(struct sweep *sweep)
 {
 	count(&sweep->seg->live->sweep_passes);
+	if (sweep->damaged > 0)
+		log_event(LOG_WARNING, "damaged",
+			  "slots=%llu msg=\"another process wrote over them: they were emptied, "
+			  "their keys start anew\"",
+			  (unsigned long long)sweep->damaged);
 	sweep->pass_ms =
 		sweep->used * 4 > sweep->seg->view.slot_count * 3 ? SWEEP_BUSY_MS : SWEEP_CALM_MS;
 	sweep->next = 0;
 	sweep->used = 0;
+	sweep->damaged = 0;
 }
 
 void sweep_slice(struct sweep *sweep)

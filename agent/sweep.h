@@ -25,6 +25,7 @@ struct sweep {
 	struct rl_seg *seg;
 	uint64_t next;       /* slot the next slice begins with */
 	uint64_t used;       /* slots not free, counted in this pass */
+	uint64_t damaged;    /* slots with words nobody writes, in this pass */
 	bool hurry;          /* this pass left a slot of a short window for the next one */
 	uint32_t pass_ms;    /* of the pass that is under way */
 	uint32_t rule_count; /* rules in force, sorted by id */

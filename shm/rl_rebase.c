@@ -16,7 +16,9 @@ static uint64_t youngest(const struct rl_groups *old, uint64_t first, uint64_t l
 
 	if (newest >= RL_RING && first < newest - (RL_RING - 1))
 		first = newest - (RL_RING - 1);
-	for (uint64_t g = first; g <= last && g <= newest; g++)
+	if (last > newest)
+		last = newest;
+	for (uint64_t g = first, left = RL_RING; left > 0 && g <= last; g++, left--)
 		stamp = later_of(stamp, old->ring[g % RL_RING]);
 	return stamp;
 }
@@ -48,6 +50,14 @@ void rl_rebase_plan(const struct rl_groups *old, uint32_t new_q, uint64_t later_
 	}
 }
 
+bool rl_rebase_sound(uint64_t n, uint64_t shape, uint64_t window_ns)
+{
+	uint32_t q = rl_pair_low(shape);
+
+	return n >= RL_N_FIRST && n <= RL_N_MAX && q >= 1 && q <= rl_window_q(RL_LIMIT_MAX) &&
+	       window_ns >= RL_WINDOW_MIN_NS && window_ns <= RL_WINDOW_MAX_NS;
+}
+
 /* Relaxed: each stands under head or under the journal's valid word. */
 static void put(_Atomic uint64_t *word, uint64_t value)
 {
@@ -59,25 +69,34 @@ static uint64_t take(const _Atomic uint64_t *word)
 	return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-static void read_groups(const struct rl_slot *slot, uint64_t head, struct rl_groups *ret)
+/* False when the words are damaged: nothing may be divided by them or looped up to them. */
+static bool read_groups(const struct rl_slot *slot, uint64_t head, struct rl_groups *ret)
 {
+	uint64_t shape = take(&slot->shape);
+
+	if (!rl_rebase_sound(rl_head_n(head), shape, take(&slot->window_ns)))
+		return false;
 	ret->n = rl_head_n(head);
-	ret->q = rl_pair_low(take(&slot->shape));
+	ret->q = rl_pair_low(shape);
 	for (uint32_t i = 0; i < RL_RING; i++)
 		/* pairs[ring_stamp.acq]: stamps of all counted events; a later one fails our CAS.
 		 */
 		ret->ring[i] = atomic_load_explicit(&slot->ring[i], memory_order_acquire);
+	return true;
 }
 
 /* Events from the oldest group that is still held to the newest: what must not be forgotten. */
 static uint64_t events_held(const struct rl_groups *groups, uint64_t span_ns, uint64_t now_ns)
 {
 	uint64_t newest = (groups->n - 1) / groups->q;
-	uint64_t g = newest < RL_RING - 1 ? 0 : newest - (RL_RING - 1);
+	uint32_t back = newest < RL_RING - 1 ? (uint32_t)newest : RL_RING - 1;
 
-	while (g <= newest && (int64_t)(now_ns - groups->ring[g % RL_RING]) >= (int64_t)span_ns)
-		g++;
-	return g <= newest ? groups->n - g * groups->q : 0;
+	while (back > 0 &&
+	       (int64_t)(now_ns - groups->ring[(newest - back) % RL_RING]) >= (int64_t)span_ns)
+		back--;
+	if ((int64_t)(now_ns - groups->ring[(newest - back) % RL_RING]) >= (int64_t)span_ns)
+		return 0;
+	return groups->n - (newest - back) * groups->q;
 }
 
 bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, uint64_t head,
@@ -86,8 +105,7 @@ bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, ui
 	uint64_t window_ns = take(&slot->window_ns), span_ns;
 	struct rl_groups groups;
 
-	read_groups(slot, head, &groups);
-	if (groups.q == 0)
+	if (!read_groups(slot, head, &groups))
 		return false;
 	span_ns = (window_ns > rule->window_ns ? window_ns : rule->window_ns) +
 		  rl_clock_hold_ns(true, view->tick_ns);
@@ -140,8 +158,7 @@ bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const str
 	bool closed, was_coarse = rl_clock_is_coarse(take(&slot->window_ns));
 	bool to_precise = was_coarse && !rl_clock_is_coarse(rule->window_ns);
 
-	read_groups(slot, head, &old);
-	if (old.q == 0)
+	if (!read_groups(slot, head, &old))
 		return false;
 	/* Coarse stamps may be two ticks old already; the precise clock holds them no longer. */
 	rl_rebase_plan(&old, q, to_precise ? 2 * seg->view.tick_ns : 0, &new);
@@ -156,6 +173,17 @@ bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const str
 	return closed;
 }
 
+/* Is the slot closed for this entry, and would the entry open it as a sound one? */
+static bool entry_fits(const struct rl_journal *journal, uint64_t head)
+{
+	uint64_t open_head = take(&journal->open_head);
+
+	return head == take(&journal->closed_head) && rl_head_is(head, RL_KIND_REBASE) &&
+	       rl_head_is_open(open_head) &&
+	       rl_rebase_sound(rl_head_n(open_head), take(&journal->shape),
+			       take(&journal->window_ns));
+}
+
 bool rl_rebase_recover(struct rl_seg *seg)
 {
 	struct rl_journal *journal = &seg->live->journal;
@@ -167,9 +195,8 @@ bool rl_rebase_recover(struct rl_seg *seg)
 		return false;
 	found = index < seg->view.slot_count &&
 		/* pairs[slot_head.acq]: as any reader of head. */
-		atomic_load_explicit(&seg->slot[index].head, memory_order_acquire) ==
-			take(&journal->closed_head) &&
-		rl_head_is(take(&journal->closed_head), RL_KIND_REBASE);
+		entry_fits(journal,
+			   atomic_load_explicit(&seg->slot[index].head, memory_order_acquire));
 	if (found)
 		apply_journal(seg, &seg->slot[index]);
 	drop_journal(journal);

@@ -23,10 +23,16 @@ struct rl_groups {
 };
 
 /*
+ * Can these be the count, shape and window of a healthy slot? What is not comes from a
+ * damaged segment: the functions below leave such a slot alone, and the sweep empties it.
+ */
+bool rl_rebase_sound(uint64_t n, uint64_t shape, uint64_t window_ns);
+
+/*
  * The same events in groups of new_q. Counting back from the newest event, each new group
  * gets the youngest stamp of the old groups its events lie in and of all older ones, plus
  * later_ns: no event seems older than it is, so nothing is admitted that was not before.
- * new n > old n unless it is started anew past RL_N_REBASE. Pure.
+ * new n > old n unless it is started anew past RL_N_REBASE. Pure. old is sound.
  */
 void rl_rebase_plan(const struct rl_groups *old, uint32_t new_q, uint64_t later_ns,
 		    struct rl_groups *ret);
@@ -48,7 +54,10 @@ bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, ui
 bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
 		    uint32_t q);
 
-/* A new agent, first of all: finish what the last one was doing. True when it did. */
+/*
+ * A new agent, first of all: finish what the last one was doing. True when it did. A damaged
+ * entry is dropped; the slot closed for it is then emptied by the sweep.
+ */
 bool rl_rebase_recover(struct rl_seg *seg);
 
 #endif

@@ -194,6 +194,32 @@ def test_agent__removed_segment_ends_the_agent_with_a_message(rig):
     contains(agent.output(), "event=segment_gone")
 
 
+def damage_every_used_slot(rig):
+    """Head 0 and groups of one unit: what made a re-base count to 2^64."""
+    with open(rig.segment, "r+b") as f:
+        header = f.read(4096)
+        buckets, _, _, slots, _ = struct.unpack_from("<5Q", header, 48)
+        for slot in range(slots, slots + buckets * 32 * 256, 256):
+            f.seek(slot)
+            head, identity, _, shape = struct.unpack("<4Q", f.read(32))
+            if identity != 0:
+                f.seek(slot)
+                f.write(struct.pack("<4Q", head & 0, identity, identity, shape >> 32 << 32 | 1))
+
+
+def test_agent__damaged_slots_do_not_hang_it_and_their_keys_start_anew(rig):
+    agent = rig.agent({"login": "100/h"})
+    for key in "abc":
+        equal(rig.rlctl("check", "login", key, "--cost", "100")[0], 0)
+    damage_every_used_slot(rig)
+    agent.signal(signal.SIGHUP)
+    wait_for("the clean-up", lambda: "event=damaged slots=3" in agent.output())
+    equal(rig.status()["state"], "fresh")
+    equal(rig.rlctl("check", "login", "a")[0], 0)
+    agent.signal(signal.SIGTERM)
+    equal(agent.wait(), 0)
+
+
 def test_agent__idle_keys_are_given_back(rig):
     rig.agent({"brief": "5/50ms"}, keys=100)
     for key in range(20):

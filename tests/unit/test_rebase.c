@@ -193,7 +193,8 @@ static void test_rebase__slot_takes_the_rules_new_groups_and_window(void **state
 	rule.limit = 100;
 	rule.q = rl_window_q(100);
 	assert_true(wanted(&t.seg, index, &rule));
-	assert_false(rl_rebase_slot(&t.seg, index, rl_head_open(77), &rule, 5)); /* head moved on */
+	/* The head moved on. */
+	assert_false(rl_rebase_slot(&t.seg, index, rl_head_open(RL_N_FIRST + 77), &rule, 5));
 	assert_true(rl_rebase_slot(&t.seg, index, head, &rule, 5));
 	assert_false(wanted(&t.seg, index, &rule));
 	assert_true(rl_head_is_open(t.seg.slot[index].head));
@@ -245,7 +246,7 @@ static void test_rebase__killed_before_the_close_is_forgotten(void **state)
 	rule.limit = 100;
 	rule.q = rl_window_q(100);
 	memcpy(&before, &t.seg.slot[index], sizeof(before));
-	assert_false(rl_rebase_slot(&t.seg, index, rl_head_open(77), &rule, 5));
+	assert_false(rl_rebase_slot(&t.seg, index, rl_head_open(RL_N_FIRST + 77), &rule, 5));
 	t.seg.live->journal.valid = 1; /* the entry was written, the close never came */
 	assert_false(rl_rebase_recover(&t.seg));
 	assert_memory_equal(&before, &t.seg.slot[index], sizeof(before));
@@ -270,6 +271,63 @@ static void test_rebase__coarse_stamps_under_the_precise_clock_count_two_ticks_l
 	t_seg_drop(&t);
 }
 
+/* What no worker writes: each must be left alone at once, not divided by or counted up to. */
+static const struct {
+	uint64_t head, shape, window_ns;
+} damaged[] = {
+	{0, UINT64_C(7) << 32 | 1, W},
+	{(RL_N_FIRST - 1) << RL_HEAD_N_SHIFT, UINT64_C(7) << 32 | 1, W},
+	{RL_N_FIRST << RL_HEAD_N_SHIFT, UINT64_C(7) << 32, W},
+	{RL_N_FIRST << RL_HEAD_N_SHIFT, UINT64_MAX, W},
+	{RL_N_FIRST << RL_HEAD_N_SHIFT, UINT64_C(7) << 32 | 1, 0},
+	{RL_N_FIRST << RL_HEAD_N_SHIFT, UINT64_C(7) << 32 | 1, UINT64_MAX},
+};
+
+static void test_rebase__damaged_slot_is_left_alone(void **state)
+{
+	const struct rl_rule rule = {.id = 7, .limit = 1000, .q = 44, .window_ns = W};
+	struct t_seg t;
+	uint32_t q;
+
+	(void)state;
+	t_seg_make(&t, 100);
+	for (size_t i = 0; i < sizeof(damaged) / sizeof(damaged[0]); i++) {
+		struct rl_slot *slot = &t.seg.slot[0];
+
+		slot->head = damaged[i].head;
+		slot->shape = damaged[i].shape;
+		slot->window_ns = damaged[i].window_ns;
+		assert_false(rl_rebase_wanted(&t.seg.view, slot, slot->head, &rule, START, &q));
+		assert_false(rl_rebase_slot(&t.seg, 0, slot->head, &rule, rule.q));
+		assert_int_equal(slot->head, damaged[i].head);
+	}
+	t_seg_drop(&t);
+}
+
+static void test_rebase__damaged_journal_opens_nothing(void **state)
+{
+	const uint64_t closed = rl_head_closed(RL_N_FIRST + 9, RL_KIND_REBASE);
+	struct t_seg t;
+
+	(void)state;
+	t_seg_make(&t, 100);
+	for (size_t i = 0; i < sizeof(damaged) / sizeof(damaged[0]); i++) {
+		t.seg.slot[5].head = closed;
+		t.seg.live->journal = (struct rl_journal){
+			.valid = 1,
+			.slot = 5,
+			.closed_head = closed,
+			.open_head = damaged[i].head,
+			.shape = damaged[i].shape,
+			.window_ns = damaged[i].window_ns,
+		};
+		assert_false(rl_rebase_recover(&t.seg));
+		assert_int_equal(t.seg.slot[5].head, closed);
+		assert_int_equal(t.seg.live->journal.valid, 0);
+	}
+	t_seg_drop(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -282,6 +340,8 @@ int main(void)
 		cmocka_unit_test(test_rebase__killed_before_the_close_is_forgotten),
 		cmocka_unit_test(
 			test_rebase__coarse_stamps_under_the_precise_clock_count_two_ticks_later),
+		cmocka_unit_test(test_rebase__damaged_slot_is_left_alone),
+		cmocka_unit_test(test_rebase__damaged_journal_opens_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -197,6 +197,68 @@ static void test_sweep__word_or_tag_of_a_late_claimant_in_a_free_slot_is_wiped(v
 			 0);
 }
 
+static void test_sweep__damaged_slot_is_emptied_and_its_key_starts_anew(void **state)
+{
+	static const uint64_t heads[] = {
+		0,                                                  /* counts nothing, ever */
+		UINT64_C(4711) << RL_HEAD_N_SHIFT,                  /* below the first count */
+		UINT64_C(4711) << RL_HEAD_N_SHIFT | RL_HEAD_CLOSED, /* free, but not from here */
+		RL_N_MAX << RL_HEAD_N_SHIFT | RL_HEAD_CLOSED, /* free, and none can claim it */
+		RL_N_FIRST << RL_HEAD_N_SHIFT | RL_HEAD_CLOSED | RL_KIND_REBASE,
+		RL_N_FIRST << RL_HEAD_N_SHIFT | RL_HEAD_CLOSED | 0xfffff,
+	};
+	struct fixture *f = *state;
+	struct rl_slot *slot = &f->t.seg.slot[f->index];
+
+	t_rules(&f->t.seg, 1, "login 1000/s"); /* a rule of other groups than the slot */
+	sweep_rules_changed(&f->sweep);
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		slot->head = heads[i];
+		sweep_slot(&f->sweep, f->index, newest(f));
+		assert_true(rl_head_is(slot->head, RL_KIND_FREE));
+		assert_true(rl_head_n(slot->head) >= RL_N_FIRST);
+		assert_true(rl_head_n(slot->head) <= RL_N_REBASE);
+		assert_int_equal(spend(f, "bob", 1), 1);
+		assert_int_equal(slot_of(f, "bob"), f->index);
+	}
+	assert_int_equal(f->sweep.damaged, sizeof(heads) / sizeof(heads[0]));
+}
+
+static void test_sweep__damaged_shape_or_window_empties_the_slot(void **state)
+{
+	struct fixture *f = *state;
+	struct rl_slot *slot = &f->t.seg.slot[f->index];
+
+	slot->shape = slot->shape >> 32 << 32; /* groups of no unit */
+	sweep_slot(&f->sweep, f->index, newest(f));
+	assert_true(rl_head_is(slot->head, RL_KIND_FREE));
+	assert_int_equal(spend(f, "bob", 1), 1);
+	slot->window_ns = UINT64_C(1) << 62; /* never idle */
+	sweep_slot(&f->sweep, f->index, newest(f));
+	assert_true(rl_head_is(slot->head, RL_KIND_FREE));
+}
+
+/* Whatever a hostile process writes into every slot: a pass ends, and so does the next. */
+static void test_sweep__passes_end_over_a_table_of_random_words(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t seed = t_seed(), words = sizeof(struct rl_slot) / 8;
+
+	t_rules(&f->t.seg, 2, "login 1000/s", "api 3/m");
+	sweep_rules_changed(&f->sweep);
+	for (int round = 0; round < 50; round++) {
+		for (uint64_t i = 0; i < f->t.seg.view.slot_count; i++) {
+			uint64_t *word = (uint64_t *)(void *)&f->t.seg.slot[i];
+
+			for (uint64_t w = 0; w < words; w++)
+				word[w] = t_random(&seed) >> t_below(&seed, 64);
+			f->t.seg.slot[i].shape = rl_pair(rl_pair_high(f->rule), (uint32_t)word[7]);
+			sweep_slot(&f->sweep, i, RL_CLOCK_BIAS_NS + RL_SECOND_NS);
+			sweep_slot(&f->sweep, i, RL_CLOCK_BIAS_NS + 9 * RL_SECOND_NS);
+		}
+	}
+}
+
 static void test_sweep__pass_visits_every_slot_and_quickens_when_full(void **state)
 {
 	struct fixture *f = *state;
@@ -235,6 +297,9 @@ int main(void)
 		TEST(test_sweep__claim_that_moved_on_is_not_taken_back),
 		TEST(test_sweep__spoiled_and_half_wiped_slots_become_free),
 		TEST(test_sweep__word_or_tag_of_a_late_claimant_in_a_free_slot_is_wiped),
+		TEST(test_sweep__damaged_slot_is_emptied_and_its_key_starts_anew),
+		TEST(test_sweep__damaged_shape_or_window_empties_the_slot),
+		TEST(test_sweep__passes_end_over_a_table_of_random_words),
 		TEST(test_sweep__pass_visits_every_slot_and_quickens_when_full),
 	};
 
