@@ -47,17 +47,20 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 
 int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
 {
+	uint32_t ready;
+
 	if (file_size < sizeof(*hdr))
 		return rl_refuse(RL_E_SHORT, why, "%llu bytes are too few for a segment's header",
 				 (unsigned long long)file_size);
 
 	/* pairs[seg_ready.acq]: after seeing 1, the frozen header fields are final. */
-	if (atomic_load_explicit(&hdr->ready, memory_order_acquire) != 1)
-		return rl_refuse(RL_E_NOT_READY, why, "it is still being built: try again");
+	ready = atomic_load_explicit(&hdr->ready, memory_order_acquire);
+	/* First: a segment being built has no magic only while it has a temporary name. */
 	if (hdr->magic != RL_MAGIC)
 		return rl_refuse(RL_E_MAGIC, why,
-				 "it is not a Ratel segment, or comes from a machine of the other "
-				 "byte order");
+				 "it is not a Ratel segment; name another path or remove it");
+	if (ready != 1)
+		return rl_refuse(RL_E_NOT_READY, why, "it is still being built: try again");
 	if (hdr->abi_major != RL_ABI_MAJOR)
 		return rl_refuse(
 			RL_E_ABI, why,
@@ -120,6 +123,10 @@ static int inspect(int fd, struct rl_hdr *ret_hdr, char *why)
 
 	if (fstat(fd, &st) != 0)
 		return rl_refuse(-errno, why, "cannot stat it: %s", strerror(errno));
+	if (S_ISDIR(st.st_mode))
+		return rl_refuse(-EISDIR, why, "it is a directory, not a segment");
+	if (!S_ISREG(st.st_mode))
+		return rl_refuse(RL_E_MAGIC, why, "it is not a regular file");
 	if ((uint64_t)st.st_size < sizeof(struct rl_hdr) + sizeof(struct rl_live))
 		return rl_refuse(RL_E_SHORT, why, "%lld bytes are too few for a segment's header",
 				 (long long)st.st_size);
@@ -139,17 +146,43 @@ static int inspect(int fd, struct rl_hdr *ret_hdr, char *why)
 	return error;
 }
 
+int rl_segment_denied(const char *path, char *why)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return rl_refuse(-EACCES, why,
+				 "Permission denied: this user may not enter its directory");
+	return rl_refuse(-EACCES, why,
+			 "Permission denied: it belongs to user %lu, group %lu, mode %04o; run as "
+			 "one of them",
+			 (unsigned long)st.st_uid, (unsigned long)st.st_gid,
+			 (unsigned)st.st_mode & 07777);
+}
+
+static int refuse_open(const char *path, int open_errno, char *why)
+{
+	if (open_errno == EACCES)
+		return rl_segment_denied(path, why);
+	if (open_errno == ENOENT)
+		return rl_refuse(-ENOENT, why, "there is no such file: is rl-agent running?");
+	if (open_errno == EISDIR)
+		return rl_refuse(-EISDIR, why, "it is a directory, not a segment");
+	if (open_errno == ENXIO || open_errno == ENODEV) /* a socket, a device of nobody */
+		return rl_refuse(RL_E_MAGIC, why, "it is not a regular file");
+	return rl_refuse(-open_errno, why, "%s", strerror(open_errno));
+}
+
 static int map_file(const char *path, int open_flags, int prot, struct rl_hdr *ret_hdr,
 		    char **ret_base, char *why)
 {
-	int fd = open(path, open_flags | O_CLOEXEC);
+	/* What is no file must neither hold us up nor become our terminal. */
+	int fd = open(path, open_flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	void *base;
 	int error;
 
 	if (fd < 0)
-		return rl_refuse(-errno, why, "%s",
-				 errno == ENOENT ? "there is no such file: is rl-agent running?"
-						 : strerror(errno));
+		return refuse_open(path, errno, why);
 	error = inspect(fd, ret_hdr, why);
 	if (error == 0) {
 		base = mmap(NULL, ret_hdr->total_size, prot, MAP_SHARED, fd, 0);

@@ -55,8 +55,9 @@ struct rl_segment_spec {
  * writes one line to why (NUL-terminated, RL_WHY_MAX bytes; may be NULL) that says what is
  * wrong and what to do. Nothing is printed. Not async-signal-safe; uses no malloc.
  *
- *   -errno          from open, fstat, mmap
- *   RL_E_SHORT, RL_E_NOT_READY, RL_E_MAGIC, RL_E_ABI, RL_E_SIZES, RL_E_CLOCKS in this order
+ *   -errno          from open, fstat, mmap; -EISDIR for a directory
+ *   RL_E_MAGIC      also for a FIFO, a socket or a device: none of them is waited for
+ *   RL_E_SHORT, RL_E_MAGIC, RL_E_NOT_READY, RL_E_ABI, RL_E_SIZES, RL_E_CLOCKS in this order
  */
 int rl_segment_attach(const char *path, struct rl_seg *ret, char *why);
 int rl_segment_view(const char *path, struct rl_view *ret, char *why);
@@ -86,6 +87,9 @@ int rl_segment_create(const char *path, const struct rl_segment_spec *spec, stru
  * file_size is what the file really has. Returns 0 or a negative error with why.
  */
 int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why);
+
+/* For shm/ only: -EACCES, with whom the file belongs to in why. */
+int rl_segment_denied(const char *path, char *why);
 
 /* For shm/ only: fill in the offsets and the total size that follow from a bucket count. */
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count);

@@ -220,6 +220,15 @@ def test_agent__damaged_slots_do_not_hang_it_and_their_keys_start_anew(rig):
     equal(agent.wait(), 0)
 
 
+def test_agent__fifo_in_the_place_of_its_segment_ends_it_with_a_message(rig):
+    agent = rig.agent({"login": "2/h"})
+    os.unlink(rig.segment)
+    os.mkfifo(rig.segment)
+    equal(agent.wait(5), 2)
+    contains(agent.output(), "event=segment_gone")
+    equal(rig.run(AGENT, "--config", rig.path("rl.yaml"), seconds=5)[0], 2)
+
+
 def test_agent__idle_keys_are_given_back(rig):
     rig.agent({"brief": "5/50ms"}, keys=100)
     for key in range(20):

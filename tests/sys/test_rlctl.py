@@ -76,6 +76,22 @@ def test_rlctl__absent_segment_says_how_to_get_one(rig):
     contains(err, "is rl-agent running?")
 
 
+def test_rlctl__path_that_is_no_segment_is_refused_at_once_by_every_command(rig):
+    os.mkfifo(rig.path("fifo"))
+    os.mkdir(rig.path("dir"))
+    with open(rig.path("zeros"), "wb") as f:
+        f.write(bytes(9000))
+    for name, message in (("fifo", "it is not a regular file"),
+                          ("dir", "it is a directory, not a segment"),
+                          ("zeros", "it is not a Ratel segment; name another path or remove it")):
+        for argv in (("status",), ("get", "r", "k"), ("check", "r", "k"), ("rules",),
+                     ("run", "--rule", "r", "--", "true"),
+                     ("run", "--limit", "5/s", "--", "true")):
+            code, out, err = rig.run(RLCTL, "--segment", rig.path(name), *argv, seconds=5)
+            equal((name, argv, code, out), (name, argv, 2, ""))
+            contains(err, message)
+
+
 def test_rlctl__status_shows_the_agent_first(rig):
     agent = rig.agent({"login": "5/h", "api": "100/m"})
     rig.rlctl("check", "login", "bob")
@@ -145,7 +161,7 @@ def test_rlctl__reading_commands_need_no_write_permission(rig):
         argv = ("strace", "-f", "-e", "trace=openat,mmap", RLCTL, "--segment", rig.segment, "status")
         try:
             _, _, err = rig.run(*argv)
-            contains(err, f'openat(AT_FDCWD, "{rig.segment}", O_RDONLY|O_CLOEXEC)')
+            contains(err, f'openat(AT_FDCWD, "{rig.segment}", O_RDONLY|O_NOCTTY|O_NONBLOCK|O_CLOEXEC)')
             assert "O_RDWR" not in err, err
         except FileNotFoundError:
             pass  # no strace here

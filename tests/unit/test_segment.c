@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -107,6 +109,45 @@ static void test_segment__other_magic_is_refused(void **state)
 {
 	spoil(*state, offsetof(struct rl_hdr, magic), "GARBAGE!", 8);
 	assert_refused(*state, RL_E_MAGIC, "not a Ratel segment");
+}
+
+static void test_segment__file_of_zeros_or_noise_is_no_segment(void **state)
+{
+	struct t_seg *t = *state;
+	char page[8192] = {0};
+
+	spoil(t, 0, page, sizeof(page));
+	assert_refused(t, RL_E_MAGIC, "it is not a Ratel segment; name another path or remove it");
+	memset(page, 0xa5, sizeof(page));
+	spoil(t, 0, page, sizeof(page));
+	assert_refused(t, RL_E_MAGIC, "it is not a Ratel segment; name another path or remove it");
+}
+
+/* Opened like a file, a FIFO would wait for its other end for ever. */
+static void test_segment__what_is_no_file_is_refused_at_once(void **state)
+{
+	struct t_seg *t = *state;
+	int fd;
+
+	unlink(t->path);
+	assert_int_equal(mkfifo(t->path, 0600), 0);
+	alarm(5);
+	assert_refused(t, RL_E_MAGIC, "it is not a regular file");
+	unlink(t->path);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	{
+		struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+		memcpy(at.sun_path, t->path, strlen(t->path) + 1);
+		assert_int_equal(bind(fd, (const struct sockaddr *)&at, sizeof(at)), 0);
+	}
+	close(fd);
+	assert_refused(t, RL_E_MAGIC, "it is not a regular file");
+	unlink(t->path);
+	assert_int_equal(mkdir(t->path, 0700), 0);
+	assert_refused(t, -EISDIR, "it is a directory, not a segment");
+	alarm(0);
+	rmdir(t->path);
 }
 
 static void test_segment__other_abi_names_both_versions(void **state)
@@ -289,6 +330,8 @@ int main(void)
 		TEST(test_segment__truncated_file_is_refused),
 		TEST(test_segment__unready_asks_to_try_again),
 		TEST(test_segment__other_magic_is_refused),
+		TEST(test_segment__file_of_zeros_or_noise_is_no_segment),
+		TEST(test_segment__what_is_no_file_is_refused_at_once),
 		TEST(test_segment__other_abi_names_both_versions),
 		TEST(test_segment__newer_minor_is_accepted),
 		TEST(test_segment__each_disagreeing_size_is_refused),
