@@ -5,9 +5,10 @@
 #include "agent/yaml.h"
 #include "shm/rl_hash.h"
 
-static void read_path(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
+static void read_path(struct yaml_file *file, const yaml_node_t *node, const char *key,
+		      struct agent_config *config)
 {
-	const char *path = yaml_text(file, node, "path", "the segment's path");
+	const char *path = yaml_text(file, node, key, "an absolute path");
 
 	if (path == NULL)
 		return;
@@ -28,14 +29,14 @@ static void read_segment(struct yaml_file *file, const yaml_node_t *node,
 	yaml_node_t *value;
 
 	if (node->type == YAML_SCALAR_NODE) {
-		read_path(file, node, config);
+		read_path(file, node, "segment", config);
 		return;
 	}
 	if (!yaml_check_keys(file, node, "'segment'", known))
 		return;
 	value = yaml_get(file, node, "path");
 	if (value != NULL)
-		read_path(file, value, config);
+		read_path(file, value, "path", config);
 	value = yaml_get(file, node, "keys");
 	if (value != NULL && yaml_number(file, value, "keys", 1, RL_SEGMENT_KEYS_MAX, &keys))
 		config->segment_keys = keys;
@@ -116,7 +117,7 @@ static void read_rules(struct yaml_file *file, const yaml_node_t *node, struct a
 		yaml_fault(file, node, "'rules' must be a list (- name: ...)");
 		return;
 	}
-	for (size_t i = 0; (rule = yaml_item(file, node, i)) != NULL; i++) {
+	for (size_t i = 0; (rule = yaml_item(file, node, i)) != NULL && !yaml_enough(file); i++) {
 		if (config->rule_count == RL_RULES_MAX) {
 			yaml_fault(file, rule, "more than %u rules: a segment holds no more",
 				   RL_RULES_MAX);

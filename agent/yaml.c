@@ -6,14 +6,67 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_MAX_BYTES (1 << 20) /* far above 256 rules; a wrong file is refused, not read */
+#define FILE_MAX_BYTES (256 << 10) /* 256 rules need 32 KiB; a wrong file is refused, not read */
+#define DEPTH_MAX      16u         /* a right file is 4 deep */
+#define DIRECTIVES_MAX 16u         /* a right file has none; libyaml compares each with all */
 
-static void say(struct yaml_file *file, yaml_mark_t at, const char *format, va_list args)
+/* C0, DEL, and C1 in UTF-8: what a terminal might obey. */
+static bool is_control(const unsigned char *c)
 {
-	fprintf(file->out, "%s:%zu:%zu: ", file->name, at.line + 1, at.column + 1);
-	vfprintf(file->out, format, args);
-	fputc('\n', file->out);
+	return c[0] < 0x20 || c[0] == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0);
+}
+
+static void put_line(FILE *out, const char *line)
+{
+	for (const unsigned char *c = (const unsigned char *)line; *c != '\0'; c++)
+		if (is_control(c))
+			fprintf(out, "\\x%02x", *c == 0xc2 ? *++c : *c);
+		else
+			fputc(*c, out);
+	fputc('\n', out);
+}
+
+bool yaml_enough(const struct yaml_file *file)
+{
+	return file->faults > YAML_FAULTS_MAX;
+}
+
+/* where: ":LINE:COLUMN", or "". */
+static void say(struct yaml_file *file, const char *where, const char *format, va_list args)
+{
+	char line[8192];
+	int len;
+
+	if (yaml_enough(file))
+		return;
+	len = snprintf(line, sizeof(line), "%.4096s%s: ", file->name, where);
+	if (file->faults == YAML_FAULTS_MAX)
+		snprintf(line + len, sizeof(line) - (size_t)len, "... and more");
+	else
+		vsnprintf(line + len, sizeof(line) - (size_t)len, format, args);
+	put_line(file->out, line);
 	file->faults++;
+}
+
+static void say_at(struct yaml_file *file, yaml_mark_t at, const char *format, va_list args)
+{
+	char where[64];
+
+	snprintf(where, sizeof(where), ":%zu:%zu", at.line + 1, at.column + 1);
+	say(file, where, format, args);
+}
+
+/* A fault of the file as a whole. */
+static void file_fault(struct yaml_file *file, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void file_fault(struct yaml_file *file, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(file, "", format, args);
+	va_end(args);
 }
 
 static void fault_at(struct yaml_file *file, yaml_mark_t at, const char *format, ...)
@@ -24,7 +77,7 @@ static void fault_at(struct yaml_file *file, yaml_mark_t at, const char *format,
 	va_list args;
 
 	va_start(args, format);
-	say(file, at, format, args);
+	say_at(file, at, format, args);
 	va_end(args);
 }
 
@@ -33,14 +86,13 @@ void yaml_fault(struct yaml_file *file, const yaml_node_t *node, const char *for
 	va_list args;
 
 	va_start(args, format);
-	say(file, node->start_mark, format, args);
+	say_at(file, node->start_mark, format, args);
 	va_end(args);
 }
 
 /* The whole file in memory; NULL and a fault when it cannot be. */
 static char *slurp(struct yaml_file *file, size_t *ret_size)
 {
-	static const yaml_mark_t start = {0, 0, 0};
 	FILE *in = fopen(file->name, "re");
 	char *text = malloc(FILE_MAX_BYTES + 1);
 	size_t size = 0;
@@ -53,27 +105,85 @@ static char *slurp(struct yaml_file *file, size_t *ret_size)
 	if (wrong == NULL && ferror(in))
 		wrong = strerror(errno);
 	if (wrong == NULL && size > FILE_MAX_BYTES)
-		wrong = "larger than 1 MiB: this is not a configuration";
+		wrong = "larger than 256 KiB: this is not a configuration";
 	if (in != NULL)
 		fclose(in);
 	if (wrong == NULL) {
 		*ret_size = size;
 		return text;
 	}
-	fault_at(file, start, "cannot read: %s", wrong);
+	file_fault(file, "cannot read: %s", wrong);
 	free(text);
 	return NULL;
 }
 
-static void syntax_fault(struct yaml_file *file, const yaml_parser_t *parser)
+/* Line and column of a byte of the text; columns count characters. */
+static yaml_mark_t mark_of(const char *text, size_t size, size_t offset)
+{
+	yaml_mark_t at = {0, 0, 0};
+
+	for (size_t i = 0; i < offset && i < size; i++)
+		if (text[i] == '\n')
+			at = (yaml_mark_t){i + 1, at.line + 1, 0};
+		else if (((unsigned char)text[i] & 0xc0) != 0x80)
+			at.column++;
+	return at;
+}
+
+static void syntax_fault(struct yaml_file *file, const yaml_parser_t *parser, const char *text,
+			 size_t size)
 {
 	yaml_mark_t at = parser->problem_mark;
 
-	if (parser->error == YAML_READER_ERROR)
-		at = parser->mark;
+	if (parser->error == YAML_READER_ERROR) /* its mark is where the scanner is, far back */
+		at = mark_of(text, size, parser->problem_offset);
 	fault_at(file, at, "%s%s%s", parser->problem != NULL ? parser->problem : "syntax error",
 		 parser->context != NULL ? " " : "",
 		 parser->context != NULL ? parser->context : "");
+}
+
+/* 1 where an event opens a level, -1 where it closes one. */
+static int step_of(yaml_event_type_t type)
+{
+	if (type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT)
+		return 1;
+	return type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT ? -1 : 0;
+}
+
+static bool has_anchor(const yaml_event_t *event)
+{
+	return event->type == YAML_ALIAS_EVENT ||
+	       (event->type == YAML_SCALAR_EVENT && event->data.scalar.anchor != NULL) ||
+	       (event->type == YAML_SEQUENCE_START_EVENT &&
+		event->data.sequence_start.anchor != NULL) ||
+	       (event->type == YAML_MAPPING_START_EVENT &&
+		event->data.mapping_start.anchor != NULL);
+}
+
+/* What YAML allows and this file may not have. */
+static void check_event(struct yaml_file *file, const yaml_event_t *event, unsigned depth,
+			unsigned documents)
+{
+	if (has_anchor(event))
+		fault_at(file, event->start_mark,
+			 "anchors and aliases (&name, *name) are not supported");
+	if (event->type == YAML_DOCUMENT_START_EVENT && documents == 2)
+		fault_at(file, event->start_mark, "a second document: one file, one document");
+	if (depth > DEPTH_MAX)
+		fault_at(file, event->start_mark, "nested more than %u deep", DEPTH_MAX);
+}
+
+/* Counted before libyaml sees them. */
+static bool few_directives(struct yaml_file *file, const char *text, size_t size)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < size; i++)
+		if (text[i] == '%' && (i == 0 || text[i - 1] == '\n') && ++count > DIRECTIVES_MAX) {
+			fault_at(file, mark_of(text, size, i), "too many %% directives");
+			return false;
+		}
+	return true;
 }
 
 /* A first pass over the events: syntax, one document, no aliases (they may be cyclic). */
@@ -81,21 +191,19 @@ static bool plain_document(struct yaml_file *file, const char *text, size_t size
 {
 	yaml_parser_t parser;
 	yaml_event_t event;
-	unsigned before = file->faults, documents = 0;
-	bool more = true;
+	unsigned before = file->faults, documents = 0, depth = 0;
+	bool more = few_directives(file, text, size);
 
 	yaml_parser_initialize(&parser);
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
 	while (more && file->faults == before) {
 		if (!yaml_parser_parse(&parser, &event)) {
-			syntax_fault(file, &parser);
+			syntax_fault(file, &parser, text, size);
 			break;
 		}
-		if (event.type == YAML_ALIAS_EVENT)
-			fault_at(file, event.start_mark, "aliases (*name) are not supported");
-		if (event.type == YAML_DOCUMENT_START_EVENT && ++documents == 2)
-			fault_at(file, event.start_mark,
-				 "a second document: one file, one document");
+		documents += event.type == YAML_DOCUMENT_START_EVENT;
+		depth += (unsigned)step_of(event.type);
+		check_event(file, &event, depth, documents);
 		more = event.type != YAML_STREAM_END_EVENT;
 		yaml_event_delete(&event);
 	}
@@ -120,7 +228,7 @@ bool yaml_open(struct yaml_file *file, const char *name, FILE *out)
 		yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
 		file->loaded = yaml_parser_load(&parser, &file->document) == 1;
 		if (!file->loaded)
-			syntax_fault(file, &parser);
+			syntax_fault(file, &parser, text, size);
 		yaml_parser_delete(&parser);
 	}
 	free(text);
@@ -224,7 +332,7 @@ bool yaml_check_keys(struct yaml_file *file, const yaml_node_t *node, const char
 		return false;
 	}
 	for (const yaml_node_pair_t *p = node->data.mapping.pairs.start;
-	     p < node->data.mapping.pairs.top; p++) {
+	     p < node->data.mapping.pairs.top && !yaml_enough(file); p++) {
 		const yaml_node_t *key = yaml_document_get_node(&file->document, p->key);
 		const char *text = scalar_of(key);
 
@@ -255,11 +363,15 @@ const char *yaml_text(struct yaml_file *file, const yaml_node_t *node, const cha
 {
 	const char *text = scalar_of(node);
 
-	if (text == NULL || *text == '\0') {
+	if (node->type != YAML_SCALAR_NODE)
 		yaml_fault(file, node, "'%s' must be %s", key, must_be);
-		return NULL;
-	}
-	return text;
+	else if (text == NULL)
+		yaml_fault(file, node, "'%s' holds a NUL character", key);
+	else if (*text == '\0')
+		yaml_fault(file, node, "'%s' is empty: write %s", key, must_be);
+	else
+		return text;
+	return NULL;
 }
 
 bool yaml_number(struct yaml_file *file, const yaml_node_t *node, const char *key,

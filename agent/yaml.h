@@ -3,8 +3,12 @@
  *
  * Rooms:  agent/config.c. Over libyaml's document API; knows nothing of Ratel's options.
  *
- * Faults are collected, not thrown: one run names all of them, as
+ * Faults are collected, not thrown: one run names all of them, up to YAML_FAULTS_MAX, as
  *	rules.yaml:4:12: unknown key 'limt' (did you mean 'limit'?)
+ * Control characters in a message are shown as \xNN: it goes to somebody's terminal.
+ *
+ * The agent reads a file between two heartbeats, so a hostile one must not take long: size,
+ * depth and number of faults are bounded, and so is what libyaml compares with each other.
  */
 #ifndef AGENT_YAML_H
 #define AGENT_YAML_H
@@ -14,23 +18,28 @@
 #include <stdio.h>
 #include <yaml.h>
 
+#define YAML_FAULTS_MAX 20u /* then "... and more" */
+
 struct yaml_file {
 	const char *name; /* as the user wrote it, for the messages */
 	FILE *out;        /* where faults go */
-	unsigned faults;
+	unsigned faults;  /* at most one above YAML_FAULTS_MAX */
 	bool loaded;
 	yaml_document_t document;
 };
 
 /*
- * Read the whole file as one document without aliases. False when that failed: the faults
- * are printed and counted. yaml_close() is needed in both cases.
+ * Read the whole file as one document without anchors and aliases. False when that failed: the
+ * faults are printed and counted. yaml_close() is needed in both cases.
  */
 bool yaml_open(struct yaml_file *file, const char *name, FILE *out);
 void yaml_close(struct yaml_file *file);
 
 /* The top node, never NULL after a successful yaml_open(). */
 yaml_node_t *yaml_root(struct yaml_file *file);
+
+/* As many faults as are printed have been found: go no further. */
+bool yaml_enough(const struct yaml_file *file);
 
 /* Print a fault at a node and count it. */
 void yaml_fault(struct yaml_file *file, const yaml_node_t *node, const char *format, ...)
@@ -46,7 +55,10 @@ bool yaml_check_keys(struct yaml_file *file, const yaml_node_t *node, const char
 /* The value of a key of a mapping, or NULL. */
 yaml_node_t *yaml_get(struct yaml_file *file, const yaml_node_t *mapping, const char *key);
 
-/* The text of a scalar; NULL and a fault ("'KEY' must be ...") for anything else. */
+/*
+ * The text of a scalar; NULL and a fault for anything else: "'KEY' must be MUST_BE", "'KEY' is
+ * empty: write MUST_BE", "'KEY' holds a NUL character".
+ */
 const char *yaml_text(struct yaml_file *file, const yaml_node_t *node, const char *key,
 		      const char *must_be);
 

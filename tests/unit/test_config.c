@@ -45,8 +45,15 @@ static const struct {
 	{"just text\n", "F:1:1: the file must be a mapping (key: value)\n"},
 	{"- a\n- b\n", "F:1:1: the file must be a mapping (key: value)\n"},
 	{"rules: []\n---\nrules: []\n", "F:2:1: a second document: one file, one document\n"},
-	{"rules: &r []\nsegment: *r\n", "F:2:10: aliases (*name) are not supported\n"},
-	{"rules: &r [*r]\n", "F:1:12: aliases (*name) are not supported\n"},
+	{"rules: &r []\nsegment: *r\n",
+	 "F:1:8: anchors and aliases (&name, *name) are not supported\n"},
+	{"rules: *r\n", "F:1:8: anchors and aliases (&name, *name) are not supported\n"},
+	{"rules: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: {a: 1",
+	 "F:1:68: nested more than 16 deep\n"},
+	{"rules: []\0\n", "F:1:10: control characters are not allowed\n"},
+	{"rules:\n# \xc3\xa4\x01\n", "F:2:4: control characters are not allowed\n"},
+	{"\"r\\e[31m\\x7f\\x9b\": 1\nrules: []\n",
+	 "F:1:1: unknown key 'r\\x1b[31m\\x7f\\x9b' (known here: segment, rules)\n"},
 	{"rules:\n\t- name: a\n",
 	 "F:2:1: found character that cannot start any token while scanning "
 	 "for the next token\n"},
@@ -66,10 +73,14 @@ static const struct {
 	{"rules:\n  - limit: 5/s\n", "F:2:5: this rule has no 'name'\n"},
 	{"rules:\n  - name: a b\n    limit: 5/s\n",
 	 "F:2:11: bad name 'a b': a rule's name may hold only letters, digits, '.', '_' and '-'\n"},
-	{"rules:\n  - name: ''\n    limit: 5/s\n", "F:2:11: 'name' must be the rule's name\n"},
+	{"rules:\n  - name: ''\n    limit: 5/s\n",
+	 "F:2:11: 'name' is empty: write the rule's name\n"},
 	{"rules:\n  - name: [a]\n    limit: 5/s\n", "F:2:11: 'name' must be the rule's name\n"},
-	{"rules:\n  - name: \"a\\0b\"\n    limit: 5/s\n",
-	 "F:2:11: 'name' must be the rule's name\n"},
+	{"rules:\n  - name: \"a\\0b\"\n    limit: 5/s\n", "F:2:11: 'name' holds a NUL character\n"},
+	{"segment:\nrules: []\n", "F:1:9: 'segment' is empty: write an absolute path\n"},
+	{"segment: {path: ''}\nrules: []\n", "F:1:17: 'path' is empty: write an absolute path\n"},
+	{"segment: \"/a\\0b\"\nrules: []\n", "F:1:10: 'segment' holds a NUL character\n"},
+	{"segment: {path: []}\nrules: []\n", "F:1:17: 'path' must be an absolute path\n"},
 	{"rules:\n  - name: a\n    limit: 100/fortnight\n",
 	 "F:3:12: bad limit '100/fortnight': the window's unit must be ms, s, second, m, minute, "
 	 "h, "
@@ -118,7 +129,10 @@ static void test_config__each_fault_has_its_line_and_message(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_false(load(bad[i].text, strlen(bad[i].text)));
+		/* A NUL in the text is the last but one byte of it. */
+		size_t len = strlen(bad[i].text);
+
+		assert_false(load(bad[i].text, len + (strcmp(bad[i].text, "rules: []") == 0)));
 		assert_string_equal(printed, bad[i].lines);
 	}
 }
@@ -164,12 +178,11 @@ static void test_config__missing_file_says_so(void **state)
 	(void)state;
 	assert_false(config_load("/nowhere/rl.yaml", out, &config));
 	fclose(out);
-	assert_string_equal(printed,
-			    "/nowhere/rl.yaml:1:1: cannot read: No such file or directory\n");
+	assert_string_equal(printed, "/nowhere/rl.yaml: cannot read: No such file or directory\n");
 	out = fmemopen(printed, sizeof(printed), "w");
 	assert_false(config_load("/tmp", out, &config));
 	fclose(out);
-	assert_string_equal(printed, "/tmp:1:1: cannot read: Is a directory\n");
+	assert_string_equal(printed, "/tmp: cannot read: Is a directory\n");
 }
 
 static void test_config__more_rules_than_fit_are_refused(void **state)
@@ -195,8 +208,64 @@ static void test_config__huge_file_is_refused_unread(void **state)
 	memset(text, ' ', 2 << 20);
 	assert_false(load(text, 2 << 20));
 	assert_string_equal(printed,
-			    "F:1:1: cannot read: larger than 1 MiB: this is not a configuration\n");
+			    "F: cannot read: larger than 256 KiB: this is not a configuration\n");
 	free(text);
+}
+
+/* head, unit over and over, tail; at most 256 KiB. */
+static void assert_quick(const char *head, const char *unit, size_t times, const char *words)
+{
+	size_t len = strlen(head), step = strlen(unit);
+	char *text = malloc(len + step * times + 1);
+	uint64_t start = t_now_ns();
+
+	assert_non_null(text);
+	memcpy(text, head, len);
+	for (size_t i = 0; i < times; i++, len += step)
+		memcpy(text + len, unit, step);
+	assert_false(load(text, len));
+	free(text);
+	if (strstr(printed, words) == NULL)
+		fail_msg("'%s' does not say '%s'", printed, words);
+	/* A second is far more than it takes, under a sanitizer too; minutes without bounds. */
+	assert_true(t_now_ns() - start < UINT64_C(1000000000));
+}
+
+static void test_config__hostile_files_are_refused_quickly(void **state)
+{
+	static char head[140000];
+	size_t len = 0;
+
+	(void)state;
+	assert_quick("", "[", 260000, "F:1:17: nested more than 16 deep");
+	assert_quick("", "{a: ", 65000, "nested more than 16 deep");
+	assert_quick("", "- ", 130000, "nested more than 16 deep");
+	assert_quick("", "? ", 130000, "nested more than 16 deep");
+	assert_quick("", "rules: 1\n", 29000, "... and more");
+	assert_quick("", "%TAG !a! b\n", 20000, "too many % directives");
+	for (int i = 0; i < 14000; i++)
+		len += (size_t)sprintf(head + len, "k%05d: \n", i);
+	assert_quick(head, "rules: 1\n", 13000, "... and more");
+	len = 0;
+	for (int i = 0; i < 14000; i++)
+		len += (size_t)sprintf(head + len, "- &%x 1\n", i);
+	assert_quick(head, "", 0, "anchors and aliases");
+}
+
+static void test_config__faults_are_listed_up_to_twenty(void **state)
+{
+	char text[1024] = "rules: []\n", *at = text + strlen(text);
+	int lines = 0;
+
+	(void)state;
+	for (int i = 0; i < 30; i++)
+		at += sprintf(at, "odd%d: 1\n", i);
+	assert_false(load(text, strlen(text)));
+	for (const char *c = printed; *c != '\0'; c++)
+		lines += *c == '\n';
+	assert_int_equal(lines, 21);
+	assert_non_null(strstr(printed, "F:21:1: unknown key 'odd19'"));
+	assert_non_null(strstr(printed, "F:22:1: ... and more\n"));
 }
 
 static void test_config__path_too_long_is_refused(void **state)
@@ -235,6 +304,8 @@ int main(void)
 		cmocka_unit_test(test_config__missing_file_says_so),
 		cmocka_unit_test(test_config__more_rules_than_fit_are_refused),
 		cmocka_unit_test(test_config__huge_file_is_refused_unread),
+		cmocka_unit_test(test_config__hostile_files_are_refused_quickly),
+		cmocka_unit_test(test_config__faults_are_listed_up_to_twenty),
 		cmocka_unit_test(test_config__path_too_long_is_refused),
 		cmocka_unit_test(test_config__random_bytes_never_crash_the_reader),
 	};
