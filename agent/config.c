@@ -1,5 +1,7 @@
 #include "agent/config.h"
 
+#include <grp.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/yaml.h"
@@ -21,10 +23,46 @@ static void read_path(struct yaml_file *file, const yaml_node_t *node, const cha
 		memcpy(config->segment_path, path, strlen(path) + 1);
 }
 
+/* A name; a number is taken as it is, for hosts without names. */
+static void read_group(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
+{
+	const char *name = yaml_text(file, node, "group", "a group's name");
+	struct group *group;
+
+	if (name == NULL)
+		return;
+	group = getgrnam(name);
+	config->set_group = true;
+	if (group != NULL)
+		config->segment_group = group->gr_gid;
+	else if (strspn(name, "0123456789") != strlen(name))
+		yaml_fault(file, node, "there is no group '%s' on this host", name);
+	else
+		config->segment_group = (gid_t)strtoul(name, NULL, 10);
+}
+
+/* Octal, as chmod has it. The owner must be able to go on; nothing here can be executed. */
+static void read_mode(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
+{
+	static const char must_be[] =
+		"an octal file mode of read and write bits, 0600 .. 0666, e.g. 0660";
+	const char *text = yaml_text(file, node, "mode", must_be);
+	unsigned long mode;
+
+	if (text == NULL)
+		return;
+	mode = strtoul(text, NULL, 8);
+	if (strlen(text) > 4 || strspn(text, "01234567") != strlen(text) || mode < 0600 ||
+	    (mode & ~0666ul) != 0)
+		yaml_fault(file, node, "'mode' must be %s", must_be);
+	else
+		config->segment_mode = (mode_t)mode;
+}
+
 static void read_segment(struct yaml_file *file, const yaml_node_t *node,
 			 struct agent_config *config)
 {
-	static const char *const known[] = {"path", "keys", NULL};
+	static const char *const known[] = {"path", "keys", "group", "mode", NULL};
 	unsigned long long keys;
 	yaml_node_t *value;
 
@@ -40,6 +78,12 @@ static void read_segment(struct yaml_file *file, const yaml_node_t *node,
 	value = yaml_get(file, node, "keys");
 	if (value != NULL && yaml_number(file, value, "keys", 1, RL_SEGMENT_KEYS_MAX, &keys))
 		config->segment_keys = keys;
+	value = yaml_get(file, node, "group");
+	if (value != NULL)
+		read_group(file, value, config);
+	value = yaml_get(file, node, "mode");
+	if (value != NULL)
+		read_mode(file, value, config);
 }
 
 static void read_name(struct yaml_file *file, const yaml_node_t *rule, struct rl_rule_spec *spec)

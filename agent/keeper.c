@@ -14,8 +14,9 @@
 
 static int take_lock(struct keeper *keeper)
 {
+	char why[RL_WHY_MAX];
 	pid_t holder = 0;
-	int error = rl_segment_lock(keeper->path, &keeper->lock_fd, &holder);
+	int error = rl_segment_lock(keeper->path, &keeper->lock_fd, &holder, why);
 
 	if (error == RL_E_LOCKED)
 		log_event(LOG_ERROR, "locked",
@@ -24,8 +25,7 @@ static int take_lock(struct keeper *keeper)
 			  "it is stopped): stop it first\"",
 			  keeper->path, (long)holder);
 	else if (error != 0)
-		log_event(LOG_ERROR, "no_lock", "segment=%s msg=\"cannot lock %s.lock: %s\"",
-			  keeper->path, keeper->path, rl_error_text(error));
+		log_event(LOG_ERROR, "no_lock", "segment=%s msg=\"%s\"", keeper->path, why);
 	return error;
 }
 
@@ -43,9 +43,27 @@ static void note_size(const struct keeper *keeper, const struct agent_config *co
 			  (unsigned long long)config->segment_keys);
 }
 
+/* A segment that is taken over gets the configured group and mode as well. */
+static void permit_again(const struct keeper *keeper, const struct agent_config *config)
+{
+	const struct rl_segment_spec spec = {.mode = config->segment_mode,
+					     .set_group = config->set_group,
+					     .group = config->segment_group};
+	char why[RL_WHY_MAX];
+
+	if (rl_segment_permit(keeper->path, &spec, why) != 0)
+		log_event(LOG_WARNING, "permissions_kept", "segment=%s msg=\"%s\"", keeper->path,
+			  why);
+}
+
 static int take_over_or_create(struct keeper *keeper, const struct agent_config *config)
 {
-	const struct rl_segment_spec spec = {.keys = config->segment_keys, .mode = SEGMENT_MODE};
+	const struct rl_segment_spec spec = {
+		.keys = config->segment_keys,
+		.mode = config->segment_mode != 0 ? config->segment_mode : SEGMENT_MODE,
+		.set_group = config->set_group,
+		.group = config->segment_group,
+	};
 	char why[RL_WHY_MAX];
 	int error = rl_segment_attach(keeper->path, &keeper->seg, why);
 
@@ -54,6 +72,7 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 			log_event(LOG_INFO, "recovered",
 				  "msg=\"finished a slot the last agent left\"");
 		note_size(keeper, config);
+		permit_again(keeper, config);
 		return 0;
 	}
 	if (error == -ENOENT)
@@ -82,7 +101,7 @@ int keeper_open(struct keeper *keeper, const char *path, const struct agent_conf
 		return error;
 	error = take_over_or_create(keeper, config);
 	if (error != 0) {
-		close(keeper->lock_fd);
+		rl_segment_unlock(keeper->path, keeper->lock_fd, true);
 		return error;
 	}
 	sign_in(keeper);
@@ -121,5 +140,5 @@ void keeper_close(struct keeper *keeper)
 {
 	atomic_store_explicit(&keeper->seg.live->agent_pid, 0, memory_order_relaxed);
 	rl_segment_detach(&keeper->seg);
-	close(keeper->lock_fd);
+	rl_segment_unlock(keeper->path, keeper->lock_fd, false);
 }

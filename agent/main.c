@@ -37,9 +37,16 @@ struct agent {
 static const char usage[] =
 	"usage: rl-agent --config FILE [--check]\n"
 	"\n"
-	"  --config FILE  YAML: segment (path, keys) and rules (name, limit)\n"
+	"  --config FILE  YAML: segment (path, keys, group, mode) and rules (name, limit)\n"
 	"  --check        read FILE, report what is wrong with it, and exit\n"
 	"  --version      print the version and exit\n"
+	"\n"
+	"segment: {path: " RL_SEGMENT_DEFAULT ", keys: 100000, group: www-data, mode: 0660}\n"
+	"rules:\n"
+	"  - {name: login, limit: 5/10s}\n"
+	"\n"
+	"group and mode say who may take part: workers need to read and write the segment.\n"
+	"They are applied when rl-agent starts, to a segment that is there as well.\n"
 	"\n"
 	"SIGHUP reads FILE again; a bad one is reported and the old rules stay in force.\n"
 	"SIGTERM and SIGINT stop; the segment and its counts stay.\n"
@@ -88,7 +95,10 @@ static void on_reload(evutil_socket_t unused, short events, void *arg)
 		return;
 	}
 	if (strcmp(fresh.segment_path, agent->config.segment_path) != 0 ||
-	    fresh.segment_keys != agent->config.segment_keys)
+	    fresh.segment_keys != agent->config.segment_keys ||
+	    fresh.set_group != agent->config.set_group ||
+	    fresh.segment_group != agent->config.segment_group ||
+	    fresh.segment_mode != agent->config.segment_mode)
 		log_event(LOG_WARNING, "needs_restart",
 			  "msg=\"a changed 'segment' takes effect when rl-agent starts again\"");
 	if (!keeper_publish(&agent->keeper, &fresh))

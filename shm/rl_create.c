@@ -1,10 +1,11 @@
 /*
  * rl_create.c - the writing half of rl_segment.h: the agent's lock, and a new segment.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,26 +18,108 @@
 #include "shm/rl_segment.h"
 #include "shm/rl_word.h"
 
-#define DIR_MODE  0755
-#define LOCK_MODE 0660
+#define DIR_MODE   0755
+#define LOCK_MODE  0660
+#define LOCK_TRIES 8 /* each failed one is a lock file removed while it was being opened */
 
-/* mkdir the directory that path lies in; one level, as /dev/shm/rl needs after each boot. */
-static int make_parent(const char *path)
+static int parent_of(const char *path, char dir[PATH_MAX])
 {
 	const char *slash = strrchr(path, '/');
-	char dir[PATH_MAX];
+	size_t len = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
 
-	if (slash == NULL || slash == path)
-		return 0;
-	if ((size_t)(slash - path) >= sizeof(dir))
+	if (len >= PATH_MAX)
 		return -ENAMETOOLONG;
-	memcpy(dir, path, (size_t)(slash - path));
-	dir[slash - path] = '\0';
-	return mkdir(dir, DIR_MODE) == 0 || errno == EEXIST ? 0 : -errno;
+	memcpy(dir, slash == NULL ? "." : path, len == 0 ? 1 : len);
+	dir[len == 0 ? 1 : len] = '\0';
+	return 0;
+}
+
+static const char *base_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash == NULL ? path : slash + 1;
+}
+
+/* One level is made, as /dev/shm/rl is needed after each boot. */
+static int make_directory(const char *dir, char *why)
+{
+	if (mkdir(dir, DIR_MODE) == 0) {
+		chmod(dir, DIR_MODE); /* whatever the umask: workers must get in */
+		return 0;
+	}
+	if (errno == EEXIST)
+		return 0;
+	if (errno == ENOENT)
+		return rl_refuse(-ENOENT, why, "the directory %s does not exist: create it", dir);
+	return rl_refuse(-errno, why, "cannot create the directory %s: %s", dir, strerror(errno));
+}
+
+/* Who may rename files in the directory decides which segment the workers get. */
+static int check_directory(const char *dir, char *why)
+{
+	struct stat st;
+
+	if (stat(dir, &st) != 0)
+		return rl_refuse(-errno, why, "cannot use the directory %s: %s", dir,
+				 strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return rl_refuse(-ENOTDIR, why, "%s is not a directory", dir);
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return rl_refuse(-EPERM, why,
+				 "the directory %s belongs to user %lu, who could replace the "
+				 "segment: use one of root's or of this user's",
+				 dir, (unsigned long)st.st_uid);
+	if ((st.st_mode & (S_IWOTH | S_ISVTX)) == S_IWOTH)
+		return rl_refuse(-EPERM, why,
+				 "everybody may replace files in the directory %s (mode %04o): "
+				 "chmod o-w or +t it",
+				 dir, (unsigned)st.st_mode & 07777);
+	return 0;
+}
+
+static int prepare_parent(const char *path, char *why)
+{
+	char dir[PATH_MAX];
+	int error = parent_of(path, dir);
+
+	if (error != 0)
+		return rl_refuse(error, why, "the path is too long");
+	error = make_directory(dir, why);
+	return error != 0 ? error : check_directory(dir, why);
+}
+
+static int name_lock(const char *path, char name[PATH_MAX])
+{
+	return snprintf(name, PATH_MAX, "%s.lock", path) < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+static int refuse_lock(const char *name, int open_errno, char *why)
+{
+	char dir[PATH_MAX], denied[RL_WHY_MAX];
+	bool there = access(name, F_OK) == 0;
+
+	if (open_errno == ELOOP)
+		return rl_refuse(-ELOOP, why, "%s is a symbolic link: remove it", name);
+	if (open_errno != EACCES || parent_of(name, dir) != 0)
+		return rl_refuse(-open_errno, why, "cannot lock %s: %s", name,
+				 strerror(open_errno));
+	rl_segment_denied(there ? name : dir, denied);
+	return rl_refuse(-EACCES, why, "cannot lock %s: %s", there ? name : dir, denied);
+}
+
+/* Is the open file still the one of that name, and a file at all? */
+static bool is_named(int fd, const char *name)
+{
+	struct stat open_one, named;
+
+	return fstat(fd, &open_one) == 0 && lstat(name, &named) == 0 &&
+	       open_one.st_dev == named.st_dev && open_one.st_ino == named.st_ino &&
+	       S_ISREG(open_one.st_mode);
 }
 
 /* Whom the kernel says holds the lock; 0 when it was given back meanwhile. */
-static pid_t lock_holder(int fd)
+static pid_t holder_of(int fd)
 {
 	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
@@ -45,43 +128,101 @@ static pid_t lock_holder(int fd)
 	return whole.l_pid;
 }
 
-int rl_segment_lock(const char *path, int *ret_fd, pid_t *ret_holder)
+/* One try: -EAGAIN when the file was removed by its last holder while we opened it. */
+static int try_lock(const char *name, int *ret_fd, pid_t *ret_holder, char *why)
 {
 	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+		      LOCK_MODE);
+	int error = 0;
+
+	if (fd < 0)
+		return refuse_lock(name, errno, why);
+	if (fcntl(fd, F_SETLK, &whole) != 0) {
+		error = errno == EACCES || errno == EAGAIN ? RL_E_LOCKED : -errno;
+		*ret_holder = holder_of(fd);
+		rl_refuse(error, why, "cannot lock %s: %s", name, rl_error_text(error));
+	} else if (!is_named(fd, name)) {
+		error = rl_refuse(-EAGAIN, why, "%s is being removed, or is not a regular file",
+				  name);
+	}
+	if (error == 0)
+		*ret_fd = fd;
+	else
+		close(fd);
+	return error;
+}
+
+int rl_segment_lock(const char *path, int *ret_fd, pid_t *ret_holder, char *why)
+{
 	char name[PATH_MAX];
-	int error = make_parent(path);
-	int fd;
+	int error = prepare_parent(path, why);
 
 	if (error != 0)
 		return error;
-	if (snprintf(name, sizeof(name), "%s.lock", path) >= (int)sizeof(name))
-		return -ENAMETOOLONG;
-	fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
-	if (fd < 0)
-		return -errno;
-	if (fcntl(fd, F_SETLK, &whole) == 0) {
-		*ret_fd = fd;
-		return 0;
+	if (name_lock(path, name) != 0)
+		return rl_refuse(-ENAMETOOLONG, why, "the path is too long");
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		error = try_lock(name, ret_fd, ret_holder, why);
+		if (error != -EAGAIN)
+			break;
 	}
-	error = errno == EACCES || errno == EAGAIN ? RL_E_LOCKED : -errno;
-	*ret_holder = lock_holder(fd);
-	close(fd);
 	return error;
+}
+
+void rl_segment_unlock(const char *path, int fd, bool remove_file)
+{
+	char name[PATH_MAX];
+
+	if (remove_file && name_lock(path, name) == 0)
+		unlink(name); /* still under the lock: who opens it now finds it gone, and retries
+			       */
+	close(fd);
+}
+
+pid_t rl_segment_lock_holder(const char *path)
+{
+	char name[PATH_MAX];
+	pid_t holder;
+	int fd;
+
+	if (name_lock(path, name) != 0)
+		return 0;
+	fd = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	holder = holder_of(fd);
+	close(fd);
+	return holder;
+}
+
+/* "BASE.4711.tmp": neither "BASE.notes.tmp" nor "BASE.1.4711.tmp", which is of BASE.1. */
+static bool is_leftover(const char *name, const char *base)
+{
+	size_t len = strlen(base), digits;
+
+	if (strncmp(name, base, len) != 0 || name[len] != '.')
+		return false;
+	digits = strspn(name + len + 1, "0123456789");
+	return digits > 0 && strcmp(name + len + 1 + digits, ".tmp") == 0;
 }
 
 /* Half-built segments of agents that were killed; safe because the caller holds the lock. */
 static void remove_leftovers(const char *path)
 {
-	char pattern[PATH_MAX];
-	glob_t found;
+	char dir_name[PATH_MAX];
+	struct dirent *entry;
+	struct stat st;
+	DIR *dir;
 
-	if (snprintf(pattern, sizeof(pattern), "%s.[0-9]*.tmp", path) >= (int)sizeof(pattern))
+	if (parent_of(path, dir_name) != 0 || (dir = opendir(dir_name)) == NULL)
 		return;
-	if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0)
-		return;
-	for (size_t i = 0; i < found.gl_pathc; i++)
-		unlink(found.gl_pathv[i]);
-	globfree(&found);
+	while ((entry = readdir(dir)) != NULL)
+		if (is_leftover(entry->d_name, base_of(path)) &&
+		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	closedir(dir);
 }
 
 /* Buckets that hold keys at 90 % load, plus one for the unevenness of small tables. */
@@ -108,6 +249,37 @@ static int fill(char *base, struct rl_hdr *hdr)
 	/* pairs[seg_ready.rel]: everything above is written before ready says so. */
 	atomic_store_explicit(&((struct rl_hdr *)(void *)base)->ready, 1, memory_order_release);
 	return 0;
+}
+
+/* Group first: the mode may give it more than the old one should have. */
+static int permit(int fd, const struct rl_segment_spec *spec, char *why)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return rl_refuse(-errno, why, "cannot stat it: %s", strerror(errno));
+	if (spec->set_group && st.st_gid != spec->group && fchown(fd, (uid_t)-1, spec->group) != 0)
+		return rl_refuse(-errno, why,
+				 "cannot give it to group %lu: %s; only root, or its owner when a "
+				 "member of that group, may",
+				 (unsigned long)spec->group, strerror(errno));
+	if (spec->mode != 0 && (st.st_mode & 07777) != spec->mode && fchmod(fd, spec->mode) != 0)
+		return rl_refuse(-errno, why,
+				 "cannot give it the mode %04o: %s; only its owner may",
+				 (unsigned)spec->mode, strerror(errno));
+	return 0;
+}
+
+int rl_segment_permit(const char *path, const struct rl_segment_spec *spec, char *why)
+{
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int error;
+
+	if (fd < 0)
+		return rl_refuse(-errno, why, "cannot open it: %s", strerror(errno));
+	error = permit(fd, spec, why);
+	close(fd);
+	return error;
 }
 
 /* Allocate, fill and give the final mode to the open temporary file. */
@@ -140,9 +312,9 @@ static int build(int fd, const struct rl_segment_spec *spec, char *why)
 		return rl_refuse(-errno, why, "cannot map it: %s", strerror(errno));
 	error = fill(base, &hdr);
 	munmap(base, hdr.total_size);
-	if (error == 0 && fchmod(fd, spec->mode) != 0)
-		error = -errno;
-	return error == 0 ? 0 : rl_refuse(error, why, "cannot build it: %s", rl_error_text(error));
+	if (error != 0)
+		return rl_refuse(error, why, "cannot build it: %s", rl_error_text(error));
+	return permit(fd, spec, why);
 }
 
 int rl_segment_create(const char *path, const struct rl_segment_spec *spec, struct rl_seg *ret,
@@ -158,7 +330,7 @@ int rl_segment_create(const char *path, const struct rl_segment_spec *spec, stru
 	if (snprintf(temp, sizeof(temp), "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof(temp))
 		return rl_refuse(-ENAMETOOLONG, why, "the path is too long");
 	remove_leftovers(path);
-	fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return rl_refuse(-errno, why, "cannot create %s: %s", temp, strerror(errno));
 	error = build(fd, spec, why);

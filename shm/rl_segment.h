@@ -12,6 +12,7 @@
 #ifndef RL_SEGMENT_H
 #define RL_SEGMENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -47,7 +48,9 @@ struct rl_seg {
 
 struct rl_segment_spec {
 	uint64_t keys; /* keys to hold at 90 % load, 1 .. RL_SEGMENT_KEYS_MAX */
-	mode_t mode;   /* of the file, e.g. 0660 */
+	mode_t mode;   /* of the file, e.g. 0660; rl_segment_permit(): 0 = as it is */
+	bool set_group;
+	gid_t group; /* of the file, with set_group; else the creator's, or as it is */
 };
 
 /*
@@ -70,17 +73,30 @@ void rl_segment_unview(struct rl_view *view);
  * Take the segment's agent lock: a POSIX record lock on "<path>.lock", kept by the kernel as
  * long as the process lives, also while it is stopped. Returns 0 and the open descriptor
  * (never open or close that file elsewhere in the process: it would drop the lock), or
- * RL_E_LOCKED and the holder's pid, or -errno. Creates the parent directory when missing.
+ * RL_E_LOCKED and the holder's pid, or -errno; why as above.
+ *
+ * Creates the parent directory when missing, and refuses one in which another user than root
+ * or this one could replace the segment (-EPERM). Follows no symbolic link.
  */
-int rl_segment_lock(const char *path, int *ret_fd, pid_t *ret_holder);
+int rl_segment_lock(const char *path, int *ret_fd, pid_t *ret_holder, char *why);
+
+/* Give it back; remove_file: also its file, when no segment is left beside it. */
+void rl_segment_unlock(const char *path, int fd, bool remove_file);
+
+/* Pid of the agent that holds the lock, 0 for none. Not in the process that holds it. */
+pid_t rl_segment_lock_holder(const char *path);
 
 /*
  * Build a new segment beside path and publish it by rename. The caller holds the lock. Every
  * page is allocated first, so a full tmpfs is an error here and not a SIGBUS later.
- * A kill before the rename leaves "<path>.PID.tmp", which the next create removes.
+ * A kill before the rename leaves "<path>.PID.tmp", which the next create removes: exactly
+ * such names, so nobody else's file, nor what the agent of "<path>.1" is building.
  */
 int rl_segment_create(const char *path, const struct rl_segment_spec *spec, struct rl_seg *ret,
 		      char *why);
+
+/* Give the segment at path the group and mode of spec. 0, or -errno and why. */
+int rl_segment_permit(const char *path, const struct rl_segment_spec *spec, char *why);
 
 /*
  * The refusals above as a pure function of a header, for tests and for damaged files:

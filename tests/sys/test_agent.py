@@ -229,6 +229,77 @@ def test_agent__fifo_in_the_place_of_its_segment_ends_it_with_a_message(rig):
     equal(rig.run(AGENT, "--config", rig.path("rl.yaml"), seconds=5)[0], 2)
 
 
+def unprivileged(group):
+    """argv before a command that is to run as nobody in that group alone."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        raise Skip("needs root and setpriv")
+    return ("setpriv", "--reuid", "65534", "--regid", group, "--clear-groups")
+
+
+def grouped_config(rig, extra):
+    return rig.write("rl.yaml", f"segment: {{path: {rig.segment}, keys: 100{extra}}}\n"
+                                "rules:\n  - {name: login, limit: 5/h}\n")
+
+
+def started(rig, config):
+    agent = rig.start(AGENT, "--config", config)
+    wait_for("the agent", lambda: "event=started" in agent.output())
+    return agent
+
+
+def test_agent__members_of_the_configured_group_may_take_part(rig):
+    check = (RLCTL, "--segment", rig.segment, "check", "login", "bob")
+    os.chmod(rig.shm, 0o755)
+    agent = started(rig, grouped_config(rig, ""))
+    code, _, err = rig.run(*unprivileged("daemon"), *check)
+    equal(code, 2)
+    contains(err, "Permission denied: it belongs to user 0, group 0, mode 0660; run as one of them")
+    agent.stop()
+    # The one that is there gets the group as well, and keeps its counts.
+    agent = started(rig, grouped_config(rig, ", group: daemon"))
+    equal(rig.run(*unprivileged("daemon"), *check)[0], 0)
+    equal(rig.run(*unprivileged("nogroup"), *check)[0], 2)
+    agent.stop()
+    os.unlink(rig.segment)
+    started(rig, grouped_config(rig, ", group: daemon, mode: 0640"))
+    equal(os.stat(rig.segment).st_mode & 0o7777, 0o640)
+    equal(rig.run(*unprivileged("daemon"), *check)[0], 2)
+    equal(rig.run(*unprivileged("daemon"), RLCTL, "--segment", rig.segment, "status")[0], 0)
+
+
+def test_agent__permission_it_has_not_is_named_with_the_owner(rig):
+    config = grouped_config(rig, "")
+    os.chmod(rig.dir, 0o755)
+    os.chmod(rig.shm, 0o755)
+    code, _, err = rig.run(*unprivileged("nogroup"), AGENT, "--config", config)
+    equal(code, 2)
+    contains(err, f'msg="cannot lock {rig.shm}: Permission denied: it belongs to user 0, group 0, '
+                  'mode 0755; run as one of them"')
+
+
+def test_agent__segment_too_large_for_memory_leaves_nothing_behind(rig):
+    code, _, err = rig.run(AGENT, "--config", rig.config({"login": "2/h"}, keys=3000000000))
+    equal(code, 2)
+    contains(err, "cannot allocate")
+    equal(os.listdir(rig.shm), [])
+
+
+def test_agent__directory_of_another_user_is_refused(rig):
+    if os.geteuid() != 0:
+        raise Skip("needs root")
+    os.chown(rig.shm, 65534, 65534)
+    code, _, err = rig.run(AGENT, "--config", rig.config({"login": "2/h"}))
+    equal(code, 2)
+    contains(err, f"the directory {rig.shm} belongs to user 65534, who could replace the segment")
+
+
+def test_agent__missing_directory_is_named(rig):
+    rig.segment = os.path.join(rig.shm, "none", "deeper", "seg")
+    code, _, err = rig.run(AGENT, "--config", rig.config({"login": "2/h"}))
+    equal(code, 2)
+    contains(err, f'msg="the directory {rig.shm}/none/deeper does not exist: create it"')
+
+
 def test_agent__idle_keys_are_given_back(rig):
     rig.agent({"brief": "5/50ms"}, keys=100)
     for key in range(20):

@@ -105,7 +105,19 @@ static const struct {
 	{"segment: relative/path\nrules: []\n", "F:1:10: the segment's path must start with '/'\n"},
 	{"segment: []\nrules: []\n", "F:1:10: 'segment' must be a mapping (key: value)\n"},
 	{"segment: {path: /s, size: 5}\nrules: []\n",
-	 "F:1:21: unknown key 'size' (known here: path, keys)\n"},
+	 "F:1:21: unknown key 'size' (known here: path, keys, group, mode)\n"},
+	{"segment: {group: no-such-group}\nrules: []\n",
+	 "F:1:18: there is no group 'no-such-group' on this host\n"},
+	{"segment: {group: ''}\nrules: []\n", "F:1:18: 'group' is empty: write a group's name\n"},
+	{"segment: {mode: rw}\nrules: []\n",
+	 "F:1:17: 'mode' must be an octal file mode of read and write bits, 0600 .. 0666, e.g. "
+	 "0660\n"},
+	{"segment: {mode: 0777}\nrules: []\n",
+	 "F:1:17: 'mode' must be an octal file mode of read and write bits, 0600 .. 0666, e.g. "
+	 "0660\n"},
+	{"segment: {mode: 0060}\nrules: []\n",
+	 "F:1:17: 'mode' must be an octal file mode of read and write bits, 0600 .. 0666, e.g. "
+	 "0660\n"},
 	{"segment: {keys: 0}\nrules: []\n",
 	 "F:1:17: 'keys' must be a whole number 1 .. 3000000000\n"},
 	{"segment: {keys: 1e6}\nrules: []\n",
@@ -143,6 +155,8 @@ static void test_config__right_file_is_read_exactly(void **state)
 				   "segment:\n"
 				   "  path: /dev/shm/rl/web\n"
 				   "  keys: 5000\n"
+				   "  group: root\n"
+				   "  mode: 0640\n"
 				   "rules:\n"
 				   "  - name: login\n"
 				   "    limit: 5/10s\n"
@@ -153,6 +167,9 @@ static void test_config__right_file_is_read_exactly(void **state)
 	assert_string_equal(printed, "");
 	assert_string_equal(config.segment_path, "/dev/shm/rl/web");
 	assert_int_equal(config.segment_keys, 5000);
+	assert_true(config.set_group);
+	assert_int_equal(config.segment_group, 0);
+	assert_int_equal(config.segment_mode, 0640);
 	assert_int_equal(config.rule_count, 2);
 	assert_string_equal(config.rule[0].name, "login");
 	assert_int_equal(config.rule[0].terms.limit, 5);
@@ -167,6 +184,10 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 	assert_string_equal(config.segment_path, "/dev/shm/rl/default");
 	assert_int_equal(config.segment_keys, 100000);
 	assert_int_equal(config.rule_count, 0);
+	assert_false(config.set_group);
+	assert_int_equal(config.segment_mode, 0);
+	assert_true(load("segment: {group: 4711}\nrules: []\n", 33));
+	assert_int_equal(config.segment_group, 4711);
 	assert_true(load("segment: /x/y\nrules: []\n", 24));
 	assert_string_equal(config.segment_path, "/x/y");
 }

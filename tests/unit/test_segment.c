@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -284,6 +286,160 @@ static void test_segment__leftovers_of_a_killed_creator_are_removed(void **state
 	rl_segment_detach(&seg);
 }
 
+static bool still_there(const char *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+static void touch(char path[160], const struct t_seg *t, const char *suffix)
+{
+	int fd;
+
+	snprintf(path, 160, "%s%s", t->path, suffix);
+	fd = open(path, O_CREAT | O_RDWR, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void test_segment__leftovers_of_others_are_not_touched(void **state)
+{
+	static const char *const suffix[] = {
+		".2024-notes.tmp", ".1.4711.tmp", ".4711.tmp.old", ".tmp", "..tmp", "x.4711.tmp"};
+	const struct rl_segment_spec spec = {.keys = 10, .mode = 0600};
+	struct t_seg *t = *state;
+	char path[160], folder[160];
+	struct rl_seg seg;
+
+	snprintf(folder, sizeof(folder), "%s.4712.tmp", t->path);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	for (size_t i = 0; i < sizeof(suffix) / sizeof(suffix[0]); i++) {
+		touch(path, t, suffix[i]);
+		assert_int_equal(rl_segment_create(t->path, &spec, &seg, NULL), 0);
+		rl_segment_detach(&seg);
+		if (!still_there(path))
+			fail_msg("%s was removed", path);
+		unlink(path);
+	}
+	assert_int_equal(rmdir(folder), 0);
+}
+
+/* What lock says about the parent directory when that has this owner and mode. */
+static void assert_directory_refused(const struct t_seg *t, uid_t owner, mode_t mode,
+				     const char *words)
+{
+	char why[RL_WHY_MAX] = "";
+	pid_t holder;
+	int fd;
+
+	assert_int_equal(chown(t->dir, owner, (gid_t)-1), 0);
+	assert_int_equal(chmod(t->dir, mode), 0);
+	assert_int_equal(rl_segment_lock(t->path, &fd, &holder, why), -EPERM);
+	if (strstr(why, words) == NULL)
+		fail_msg("'%s' does not say '%s'", why, words);
+}
+
+static void test_segment__directory_where_others_could_replace_it_is_refused(void **state)
+{
+	struct t_seg *t = *state;
+	pid_t holder;
+	int fd;
+
+	assert_directory_refused(t, geteuid(), 0777, "everybody may replace files in");
+	if (geteuid() == 0)
+		assert_directory_refused(t, 4711, 0755, "belongs to user 4711");
+	assert_int_equal(chown(t->dir, geteuid(), (gid_t)-1), 0);
+	assert_int_equal(chmod(t->dir, 01777), 0); /* as /dev/shm itself */
+	assert_int_equal(rl_segment_lock(t->path, &fd, &holder, NULL), 0);
+	rl_segment_unlock(t->path, fd, true);
+}
+
+static void test_segment__symbolic_link_in_the_place_of_the_lock_is_not_followed(void **state)
+{
+	struct t_seg *t = *state;
+	char link_name[160], target[160], why[RL_WHY_MAX];
+	pid_t holder;
+	int fd;
+
+	snprintf(link_name, sizeof(link_name), "%s.lock", t->path);
+	snprintf(target, sizeof(target), "%s.victim", t->path);
+	assert_int_equal(symlink(target, link_name), 0);
+	assert_int_equal(rl_segment_lock(t->path, &fd, &holder, why), -ELOOP);
+	assert_non_null(strstr(why, "is a symbolic link: remove it"));
+	assert_false(still_there(target));
+	unlink(link_name);
+}
+
+static void test_segment__lock_in_a_missing_place_names_the_directory(void **state)
+{
+	char why[RL_WHY_MAX];
+	pid_t holder;
+	int fd;
+
+	(void)state;
+	assert_int_equal(rl_segment_lock("/rl-nowhere/b/seg", &fd, &holder, why), -ENOENT);
+	assert_string_equal(why, "the directory /rl-nowhere/b does not exist: create it");
+}
+
+/* In its own process: in and out of the lock, with its file removed each time. */
+static void fight_for_lock(const char *path, _Atomic int *inside)
+{
+	int fd, entered = 0, collisions = 0;
+	pid_t holder;
+
+	for (int i = 0; i < 200000 && entered < 2000; i++) {
+		if (rl_segment_lock(path, &fd, &holder, NULL) != 0)
+			continue;
+		entered++;
+		collisions += atomic_fetch_add(inside, 1);
+		sched_yield();
+		collisions += atomic_fetch_sub(inside, 1) - 1;
+		rl_segment_unlock(path, fd, true);
+	}
+	_exit(collisions != 0 || entered == 0);
+}
+
+static void test_segment__lock_whose_file_comes_and_goes_still_has_one_holder(void **state)
+{
+	struct t_seg *t = *state;
+	_Atomic int *inside =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status;
+
+	assert_true(inside != MAP_FAILED);
+	for (int i = 0; i < 3; i++)
+		if (fork() == 0)
+			fight_for_lock(t->path, inside);
+	for (int i = 0; i < 3; i++) {
+		assert_true(wait(&status) > 0);
+		assert_int_equal(status, 0);
+	}
+	munmap(inside, 4096);
+	assert_int_equal(rl_segment_lock_holder(t->path), 0);
+}
+
+static void test_segment__group_and_mode_are_given_at_creation_and_later(void **state)
+{
+	struct rl_segment_spec spec = {.keys = 10, .mode = 0640, .set_group = true};
+	struct t_seg *t = *state;
+	struct rl_seg seg;
+	struct stat st;
+
+	spec.group = geteuid() == 0 ? 4711 : getegid();
+	assert_int_equal(rl_segment_create(t->path, &spec, &seg, NULL), 0);
+	rl_segment_detach(&seg);
+	assert_int_equal(stat(t->path, &st), 0);
+	assert_int_equal(st.st_gid, spec.group);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	spec = (struct rl_segment_spec){.mode = 0666};
+	assert_int_equal(rl_segment_permit(t->path, &spec, NULL), 0);
+	assert_int_equal(stat(t->path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0666);
+	spec.mode = 0;
+	assert_int_equal(rl_segment_permit(t->path, &spec, NULL), 0);
+	assert_int_equal(stat(t->path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0666);
+}
+
 static void test_segment__creating_where_there_is_no_room_says_so(void **state)
 {
 	/* 1 TiB of tmpfs is not there; nothing may be left behind, nobody may get a SIGBUS. */
@@ -302,21 +458,22 @@ static void test_segment__lock_is_held_against_others_and_names_its_holder(void 
 {
 	struct t_seg *t = *state;
 	pid_t holder = 0, child;
-	char name[128];
 	int fd, status;
 
-	assert_int_equal(rl_segment_lock(t->path, &fd, &holder), 0);
+	assert_int_equal(rl_segment_lock(t->path, &fd, &holder, NULL), 0);
 	child = fork();
 	if (child == 0) {
-		int got = rl_segment_lock(t->path, &fd, &holder);
+		int got = rl_segment_lock(t->path, &fd, &holder, NULL);
 
-		_exit(got == RL_E_LOCKED && holder == getppid() ? 0 : 1);
+		_exit(got == RL_E_LOCKED && holder == getppid() &&
+				      rl_segment_lock_holder(t->path) == getppid()
+			      ? 0
+			      : 1);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
-	close(fd);
-	snprintf(name, sizeof(name), "%s.lock", t->path);
-	unlink(name);
+	rl_segment_unlock(t->path, fd, true);
+	assert_int_equal(rl_segment_lock_holder(t->path), 0);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -342,6 +499,12 @@ int main(void)
 		TEST(test_segment__dead_agent_of_another_namespace_cannot_be_told),
 		TEST(test_segment__keys_out_of_range_are_refused),
 		TEST(test_segment__leftovers_of_a_killed_creator_are_removed),
+		TEST(test_segment__leftovers_of_others_are_not_touched),
+		TEST(test_segment__directory_where_others_could_replace_it_is_refused),
+		TEST(test_segment__symbolic_link_in_the_place_of_the_lock_is_not_followed),
+		TEST(test_segment__lock_in_a_missing_place_names_the_directory),
+		TEST(test_segment__lock_whose_file_comes_and_goes_still_has_one_holder),
+		TEST(test_segment__group_and_mode_are_given_at_creation_and_later),
 		TEST(test_segment__creating_where_there_is_no_room_says_so),
 		TEST(test_segment__lock_is_held_against_others_and_names_its_holder),
 	};
