@@ -1,6 +1,7 @@
 #include "agent/keeper.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -125,15 +126,42 @@ void keeper_beat(struct keeper *keeper)
 
 bool keeper_still_there(const struct keeper *keeper)
 {
+	char why[RL_WHY_MAX] = "another segment took its place";
 	struct rl_view view;
-	bool same;
+	int error = rl_segment_view(keeper->path, &view, why);
+	bool same = false;
 
-	if (rl_segment_view(keeper->path, &view, NULL) != 0)
-		return false;
-	/* The random key is the segment's name: no two segments share it. */
-	same = memcmp(view.hash_key, keeper->seg.view.hash_key, sizeof(view.hash_key)) == 0;
-	rl_segment_unview(&view);
+	if (error == 0) {
+		/* The random key is the segment's name: no two segments share it. */
+		same = memcmp(view.hash_key, keeper->seg.view.hash_key, sizeof(view.hash_key)) == 0;
+		rl_segment_unview(&view);
+	}
+	if (!same)
+		log_event(LOG_ERROR, "segment_gone",
+			  "segment=%s msg=\"%s: removed or replaced under this agent: exiting\"",
+			  keeper->path, error == -ENOENT ? "the file is not there" : why);
 	return same;
+}
+
+/* Async-signal-safe; the page that is missing may be any, so nothing more can be done. */
+static void on_bus_error(int signal_number)
+{
+	static const char line[] =
+		"level=error event=segment_truncated msg=\"the segment's file was truncated or "
+		"damaged under this agent: remove it, then start rl-agent and the servers "
+		"again\"\n";
+
+	ssize_t written = write(STDERR_FILENO, line, sizeof(line) - 1);
+
+	(void)signal_number, (void)written;
+	_exit(2);
+}
+
+void keeper_catch_truncation(void)
+{
+	const struct sigaction action = {.sa_handler = on_bus_error, .sa_flags = (int)SA_RESETHAND};
+
+	sigaction(SIGBUS, &action, NULL);
 }
 
 void keeper_close(struct keeper *keeper)

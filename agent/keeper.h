@@ -27,8 +27,11 @@ bool keeper_publish(struct keeper *keeper, const struct agent_config *config);
 /* Heartbeat. */
 void keeper_beat(struct keeper *keeper);
 
-/* Is the file at the path still the one that is mapped? */
+/* Is the file at the path still the one that is mapped, and whole? False after logging. */
 bool keeper_still_there(const struct keeper *keeper);
+
+/* A page of the segment is gone: whoever truncates the file under us gets a last line. */
+void keeper_catch_truncation(void);
 
 /* Clean stop: the segment and its counts stay for the workers and for the next agent. */
 void keeper_close(struct keeper *keeper);

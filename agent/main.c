@@ -76,9 +76,6 @@ static void on_tidy(evutil_socket_t unused, short events, void *arg)
 	rl_member_sweep(&agent->keeper.seg);
 	if (keeper_still_there(&agent->keeper))
 		return;
-	log_event(LOG_ERROR, "segment_gone",
-		  "segment=%s msg=\"the file was removed or replaced under this agent: exiting\"",
-		  agent->keeper.path);
 	agent->exit_code = EXIT_OTHER;
 	event_base_loopbreak(agent->base);
 }
@@ -136,6 +133,7 @@ static bool upon(struct agent *agent, int signal_number, event_callback_fn callb
 static bool wire_signals(struct agent *agent)
 {
 	signal(SIGPIPE, SIG_IGN);
+	keeper_catch_truncation();
 	agent->base = event_base_new();
 	return agent->base != NULL && upon(agent, SIGHUP, on_reload) &&
 	       upon(agent, SIGTERM, on_stop) && upon(agent, SIGINT, on_stop);

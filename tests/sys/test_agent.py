@@ -300,6 +300,16 @@ def test_agent__missing_directory_is_named(rig):
     contains(err, f'msg="the directory {rig.shm}/none/deeper does not exist: create it"')
 
 
+def test_agent__truncation_of_its_segment_ends_it_with_a_message(rig):
+    for left in (8192, 4096, 0):
+        agent = rig.agent({"login": "2/h"})
+        os.truncate(rig.segment, left)
+        equal(agent.wait(5), 2)
+        contains(agent.output(), "event=segment_truncated")
+        contains(agent.output(), "remove it, then start rl-agent")
+        os.unlink(rig.segment)
+
+
 def test_agent__idle_keys_are_given_back(rig):
     rig.agent({"brief": "5/50ms"}, keys=100)
     for key in range(20):
