@@ -21,8 +21,8 @@ static void print_rule(const struct rl_named_rule *rule, json_t *list)
 	if (list == NULL)
 		printf("%-24s %s\n", rule->name, text);
 	else
-		json_array_append_new(list,
-				      json_pack("{s:s, s:s}", "name", rule->name, "limit", text));
+		json_array_append_new(list, json_pack("{s:o, s:s}", "name",
+						      tool_json_text(rule->name), "limit", text));
 }
 
 static int show(const struct tool *tool)

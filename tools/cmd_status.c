@@ -116,10 +116,10 @@ static json_t *json_rules(const struct status *status)
 	for (int i = 0; i < status->rule_count; i++) {
 		const struct rl_named_rule *rule = &status->rule[i];
 
-		json_array_append_new(list,
-				      json_pack("{s:s, s:I, s:f}", "name", rule->name, "limit",
-						(json_int_t)rule->rule.limit, "window_s",
-						(double)rule->rule.window_ns / 1e9));
+		json_array_append_new(list, json_pack("{s:o, s:I, s:f}", "name",
+						      tool_json_text(rule->name), "limit",
+						      (json_int_t)rule->rule.limit, "window_s",
+						      (double)rule->rule.window_ns / 1e9));
 	}
 	return list;
 }
@@ -138,11 +138,12 @@ static void print_json(const struct tool *tool, const struct rl_view *view,
 		"{s:I, s:I, s:I, s:I}", "allowed", (json_int_t)status->totals.allowed, "limited",
 		(json_int_t)status->totals.limited, "errors", (json_int_t)status->totals.errors,
 		"table_full", (json_int_t)status->totals.full);
-	json_t *all = json_pack("{s:s, s:s, s:I, s:o, s:o, s:I, s:o, s:I, s:o}", "segment",
-				tool->segment, "state", tool_state(&status->agent), "bytes",
-				(json_int_t)view->size, "agent", agent, "table", table, "members",
-				(json_int_t)status->totals.members, "totals", totals, "generation",
-				(json_int_t)status->generation, "rules", json_rules(status));
+	json_t *all = json_pack("{s:o, s:s, s:I, s:o, s:o, s:I, s:o, s:I, s:o}", "segment",
+				tool_json_text(tool->segment), "state", tool_state(&status->agent),
+				"bytes", (json_int_t)view->size, "agent", agent, "table", table,
+				"members", (json_int_t)status->totals.members, "totals", totals,
+				"generation", (json_int_t)status->generation, "rules",
+				json_rules(status));
 
 	json_dumpf(all, stdout, JSON_INDENT(2));
 	putchar('\n');

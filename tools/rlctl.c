@@ -3,10 +3,12 @@
  *
  * This file is the table of subcommands and the options they share; each has a file.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/tool.h"
 
@@ -32,9 +34,11 @@ static const struct {
 	const char *name;
 	int (*run)(const struct tool *tool, int argc, char **argv);
 	bool own_options; /* parses what follows its name itself */
+	bool takes_key;
 } commands[] = {
-	{"status", cmd_status, false}, {"get", cmd_get, false}, {"check", cmd_check, false},
-	{"rules", cmd_rules, false},   {"run", cmd_run, true},
+	{"status", cmd_status, false, false}, {"get", cmd_get, false, true},
+	{"check", cmd_check, false, true},    {"rules", cmd_rules, false, false},
+	{"run", cmd_run, true, false},
 };
 
 static const struct option options[] = {
@@ -57,9 +61,9 @@ static bool parse(struct tool *tool, int argc, char **argv, const char *shorts)
 		} else if (option == 'c') {
 			tool->cost_text = optarg;
 		} else if (option == 'h') {
-			exit(fputs(usage, stdout) < 0);
+			exit(fputs(usage, stdout) < 0 ? TOOL_ERROR : tool_flush(TOOL_FINE));
 		} else if (option == 'v') {
-			exit(puts("rlctl " RL_VERSION) < 0);
+			exit(puts("rlctl " RL_VERSION) < 0 ? TOOL_ERROR : tool_flush(TOOL_FINE));
 		} else {
 			return false;
 		}
@@ -77,14 +81,35 @@ static int find_command(const char *name)
 
 static int run_command(struct tool *tool, int index, int argc, char **argv)
 {
+	char name[32];
+
 	if (commands[index].own_options)
 		return commands[index].run(tool, argc, argv);
-	optind = 0; /* glibc: scan anew, with options and words mixed */
-	if (!parse(tool, argc, argv, "s:jh"))
+	snprintf(name, sizeof(name), "rlctl %s", commands[index].name);
+	argv[0] = name; /* getopt's messages begin with it */
+	optind = 0;     /* glibc: scan anew, with options and words mixed */
+	if (!parse(tool, argc, argv, "s:jh")) {
+		if (commands[index].takes_key)
+			fputs("  a KEY that begins with '-' goes after --\n", stderr);
 		return TOOL_ERROR;
+	}
 	if (tool->cost_text != NULL && commands[index].run != cmd_check)
 		return tool_error("--cost goes with 'check' only");
 	return commands[index].run(tool, argc - optind, argv + optind);
+}
+
+/*
+ * A descriptor 0, 1 or 2 that is closed would go to the next file opened: the segment. What
+ * takes its place cannot be written to, so that an answer that goes nowhere is still an error.
+ */
+static void fill_standard_files(void)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	while (fd >= 0 && fd <= 2)
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (fd > 2)
+		close(fd);
 }
 
 int main(int argc, char **argv)
@@ -93,6 +118,7 @@ int main(int argc, char **argv)
 	struct tool tool = {.segment = RL_SEGMENT_DEFAULT};
 	int index;
 
+	fill_standard_files();
 	if (from_env != NULL && *from_env != '\0') {
 		tool.segment = from_env;
 		tool.segment_given = true;
@@ -106,5 +132,5 @@ int main(int argc, char **argv)
 	index = find_command(argv[optind]);
 	if (index < 0)
 		return tool_error("unknown command '%s' (rlctl --help lists them)", argv[optind]);
-	return run_command(&tool, index, argc - optind, argv + optind);
+	return tool_flush(run_command(&tool, index, argc - optind, argv + optind));
 }

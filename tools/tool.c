@@ -25,6 +25,44 @@ int tool_error(const char *format, ...)
 	return TOOL_ERROR;
 }
 
+int tool_flush(int code)
+{
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	return tool_error("cannot write the answer: %s",
+			  errno != 0 ? strerror(errno) : "the output is closed");
+}
+
+bool tool_is_utf8(const char *text)
+{
+	json_t *json = json_string(text); /* jansson checks it */
+
+	json_decref(json);
+	return json != NULL;
+}
+
+json_t *tool_json_text(const char *text)
+{
+	size_t size = 4 * strlen(text) + 1;
+	json_t *json = json_string(text);
+	char *escaped, *at;
+
+	if (json != NULL)
+		return json;
+	at = escaped = malloc(size);
+	if (escaped == NULL)
+		return json_null();
+	*at = '\0';
+	for (; *text != '\0'; text++)
+		at += snprintf(at, size - (size_t)(at - escaped),
+			       (unsigned char)*text < 0x80 ? "%c" : "\\x%02x",
+			       (unsigned char)*text);
+	json = json_string(escaped);
+	free(escaped);
+	return json;
+}
+
 bool tool_view(const struct tool *tool, struct rl_view *ret)
 {
 	char why[RL_WHY_MAX];

@@ -7,6 +7,7 @@
 #ifndef TOOLS_TOOL_H
 #define TOOLS_TOOL_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +24,17 @@ struct tool {
 
 /* "rlctl: MESSAGE" on stderr; returns TOOL_ERROR. */
 int tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * Write out what was printed. Returns code, or TOOL_ERROR after a message when it did not all
+ * get where it should (a full disk, a closed stdout).
+ */
+int tool_flush(int code);
+
+bool tool_is_utf8(const char *text);
+
+/* Text as a JSON string; bytes that are no UTF-8 text as \xNN. A new reference, never NULL. */
+json_t *tool_json_text(const char *text);
 
 /* Map the segment for reading, or say why not; true when mapped. */
 bool tool_view(const struct tool *tool, struct rl_view *ret);
