@@ -7,8 +7,8 @@
  * With --limit and an explicit --segment whose agent already has this very limit, that one
  * is used, so that several servers share it.
  */
-#include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,10 @@
 #include "shm/rl_rules.h"
 #include "tools/run_agent.h"
 #include "tools/run_server.h"
+#include "tools/run_share.h"
 #include "tools/tool.h"
+
+#define STARTS_MAX 3
 
 static const char usage[] =
 	"usage: rlctl run --rule NAME  [--by ip] [--port P] [--segment PATH] -- COMMAND...\n"
@@ -29,7 +32,10 @@ static const char usage[] =
 	"  --port P        only connections to this port of the server; else to all\n"
 	"\n"
 	"Requests above the limit are answered 429 Too Many Requests with Retry-After.\n"
-	"The server must be dynamically linked and speak plain HTTP/1.x to its clients.\n";
+	"The server must be dynamically linked and speak plain HTTP/1.x to its clients.\n"
+	"\n"
+	"exit status: the command's own, or 128 + the signal that ended it; 126 it cannot be\n"
+	"run, 127 it is not there; 2 an error of rlctl's own, before the command was started\n";
 
 struct wish {
 	const char *rule;
@@ -63,7 +69,7 @@ static bool parse(struct tool *tool, struct wish *wish, int argc, char **argv)
 			tool->segment = optarg;
 			tool->segment_given = true;
 		} else if (option == 'h') {
-			exit(fputs(usage, stdout) < 0);
+			exit(fputs(usage, stdout) < 0 ? TOOL_ERROR : tool_flush(TOOL_FINE));
 		} else if (option != 'b') {
 			return false;
 		} else if (strcmp(optarg, "ip") != 0) {
@@ -74,16 +80,18 @@ static bool parse(struct tool *tool, struct wish *wish, int argc, char **argv)
 }
 
 /* The options make sense together; the limit is parsed. */
-static bool sensible(struct wish *wish, bool has_command)
+static bool sensible(struct wish *wish, char *const *command)
 {
 	unsigned long port;
 	const char *wrong;
 
 	if ((wish->rule == NULL) == (wish->limit == NULL))
 		return tool_error("run needs either --rule NAME or --limit COUNT/WINDOW"), false;
-	if (!has_command)
+	if (command[0] == NULL)
 		return tool_error("run needs a command after --, e.g. -- nginx -g 'daemon off;'"),
 		       false;
+	if (*command[0] == '\0')
+		return tool_error("the command is empty"), false;
 	if (wish->port != NULL && !tool_number(wish->port, 1, 65535, &port))
 		return tool_error("--port must be 1 .. 65535, not '%s'", wish->port), false;
 	if (wish->limit == NULL)
@@ -105,94 +113,96 @@ static int run_by_rule(const struct tool *tool, const struct wish *wish, char **
 	if (rl_rules_find(&view, wish->rule, &handle) != 0)
 		return tool_no_rule(tool, &view, wish->rule);
 	rl_segment_unview(&view);
-	if (!run_server_environment(&server))
+	return run_server_become(&server);
+}
+
+/* Start the private agent, then the server under it. *ret_late: another agent was first. */
+static int run_private(const struct tool *tool, const struct wish *wish, char **command,
+		       bool *ret_late)
+{
+	struct run_agent agent;
+	struct run_server server = {agent.segment, RUN_RULE, wish->port, command};
+	struct run_signals signals;
+	int code = TOOL_ERROR, started;
+
+	*ret_late = false;
+	if (!run_agent_prepare(&agent, tool->segment_given ? tool->segment : NULL, &wish->terms))
 		return TOOL_ERROR;
-	execvp(command[0], command);
-	tool_error("cannot run %s: %s", command[0], strerror(errno));
-	return errno == ENOENT ? 127 : 126;
+	run_signals_block(&signals);
+	started = run_agent_start(&agent);
+	if (started > 0)
+		code = 128 + started;
+	if (started < 0)
+		*ret_late = !agent.own_path && rl_segment_lock_holder(agent.segment) != 0;
+	if (started == 0) {
+		fprintf(stderr,
+			"rlctl: limit %s per client address; look at it with\n"
+			"       rlctl --segment %s status\n",
+			wish->limit, agent.segment);
+		code = run_server_supervise(&server, &agent, &signals);
+	}
+	run_agent_stop(&agent);
+	sigprocmask(SIG_SETMASK, &signals.normal, NULL);
+	return code;
 }
 
-enum shared {
-	SHARED_NO,    /* nobody's: a private agent may have it */
-	SHARED_YES,   /* a live agent has this very limit */
-	SHARED_OTHER, /* a live agent has other rules */
-	SHARED_DEAD,  /* other rules, and no agent at the moment: not ours to replace */
-};
-
-/* Is run's rule the only one? Then an earlier `rlctl run` made the segment. */
-static bool made_by_run(const struct rl_view *view)
+/* Another has the named segment: be its guest, or say why not. */
+static int run_shared(const struct tool *tool, const struct wish *wish, enum run_share share,
+		      char **command)
 {
-	static struct rl_named_rule list[RL_RULES_MAX];
-	uint64_t generation;
+	const struct wish by_rule = {.rule = RUN_RULE, .port = wish->port};
 
-	return rl_rules_list(view, list, &generation) == 1 && strcmp(list[0].name, RUN_RULE) == 0;
-}
-
-/* Whose is the named segment? */
-static enum shared already_there(const struct tool *tool, const struct wish *wish)
-{
-	struct tool_agent agent;
-	struct rl_rule rule;
-	struct rl_view view;
-	uint64_t handle;
-	bool same, ours;
-
-	if (!tool->segment_given || rl_segment_view(tool->segment, &view, NULL) != 0)
-		return SHARED_NO;
-	tool_agent(&view, &agent);
-	same = rl_rules_find(&view, RUN_RULE, &handle) == 0 &&
-	       rl_rules_read(&view, handle, &rule) == 0 && rule.limit == wish->terms.limit &&
-	       rule.window_ns == wish->terms.window_ns;
-	ours = made_by_run(&view);
-	rl_segment_unview(&view);
-	if (!agent.alive)
-		return ours ? SHARED_NO : SHARED_DEAD;
-	return same ? SHARED_YES : SHARED_OTHER;
+	if (share == RUN_SHARE_SAME)
+		return run_by_rule(tool, &by_rule, command);
+	if (share == RUN_SHARE_OTHER)
+		return tool_error("the segment %s has an agent without this limit: use --rule NAME "
+				  "for one of its rules, or another --segment",
+				  tool->segment);
+	if (share == RUN_SHARE_SILENT)
+		return tool_error("the segment %s is kept by process %ld, which has not answered "
+				  "for %d s: continue or end that one, or use another --segment",
+				  tool->segment, (long)rl_segment_lock_holder(tool->segment),
+				  RUN_SHARE_WAIT_MS / 1000);
+	return tool_error("the segment %s has other rules, and its agent is not running: "
+			  "start that agent and use --rule NAME, or use another --segment",
+			  tool->segment);
 }
 
 static int run_by_limit(const struct tool *tool, const struct wish *wish, char **command)
 {
-	struct wish by_rule = {.rule = RUN_RULE, .port = wish->port};
-	struct run_agent agent;
-	struct run_server server = {agent.segment, RUN_RULE, wish->port, command};
-	enum shared shared = already_there(tool, wish);
-	int code;
+	bool late = true;
+	int code = TOOL_ERROR;
 
-	if (shared == SHARED_YES)
-		return run_by_rule(tool, &by_rule, command);
-	if (shared == SHARED_OTHER)
-		return tool_error("the segment %s has an agent without this limit: use --rule NAME "
-				  "for one of its rules, or another --segment",
-				  tool->segment);
-	if (shared == SHARED_DEAD)
-		return tool_error("the segment %s has other rules, and its agent is not running: "
-				  "start that agent and use --rule NAME, or use another --segment",
-				  tool->segment);
-	if (!run_agent_prepare(&agent, tool->segment_given ? tool->segment : NULL, &wish->terms))
-		return TOOL_ERROR;
-	if (!run_agent_start(&agent)) {
-		run_agent_stop(&agent);
-		return TOOL_ERROR;
+	/* Of several started at once all but one come late, and find the first one's agent. */
+	for (int i = 0; late && i < STARTS_MAX; i++) {
+		enum run_share share = RUN_SHARE_NOBODY;
+
+		if (tool->segment_given)
+			share = run_share_settle(tool->segment, &wish->terms);
+		if (share != RUN_SHARE_NOBODY)
+			return run_shared(tool, wish, share, command);
+		code = run_private(tool, wish, command, &late);
+		if (late)
+			fputs("rlctl: another agent took that segment just now: looking again\n",
+			      stderr);
 	}
-	fprintf(stderr,
-		"rlctl: limit %s per client address; look at it with\n"
-		"       rlctl --segment %s status\n",
-		wish->limit, agent.segment);
-	code = run_server_supervise(&server, &agent);
-	run_agent_stop(&agent);
 	return code;
 }
 
 int cmd_run(const struct tool *tool, int argc, char **argv)
 {
 	struct tool with_options = *tool;
+	char run_name[] = "rlctl run";
 	struct wish wish = {0};
 
+	if (tool->cost_text != NULL)
+		return tool_error("--cost goes with 'check' only");
+	argv[0] = run_name; /* getopt's messages begin with it */
 	if (!parse(&with_options, &wish, argc, argv)) {
 		fputs(usage, stderr);
 		return TOOL_ERROR;
 	}
-	if (!sensible(&wish, optind < argc))
+	if (!sensible(&wish, argv + optind))
 		return TOOL_ERROR;
 	if (wish.rule != NULL)
 		return run_by_rule(&with_options, &wish, argv + optind);

@@ -8,9 +8,11 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shm/rl_rules.h"
+#include "tools/run_leftovers.h"
 #include "tools/tool.h"
 
 #define READY_TRIES 1000 /* of 10 ms */
@@ -34,15 +36,48 @@ static bool write_config(struct run_agent *agent, const struct rl_terms *terms)
 		       agent->segment, limit) > 0;
 }
 
+/* Root's own folder is the agents'; nobody else can be trusted to make it. */
+static void own_segment(struct run_agent *agent)
+{
+	char dir[64] = "/dev/shm/rl";
+
+	if (geteuid() != 0)
+		snprintf(dir, sizeof(dir), "/dev/shm/rl-%lu", (unsigned long)geteuid());
+	run_leftovers_remove(dir);
+	snprintf(agent->segment, sizeof(agent->segment), "%s/run-%ld", dir, (long)getpid());
+}
+
+static bool has_control(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			return true;
+	return false;
+}
+
+/* NULL, or why the path cannot be written into the agent's configuration. */
+static const char *path_fault(const char *path)
+{
+	if (*path != '/')
+		return "must start with '/'";
+	if (strlen(path) + 32 > sizeof(((struct run_agent *)0)->segment))
+		return "is too long";
+	if (strpbrk(path, "\"\\\n") != NULL)
+		return "must not hold '\"', '\\' or a newline";
+	if (has_control(path))
+		return "holds a control character";
+	return tool_is_utf8(path) ? NULL : "is not UTF-8 text";
+}
+
 bool run_agent_prepare(struct run_agent *agent, const char *segment, const struct rl_terms *terms)
 {
+	const char *wrong = segment == NULL ? NULL : path_fault(segment);
+
 	*agent = (struct run_agent){.config_fd = -1, .own_path = segment == NULL};
+	if (wrong != NULL)
+		return tool_error("the segment's path %s", wrong), false;
 	if (segment == NULL)
-		snprintf(agent->segment, sizeof(agent->segment), "/dev/shm/rl/run-%ld",
-			 (long)getpid());
-	else if (*segment != '/' || strlen(segment) + 32 > sizeof(agent->segment) ||
-		 strpbrk(segment, "\"\\\n") != NULL)
-		return tool_error("the segment's path must start with '/': %s", segment), false;
+		own_segment(agent);
 	else
 		memcpy(agent->segment, segment, strlen(segment) + 1);
 	if (!tool_sibling("rl-agent", "sbin", agent->program, sizeof(agent->program)))
@@ -54,7 +89,7 @@ bool run_agent_prepare(struct run_agent *agent, const char *segment, const struc
 }
 
 /* In the child: its own process group, so that a Ctrl-C meant for the server spares it. */
-static void become_agent(const struct run_agent *agent)
+static void become_agent(const struct run_agent *agent, pid_t parent)
 {
 	char config[32];
 	sigset_t none;
@@ -63,53 +98,108 @@ static void become_agent(const struct run_agent *agent)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent) /* it died before we asked to be told */
+		_exit(TOOL_ERROR);
 	snprintf(config, sizeof(config), "/proc/self/fd/%d", agent->config_fd);
 	execl(agent->program, "rl-agent", "--config", config, (char *)NULL);
 	tool_error("cannot run %s: %s", agent->program, strerror(errno));
 	_exit(TOOL_ERROR);
 }
 
-void run_agent_restart(struct run_agent *agent)
+static void spawn(struct run_agent *agent)
 {
+	pid_t parent = getpid();
+
 	agent->pid = fork();
 	if (agent->pid == 0)
-		become_agent(agent);
+		become_agent(agent, parent);
 	if (agent->pid < 0)
 		agent->pid = 0;
+	agent->last_pid = agent->pid;
 }
 
-static bool rule_is_there(const struct run_agent *agent)
+void run_agent_restart(struct run_agent *agent)
 {
+	if (rl_segment_lock_holder(agent->segment) == 0)
+		spawn(agent);
+}
+
+/* The rule is there, and it is our agent that keeps it. */
+static bool is_ready(const struct run_agent *agent)
+{
+	struct tool_agent keeper;
 	struct rl_view view;
 	uint64_t handle;
 	bool there;
 
 	if (rl_segment_view(agent->segment, &view, NULL) != 0)
 		return false;
-	there = rl_rules_find(&view, RUN_RULE, &handle) == 0;
+	tool_agent(&view, &keeper);
+	there = keeper.pid == (uint64_t)agent->pid && rl_rules_find(&view, RUN_RULE, &handle) == 0;
 	rl_segment_unview(&view);
 	return there;
 }
 
-bool run_agent_start(struct run_agent *agent)
+static void add_signals(sigset_t *set, const int *numbers)
 {
-	run_agent_restart(agent);
-	for (int i = 0; agent->pid > 0 && i < READY_TRIES; i++) {
+	for (; *numbers != 0; numbers++)
+		sigaddset(set, *numbers);
+}
+
+void run_signals_block(struct run_signals *signals)
+{
+	sigemptyset(&signals->ours);
+	add_signals(&signals->ours,
+		    (const int[]){SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, 0});
+	sigprocmask(SIG_BLOCK, &signals->ours, &signals->normal);
+}
+
+/* Sleep 10 ms; the number of a signal that asks rlctl to end, or 0. The others stay pending. */
+static int nap_or_signal(void)
+{
+	const struct timespec nap = {.tv_nsec = 10000000};
+	sigset_t ending;
+	int got;
+
+	sigemptyset(&ending);
+	add_signals(&ending, (const int[]){SIGTERM, SIGINT, SIGHUP, SIGQUIT, 0});
+	got = sigtimedwait(&ending, NULL, &nap);
+	return got > 0 ? got : 0;
+}
+
+int run_agent_start(struct run_agent *agent)
+{
+	int got = 0;
+
+	spawn(agent);
+	for (int i = 0; agent->pid > 0 && got == 0 && i < READY_TRIES; i++) {
 		if (waitpid(agent->pid, NULL, WNOHANG) == agent->pid) {
 			agent->pid = 0; /* its own message is on stderr */
-			return false;
+			return -1;
 		}
-		if (rule_is_there(agent))
-			return true;
-		nap_10ms();
+		if (is_ready(agent))
+			return 0;
+		got = nap_or_signal();
 	}
-	return tool_error("the private rl-agent did not get ready"), false;
+	if (got == 0)
+		tool_error("the private rl-agent did not get ready");
+	return got != 0 ? got : -1;
+}
+
+/* Also what an agent that had to be killed was building. */
+static void remove_files(const struct run_agent *agent)
+{
+	char name[PATH_MAX + 32];
+
+	unlink(agent->segment);
+	snprintf(name, sizeof(name), "%s.%ld.tmp", agent->segment, (long)agent->last_pid);
+	unlink(name);
+	snprintf(name, sizeof(name), "%s.lock", agent->segment);
+	unlink(name);
 }
 
 void run_agent_stop(struct run_agent *agent)
 {
-	char lock[PATH_MAX + 8];
-
 	if (agent->pid > 0) {
 		kill(agent->pid, SIGTERM);
 		for (int i = 0; waitpid(agent->pid, NULL, WNOHANG) == 0; i++) {
@@ -121,9 +211,6 @@ void run_agent_stop(struct run_agent *agent)
 	}
 	if (agent->config_fd >= 0)
 		close(agent->config_fd);
-	if (agent->own_path) {
-		snprintf(lock, sizeof(lock), "%s.lock", agent->segment);
-		unlink(agent->segment);
-		unlink(lock);
-	}
+	if (agent->own_path)
+		remove_files(agent);
 }

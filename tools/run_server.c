@@ -47,6 +47,18 @@ bool run_server_environment(const struct run_server *server)
 	return tool_error("cannot set the environment: %s", strerror(errno)), false;
 }
 
+int run_server_become(const struct run_server *server)
+{
+	int code;
+
+	if (!run_server_environment(server))
+		return TOOL_ERROR;
+	execvp(server->command[0], server->command);
+	code = errno == ENOENT ? 127 : 126;
+	tool_error("cannot run %s: %s", server->command[0], strerror(errno));
+	return code;
+}
+
 static pid_t start(const struct run_server *server, const sigset_t *normal)
 {
 	pid_t pid = fork();
@@ -54,20 +66,30 @@ static pid_t start(const struct run_server *server, const sigset_t *normal)
 	if (pid != 0)
 		return pid;
 	sigprocmask(SIG_SETMASK, normal, NULL);
-	if (run_server_environment(server))
-		execvp(server->command[0], server->command);
-	tool_error("cannot run %s: %s", server->command[0], strerror(errno));
-	_exit(errno == ENOENT ? 127 : 126);
+	_exit(run_server_become(server));
+}
+
+/* A signal as it came to rlctl. */
+struct told {
+	int number;    /* 0 = none */
+	bool to_group; /* by the terminal (Ctrl-C), to everybody in the foreground */
+};
+
+/* Not to who has it already: a second SIGINT is an order to end at once, for many servers. */
+static void tell(pid_t pid, const struct told *told)
+{
+	if (!told->to_group || getpgid(pid) != getpgrp())
+		kill(pid, told->number);
 }
 
 /* A server that went to the background left orphans that are now our children: tell them. */
-static void pass_on(int signal_number, pid_t server, pid_t agent)
+static void pass_on(const struct told *told, pid_t server, pid_t agent)
 {
 	FILE *list;
 	long pid;
 
 	if (server > 0) {
-		kill(server, signal_number);
+		tell(server, told);
 		return;
 	}
 	list = fopen("/proc/thread-self/children", "re");
@@ -75,14 +97,14 @@ static void pass_on(int signal_number, pid_t server, pid_t agent)
 		return;
 	while (fscanf(list, "%ld", &pid) == 1)
 		if ((pid_t)pid != agent)
-			kill((pid_t)pid, signal_number);
+			tell((pid_t)pid, told);
 	fclose(list);
 }
 
 struct wards {
 	pid_t server; /* 0 = ended */
 	int exit_code;
-	int told; /* last signal passed on to the server; 0 = none */
+	struct told told; /* the last signal passed on to the server */
 	time_t agent_started;
 };
 
@@ -107,8 +129,8 @@ static void reap(struct wards *wards, struct run_agent *agent)
 		} else if (pid == wards->server) {
 			wards->server = 0;
 			wards->exit_code = code_of(status);
-			if (wards->told != 0) /* it was on its way to the background just then */
-				pass_on(wards->told, 0, agent->pid);
+			if (wards->told.number != 0) /* it was just going to the background */
+				pass_on(&wards->told, 0, agent->pid);
 		}
 	}
 }
@@ -136,28 +158,23 @@ static void keep_agent(struct wards *wards, struct run_agent *agent)
 	wards->agent_started = time(NULL);
 }
 
-int run_server_supervise(const struct run_server *server, struct run_agent *agent)
+int run_server_supervise(const struct run_server *server, struct run_agent *agent,
+			 const struct run_signals *signals)
 {
 	const struct timespec tick = {.tv_sec = AGENT_RETRY_S};
 	struct wards wards = {.agent_started = time(NULL)};
-	sigset_t ours, normal;
+	siginfo_t info;
 
-	sigemptyset(&ours);
-	for (const int *s =
-		     (const int[]){SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, 0};
-	     *s != 0; s++)
-		sigaddset(&ours, *s);
-	sigprocmask(SIG_BLOCK, &ours, &normal);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	wards.server = start(server, &normal);
+	wards.server = start(server, &signals->normal);
 	if (wards.server < 0)
 		return tool_error("cannot fork: %s", strerror(errno));
 	while (wards.server > 0 || orphans_left(agent)) {
-		int got = sigtimedwait(&ours, NULL, &tick);
+		int got = sigtimedwait(&signals->ours, &info, &tick);
 
 		if (got > 0 && got != SIGCHLD) {
-			pass_on(got, wards.server, agent->pid);
-			wards.told = got;
+			wards.told = (struct told){got, info.si_code == SI_KERNEL};
+			pass_on(&wards.told, wards.server, agent->pid);
 		}
 		reap(&wards, agent);
 		keep_agent(&wards, agent);

@@ -23,6 +23,10 @@ bool run_server_environment(const struct run_server *server);
  * signals to it, and start the private agent again when it dies. Returns the exit code to
  * end with: the command's own, or 128 + the signal that ended it.
  */
-int run_server_supervise(const struct run_server *server, struct run_agent *agent);
+int run_server_supervise(const struct run_server *server, struct run_agent *agent,
+			 const struct run_signals *signals);
+
+/* execvp() in the server's environment. Returns the exit code to end with, after a message. */
+int run_server_become(const struct run_server *server);
 
 #endif

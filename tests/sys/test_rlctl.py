@@ -3,9 +3,12 @@ Method: the real program; every wrong call it can be given, word for word."""
 
 import json
 import os
+import pty
 import re
 import signal
 import stat
+import struct
+import time
 
 from rig import AGENT, RLCTL, SHIM, contains, equal, main, wait_for
 
@@ -29,6 +32,8 @@ def test_rlctl__wrong_calls_say_what_is_wrong(rig):
             (("frob",), "unknown command 'frob' (rlctl --help lists them)"),
             (("status", "x"), "status takes no argument, not 'x'"),
             (("status", "--cost", "5"), "--cost goes with 'check' only"),
+            (("--cost", "5", "run", "--limit", "1/s", "--", "true"),
+             "--cost goes with 'check' only"),
             (("get", "login"), "get needs RULE and KEY, e.g. rlctl get login 192.0.2.7"),
             (("get", "login", ""), "a key is 1 .. 1024 bytes long"),
             (("get", "login", "k" * 1025), "a key is 1 .. 1024 bytes long"),
@@ -47,6 +52,8 @@ def test_rlctl__wrong_calls_say_what_is_wrong(rig):
              "run needs either --rule NAME or --limit COUNT/WINDOW"),
             (("run", "--limit", "1/s"), "run needs a command after --, e.g. -- nginx -g "
                                         "'daemon off;'"),
+            (("run", "--rule", "login", "--", ""), "the command is empty"),
+            (("run", "--limit", "5/s", "--", ""), "the command is empty"),
             (("run", "--limit", "1/x", "--", "true"),
              "bad limit '1/x': the window's unit must be ms, s, second, m, minute, h, hour, d or "
              "day"),
@@ -63,6 +70,52 @@ def test_rlctl__wrong_calls_say_what_is_wrong(rig):
         code, out, err = rig.rlctl(*argv)
         equal((argv, code, out), (argv, 2, ""))
         equal(err.splitlines()[0], "rlctl: " + message)
+
+
+def test_rlctl__unknown_option_names_the_command_and_the_way_out(rig):
+    for argv in (("get", "r", "-1"), ("check", "r", "-1")):
+        code, out, err = rig.rlctl(*argv)
+        equal((code, out), (2, ""))
+        equal(err, f"rlctl {argv[0]}: invalid option -- '1'\n"
+                   "  a KEY that begins with '-' goes after --\n")
+    equal(rig.rlctl("status", "--frob")[2], "rlctl status: unrecognized option '--frob'\n")
+    contains(rig.rlctl("run", "--frob")[2], "rlctl run: unrecognized option '--frob'\n")
+
+
+def test_rlctl__run_says_what_is_wrong_with_the_segments_path(rig):
+    for path, message in (("relative", "must start with '/'"),
+                          ('/tmp/a"b', "must not hold '\"', '\\' or a newline"),
+                          ("/tmp/a\nb", "must not hold '\"', '\\' or a newline"),
+                          ("/" + "a" * 4090, "is too long"),
+                          ("/tmp/a\tb\x01", "holds a control character"),
+                          (os.fsdecode(b"/tmp/a\xff"), "is not UTF-8 text")):
+        code, _, err = rig.run(RLCTL, "run", "--limit", "1/s", "--segment", path, "--", "true")
+        equal((code, err), (2, f"rlctl: the segment's path {message}\n"))
+
+
+def test_rlctl__run_help_tells_its_exit_codes(rig):
+    out = rig.run(RLCTL, "run", "--help")[1]
+    contains(out, "exit status: the command's own, or 128 + the signal that ended it; 126 it "
+                  "cannot be\nrun, 127 it is not there; 2 an error of rlctl's own")
+
+
+def test_rlctl__answer_that_cannot_be_written_is_an_error(rig):
+    rig.agent({"login": "5/h"})
+    for argv in (("status",), ("--json", "status"), ("get", "login", "b"), ("rules",), ("--help",),
+                 ("--version",), ("run", "--help")):
+        for where, why in ((">/dev/full", "No space left on device"), (">&-", "")):
+            code, _, err = rig.run("sh", "-c", f'exec "$@" {where}', "sh", RLCTL, "--segment",
+                                   rig.segment, *argv)
+            equal((argv, where, code), (argv, where, 2))
+            contains(err, f"rlctl: cannot write the answer: {why}")
+
+
+def test_rlctl__path_that_is_not_text_is_shown_escaped_in_json(rig):
+    rig.agent({"login": "5/h"})
+    odd = rig.segment + os.fsdecode(b"-\xff")
+    os.link(rig.segment, odd)
+    code, out, _ = rig.run(RLCTL, "--segment", odd, "--json", "status")
+    equal((code, json.loads(out)["segment"]), (0, rig.segment + "-\\xff"))
 
 
 def test_rlctl__absent_segment_says_how_to_get_one(rig):
@@ -188,15 +241,20 @@ def run_private(rig, *argv, **kwargs):
     return rig.run(RLCTL, "run", "--limit", "5/10s", *argv, **kwargs)
 
 
-def private_segments():
+def left_of(pid):
+    """What a private run has left behind; others may run beside this test."""
     try:
-        return {f for f in os.listdir("/dev/shm/rl") if f.startswith("run-")}
+        return [f for f in os.listdir("/dev/shm/rl")
+                if re.fullmatch(rf"run-{pid}(\..*)?", f)]
     except FileNotFoundError:
-        return set()
+        return []
+
+
+def pid_in(text):
+    return int(re.search(r"/dev/shm/rl/run-(\d+)", text).group(1))
 
 
 def test_rlctl__run_sets_the_environment_and_passes_the_exit_code(rig):
-    before = private_segments()
     code, out, _ = run_private(rig, "--port", "8080", "--", "sh", "-c",
                                "echo $RL_RULE $RL_PORT $RL_SEGMENT; echo $LD_PRELOAD; exit 7",
                                env={"LD_PRELOAD": ""})
@@ -205,7 +263,7 @@ def test_rlctl__run_sets_the_environment_and_passes_the_exit_code(rig):
     equal(words[:2], ["run", "8080"])
     contains(words[2], "/dev/shm/rl/run-")
     equal(words[3], os.path.realpath(SHIM))
-    equal(private_segments(), before)  # nothing is left behind
+    equal(left_of(pid_in(out)), [])
 
 
 def test_rlctl__run_keeps_other_preloads_behind_the_shim(rig):
@@ -215,12 +273,11 @@ def test_rlctl__run_keeps_other_preloads_behind_the_shim(rig):
 
 
 def test_rlctl__run_reports_a_command_that_cannot_start(rig):
-    before = private_segments()
     code, _, err = run_private(rig, "--", "/nowhere/server")
     equal(code, 127)
     contains(err, "rlctl: cannot run /nowhere/server: No such file or directory")
+    equal(left_of(pid_in(err)), [])
     equal(run_private(rig, "--", rig.write("no-exec", ""))[0], 126)
-    equal(private_segments(), before)
 
 
 def test_rlctl__run_ends_with_128_plus_the_signal(rig):
@@ -228,7 +285,6 @@ def test_rlctl__run_ends_with_128_plus_the_signal(rig):
 
 
 def test_rlctl__run_forwards_signals_and_cleans_up(rig):
-    before = private_segments()
     program = rig.start(RLCTL, "run", "--limit", "5/10s", "--", "sh", "-c",
                         "trap 'echo got-term; exit 3' TERM; echo ready; while :; do sleep 0.05; "
                         "done")
@@ -236,7 +292,74 @@ def test_rlctl__run_forwards_signals_and_cleans_up(rig):
     program.signal(signal.SIGTERM)
     equal(program.wait(), 3)
     contains(program.output(), "got-term")
-    equal(private_segments(), before)
+    equal(left_of(program.pid), [])
+
+
+def test_rlctl__run_ended_while_it_starts_leaves_nothing(rig):
+    for delay_ms in range(16):
+        program = rig.start(RLCTL, "run", "--limit", "5/s", "--", "sleep", "5")
+        time.sleep(delay_ms / 1000)
+        program.signal(signal.SIGTERM)
+        assert program.wait() in (128 + signal.SIGTERM, -signal.SIGTERM)
+        equal((delay_ms, left_of(program.pid)), (delay_ms, []))
+
+
+def test_rlctl__run_removes_what_a_killed_run_left(rig):
+    killed = rig.start(RLCTL, "run", "--limit", "5/s", "--", "sleep", "1")
+    wait_for("the run", lambda: "limit 5/s" in killed.output())
+    attached = rig.start(RLCTL, "run", "--limit", "5/s", "--", "sleep", "60")
+    wait_for("the run", lambda: "limit 5/s" in attached.output())
+    for program in (killed, attached):
+        program.signal(signal.SIGKILL)
+        program.wait()
+    segment = f"/dev/shm/rl/run-{attached.pid}"
+    with open(segment, "r+b") as f:  # line 1 of the members: of a server that lives on
+        f.seek(56)
+        f.seek(struct.unpack("<Q", f.read(8))[0] + 64)
+        f.write(struct.pack("<Q", os.getpid()))
+    # Nothing of theirs lives but, perhaps, their agents for a moment yet.
+    wait_for("the clean-up", lambda: run_private(rig, "--", "true")[0] == 0 and
+             not left_of(killed.pid))
+    assert os.path.exists(segment)
+    for name in left_of(attached.pid):
+        os.unlink(f"/dev/shm/rl/{name}")
+
+
+COUNT_INTERRUPTS = """
+import signal, sys, time
+count = 0
+def on_interrupt(*_):
+    global count
+    count += 1
+signal.signal(signal.SIGINT, on_interrupt)
+print("ready", flush=True)
+end = time.monotonic() + 10
+while count == 0 and time.monotonic() < end:
+    time.sleep(0.01)
+time.sleep(0.3)
+sys.exit(count)
+"""
+
+
+def in_terminal(argv, send):
+    """Exit code of a program in a terminal of its own, which send(pid, fd) may type into."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execvp(argv[0], argv)
+    output = b""
+    while b"ready" not in output:
+        output += os.read(fd, 4096)
+    send(pid, fd)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(fd)
+    return code
+
+
+def test_rlctl__run_in_a_terminal_passes_an_interrupt_on_once(rig):
+    argv = [RLCTL, "run", "--limit", "5/s", "--segment", rig.segment, "--", "python3", "-c",
+            COUNT_INTERRUPTS]
+    equal(in_terminal(argv, lambda pid, fd: os.write(fd, b"\x03")), 1)  # the terminal did
+    equal(in_terminal(argv, lambda pid, fd: os.kill(pid, signal.SIGINT)), 1)  # rlctl did
 
 
 def test_rlctl__run_stays_with_a_command_that_goes_to_the_background(rig):
@@ -287,6 +410,26 @@ def test_rlctl__two_runs_of_one_limit_and_segment_share_it(rig):
     contains(err, "has an agent without this limit")
 
 
+def test_rlctl__runs_started_together_share_one_agent(rig):
+    for _ in range(3):
+        programs = [rig.start(RLCTL, "run", "--limit", "3/h", "--segment", rig.segment, "--", "sh",
+                              "-c", "echo got $RL_SEGMENT; sleep 0.5") for _ in range(3)]
+        for program in programs:
+            equal((program.wait(), program.output()), (0, program.output()))
+            contains(program.output(), f"got {rig.segment}\n")
+        os.unlink(rig.segment)
+
+
+def test_rlctl__run_on_the_segment_of_a_stopped_agent_does_not_wait_for_ever(rig):
+    agent = rig.agent({"run": "3/h"})
+    agent.signal(signal.SIGSTOP)
+    wait_for("state alone", lambda: rig.status()["state"] == "alone")
+    code, _, err = rig.rlctl("run", "--limit", "3/h", "--", "true")
+    agent.signal(signal.SIGCONT)
+    equal(code, 2)
+    contains(err, f"is kept by process {agent.pid}, which has not answered for 5 s")
+
+
 def test_rlctl__run_does_not_take_over_the_rules_of_a_stopped_agent(rig):
     rig.agent({"login": "5/h"}).stop()
     code, _, err = rig.rlctl("run", "--limit", "4/h", "--", "true")
@@ -311,7 +454,7 @@ def test_rlctl__missing_companions_are_named(rig):
     contains(err, "there is no rl-agent beside rlctl: install it")
     os.symlink(AGENT, rig.path("rl-agent"))
     code, _, err = rig.run(lonely, "run", "--limit", "1/s", "--", "true")
-    equal(code, 127)
+    equal(code, 2)
     contains(err, "there is no librl-preload.so beside rlctl: install it")
 
 
