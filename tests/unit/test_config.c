@@ -248,8 +248,8 @@ static void assert_quick(const char *head, const char *unit, size_t times, const
 	free(text);
 	if (strstr(printed, words) == NULL)
 		fail_msg("'%s' does not say '%s'", printed, words);
-	/* A second is far more than it takes, under a sanitizer too; minutes without bounds. */
-	assert_true(t_now_ns() - start < UINT64_C(1000000000));
+	/* Far more than it takes, on a busy machine under a sanitizer too. */
+	assert_true(t_now_ns() - start < UINT64_C(5000000000));
 }
 
 static void test_config__hostile_files_are_refused_quickly(void **state)

@@ -380,40 +380,47 @@ static void test_segment__lock_in_a_missing_place_names_the_directory(void **sta
 	assert_string_equal(why, "the directory /rl-nowhere/b does not exist: create it");
 }
 
+struct lock_fight {
+	_Atomic int inside, entries;
+};
+
 /* In its own process: in and out of the lock, with its file removed each time. */
-static void fight_for_lock(const char *path, _Atomic int *inside)
+static void fight_for_lock(const char *path, struct lock_fight *fight)
 {
-	int fd, entered = 0, collisions = 0;
+	uint64_t end_ns = t_now_ns() + 10 * RL_SECOND_NS;
+	int fd, collisions = 0;
 	pid_t holder;
 
-	for (int i = 0; i < 200000 && entered < 2000; i++) {
-		if (rl_segment_lock(path, &fd, &holder, NULL) != 0)
-			continue;
-		entered++;
-		collisions += atomic_fetch_add(inside, 1);
+	while (atomic_load(&fight->entries) < 1500 && t_now_ns() < end_ns) {
+		if (rl_segment_lock(path, &fd, &holder, NULL) == 0) {
+			collisions += atomic_fetch_add(&fight->inside, 1);
+			sched_yield();
+			collisions += atomic_fetch_sub(&fight->inside, 1) - 1;
+			atomic_fetch_add(&fight->entries, 1);
+			rl_segment_unlock(path, fd, true);
+		}
 		sched_yield();
-		collisions += atomic_fetch_sub(inside, 1) - 1;
-		rl_segment_unlock(path, fd, true);
 	}
-	_exit(collisions != 0 || entered == 0);
+	_exit(collisions != 0);
 }
 
 static void test_segment__lock_whose_file_comes_and_goes_still_has_one_holder(void **state)
 {
 	struct t_seg *t = *state;
-	_Atomic int *inside =
-		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct lock_fight *fight = mmap(NULL, sizeof(*fight), PROT_READ | PROT_WRITE,
+					MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int status;
 
-	assert_true(inside != MAP_FAILED);
+	assert_true(fight != MAP_FAILED);
 	for (int i = 0; i < 3; i++)
 		if (fork() == 0)
-			fight_for_lock(t->path, inside);
+			fight_for_lock(t->path, fight);
 	for (int i = 0; i < 3; i++) {
 		assert_true(wait(&status) > 0);
 		assert_int_equal(status, 0);
 	}
-	munmap(inside, 4096);
+	assert_true(fight->entries > 0);
+	munmap(fight, sizeof(*fight));
 	assert_int_equal(rl_segment_lock_holder(t->path), 0);
 }
 
