@@ -1,19 +1,34 @@
 #include "tests/t.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Names of the last segment that was made: what a failed test leaves behind. */
+static struct t_seg left;
+
+static void remove_left(void)
+{
+	unlink(left.path);
+	rmdir(left.dir);
+}
 
 void t_seg_make(struct t_seg *t, uint64_t keys)
 {
 	const struct rl_segment_spec spec = {.keys = keys, .mode = 0660};
+	static bool at_exit;
 	char why[RL_WHY_MAX] = "";
 
+	at_exit = at_exit || atexit(remove_left) == 0;
+	remove_left();
 	snprintf(t->dir, sizeof(t->dir), "/dev/shm/rl-test-XXXXXX");
 	assert_non_null(mkdtemp(t->dir));
 	snprintf(t->path, sizeof(t->path), "%s/seg", t->dir);
+	left = *t;
 	if (rl_segment_create(t->path, &spec, &t->seg, why) != 0)
 		fail_msg("cannot create a segment: %s", why);
 }
@@ -80,4 +95,61 @@ uint64_t t_random(uint64_t *state)
 	*state ^= *state << 25;
 	*state ^= *state >> 27;
 	return *state * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+static struct {
+	char *page;
+	size_t size;
+	void (*step)(void *);
+	void *arg;
+	struct sigaction before;
+} upon;
+
+static void on_access(int number, siginfo_t *info, void *unused)
+{
+	const char *at = info->si_addr;
+
+	(void)number, (void)unused;
+	sigaction(SIGSEGV, &upon.before, NULL);
+	if (at < upon.page || at >= upon.page + upon.size)
+		return; /* a crash of its own: it comes again, and cmocka reports it */
+	mprotect(upon.page, upon.size, PROT_READ | PROT_WRITE);
+	upon.step(upon.arg);
+}
+
+void t_upon_access(const void *at, int prot, void (*step)(void *), void *arg)
+{
+	struct sigaction action = {.sa_sigaction = on_access, .sa_flags = SA_SIGINFO};
+
+	upon.size = (size_t)sysconf(_SC_PAGESIZE);
+	upon.page = (char *)((uintptr_t)at / upon.size * upon.size);
+	upon.step = step;
+	upon.arg = arg;
+	assert_int_equal(sigaction(SIGSEGV, &action, &upon.before), 0);
+	assert_int_equal(mprotect(upon.page, upon.size, prot), 0);
+}
+
+struct rl_slot *t_split_slot(void)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *pages =
+		mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(pages != MAP_FAILED);
+	return (void *)(pages + page - offsetof(struct rl_slot, ring));
+}
+
+bool t_under_tsan(void)
+{
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
+#ifdef __SANITIZE_THREAD__
+	printf("# left out under TSan:\n");
+	return true;
+#else
+	return false;
+#endif
 }

@@ -9,6 +9,7 @@
 /* cmocka wants these before itself; the blank line keeps the formatter from sorting it in. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,5 +46,18 @@ static inline uint64_t t_below(uint64_t *state, uint64_t bound)
 
 /* Nanoseconds, CLOCK_MONOTONIC. */
 uint64_t t_now_ns(void);
+
+/*
+ * Another process's step at an exact moment: just before the next access to the page of at
+ * that prot forbids (PROT_NONE: any; PROT_READ: a write), step(arg) runs, once. It is called
+ * from a SIGSEGV handler: what it asserts must hold.
+ */
+void t_upon_access(const void *at, int prot, void (*step)(void *), void *arg);
+
+/* A zeroed slot whose head ends one page and whose ring begins the next; stays mapped. */
+struct rl_slot *t_split_slot(void);
+
+/* Then that test must return at once: TSan's runtime holds locks during an access. Says so. */
+bool t_under_tsan(void);
 
 #endif

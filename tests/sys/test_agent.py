@@ -7,8 +7,9 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 
-from rig import AGENT, RLCTL, Skip, contains, equal, main, wait_for
+from rig import AGENT, BUILD, RLCTL, Skip, contains, equal, main, wait_for
 
 
 def test_agent__without_config_is_an_error_with_usage(rig):
@@ -308,6 +309,62 @@ def test_agent__truncation_of_its_segment_ends_it_with_a_message(rig):
         contains(agent.output(), "event=segment_truncated")
         contains(agent.output(), "remove it, then start rl-agent")
         os.unlink(rig.segment)
+def test_agent__replaced_segment_ends_the_agent_with_a_message(rig):
+    agent = rig.agent({"login": "2/h"})
+    kept = rig.segment
+    rig.segment += "-2"
+    rig.agent({"login": "2/h"}).stop()
+    os.rename(rig.segment, kept)
+    equal(agent.wait(5), 2)
+    contains(agent.output(), "event=segment_gone")
+
+
+def leave_a_slot_closed(rig):
+    """As an agent that is killed while it re-bases the only slot: closed, half written, and
+    the finished contents in the journal (shm/rl_layout.h)."""
+    with open(rig.segment, "r+b") as f:
+        data = f.read()
+        at = struct.unpack_from("<Q", data, 72)[0]  # slots_off
+        first = at
+        while struct.unpack_from("<Q", data, at)[0] & 1 << 21:  # closed: free
+            at += 256
+        head, _, _, shape, window_ns = struct.unpack_from("<5Q", data, at)
+        closed = head >> 22 << 22 | 1 << 21 | 5
+        reopened = head + (24 << 22)  # a whole ring later, so that each stamp stays in its cell
+        f.seek(4096 + 256)
+        f.write(struct.pack("<6Q", 1, (at - first) // 256, closed, reopened, shape, window_ns))
+        f.write(data[at + 64:at + 256])
+        f.seek(at)
+        f.write(struct.pack("<5Q", closed, *struct.unpack_from("<2Q", data, at + 8), 0, 0))
+
+
+def test_agent__slot_closed_by_a_killed_agent_is_finished_by_the_next(rig):
+    rig.agent({"login": "3/h"}).stop()
+    equal(rig.rlctl("check", "login", "bob", "--cost", "2")[0], 0)
+    leave_a_slot_closed(rig)
+    equal(rig.rlctl("check", "login", "bob")[0], 2)
+    agent = rig.agent({"login": "3/h"})
+    contains(agent.output(), "event=recovered")
+    equal([rig.rlctl("check", "login", "bob")[0] for _ in range(2)], [0, 1])
+
+
+KILLED = """
+import ctypes, os, sys
+rl = ctypes.CDLL(sys.argv[1])
+client, rule = ctypes.c_void_p(), ctypes.c_uint64()
+assert rl.rl_attach(sys.argv[2].encode(), ctypes.byref(client), None) == 0
+assert rl.rl_rule(client, b"login", ctypes.byref(rule)) == 0
+rl.rl_check(client, rule, b"bob", ctypes.c_size_t(3), 1, None)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_agent__statistics_line_of_a_killed_process_is_given_back(rig):
+    rig.agent({"login": "2/h"})
+    equal(rig.run(sys.executable, "-c", KILLED, os.path.join(BUILD, "librl.so.1"),
+                  rig.segment)[0], -signal.SIGKILL)
+    wait_for("the tidying", lambda: rig.status()["members"] == 0)
+    equal(rig.status()["totals"]["allowed"], 1)
 
 
 def test_agent__idle_keys_are_given_back(rig):

@@ -59,7 +59,17 @@ def test_preload__nginx_answers_429_above_the_limit_on_one_connection(rig):
     status, headers, body = got[5]
     equal((status, body), (429, b"Too Many Requests\n"))
     assert headers["retry-after"].isdigit() and 3590 <= int(headers["retry-after"]) <= 3601
-    equal(http.request("HEAD")[2], b"")
+    equal([http.request(method)[0] for method in ("HEAD", "GET")], [429, 429])
+    equal(rig.status()["totals"]["limited"], 5)
+
+
+def test_preload__retry_after_is_never_too_short(rig):
+    _, port = start_nginx(rig, "1/2900ms")
+    http = Http(port)
+    start = time.monotonic()
+    equal(http.request()[0], 200)
+    _, headers, _ = http.request()
+    assert time.monotonic() + int(headers["retry-after"]) >= start + 2.9, headers
 
 
 def test_preload__nginx_limit_is_one_for_all_workers_and_connections(rig):
@@ -158,6 +168,16 @@ def test_preload__head_cut_at_every_byte_is_answered(rig):
         equal(echo.response()[0], 200)
 
 
+def test_preload__short_request_after_a_cut_long_one_is_answered(rig):
+    _, port = start_nginx(rig, "1000/h")
+    http = Http(port)
+    http.send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 500)
+    time.sleep(0.02)  # nginx is to see it alone; whether it did changes no answer
+    http.send(b"\r\n\r\n")
+    equal(http.response()[0], 200)
+    equal(http.request()[0], 200)
+
+
 def cpu_seconds(pids):
     total = 0
     for pid in pids:
@@ -235,6 +255,40 @@ def test_preload__refusal_never_lands_inside_a_response(rig):
     assert set(read_all(http)) <= {429}
 
 
+OWING = r"""
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+s, _ = listener.accept()
+first = s.recv(1000)
+rest = s.recv(1000) + s.recv(1000)  # asks for more before it answers the first
+s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(rest), rest))
+"""
+
+
+def test_preload__refusal_never_overtakes_an_owed_response(rig):
+    rig.agent({"web": "1/h"})
+    server = rig.start(sys.executable, "-c", OWING, env={
+        "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"})
+    port = wait_for("its port", lambda: server.output().strip())
+    http = Http(int(port))
+    http.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    equal(http.response()[::2], (200, b""))  # all the server saw of the others is the end
+    equal(read_all(http), [])
+
+
+def test_preload__cut_head_is_no_way_around_the_limit(rig):
+    _, port = start_nginx(rig, "2/h")
+    http = Http(port)
+    got = []
+    for _ in range(6):
+        http.send(b"GET / HTTP/1.1\r\n")
+        time.sleep(0.02)  # nginx is to see it alone; whether it did changes no answer
+        http.send(b"Host: x\r\n\r\n")
+        got.append(http.response()[0])
+    equal(got, [200, 200, 429, 429, 429, 429])
+
+
 def test_preload__body_of_a_refused_request_is_not_taken_for_the_next_one(rig):
     _, port = start_nginx(rig, "1/h")
     http = Http(port)
@@ -242,10 +296,17 @@ def test_preload__body_of_a_refused_request_is_not_taken_for_the_next_one(rig):
     fake = b"GET /index.html HTTP/1.1\r\nHost: x\r\n\r\n" * 3
     equal(http.request("POST", "/", fake)[0], 429)
     http.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
-              % (len(fake), fake))
-    equal(http.response()[0], 429)
-    equal(http.request()[0], 429)
+              b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" % (len(fake), fake))
+    equal([http.response()[0] for _ in range(2)], [429, 429])
     equal(rig.status()["totals"]["limited"], 3)
+
+
+def test_preload__body_of_an_admitted_request_is_not_taken_for_the_next_one(rig):
+    http = Http(start_echo(rig, "2/h"))
+    fake = b"GET /index.html HTTP/1.1\r\nHost: x\r\n\r\n" * 3
+    equal(http.request("POST", "/", fake)[::2], (200, fake))
+    equal(http.request()[0], 200)
+    equal(http.request()[0], 429)
 
 
 def test_preload__refused_expect_is_answered_at_once_and_closed(rig):
@@ -286,6 +347,7 @@ def test_preload__long_head_is_left_alone(rig):
 
 def test_preload__response_kinds_are_framed(rig):
     _, port = start_nginx(rig, "7/h", server="""
+        sendfile on;
         location /none { return 204; }
         location /moved { return 304; }
         location /big { }
@@ -335,9 +397,34 @@ def test_preload__rule_that_is_missing_is_no_limit_until_it_comes(rig):
     wait_for("the limit", lambda: 429 in statuses(port, 4), seconds=15)
 
 
+def test_preload__removed_rule_is_no_limit_until_it_returns(rig):
+    need(NGINX, "nginx")
+    agent = rig.agent({"web": "1/h"})
+    port = free_port()
+    rig.start(NGINX, "-c", nginx_conf(rig, port), env={
+        "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"})
+    wait_for("nginx", lambda: listening(port))
+    equal(statuses(port, 2), [200, 429])
+    rig.config({"other": "1/h"})
+    agent.signal(signal.SIGHUP)
+    wait_for("the removal", lambda: rig.status()["generation"] == 2)
+    equal(statuses(port, 2), [200, 200])
+    rig.config({"web": "1/h"})
+    agent.signal(signal.SIGHUP)
+    wait_for("the return", lambda: rig.status()["generation"] == 3)
+    equal(statuses(port, 1), [429])
+
+
 def test_preload__shim_without_variables_does_nothing(rig):
     code, out, err = rig.run("sh", "-c", "echo fine; exit 3", env={"LD_PRELOAD": SHIM})
     equal((code, out, err), (3, "fine\n", ""))
+
+
+def test_preload__file_that_is_no_segment_has_no_effect(rig):
+    with open(rig.segment, "wb") as f:
+        f.write(b"precious" * 4096)
+    equal(rig.run("sh", "-c", "echo fine; exit 3", env={
+        "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"}), (3, "fine\n", ""))
 
 
 def test_preload__killed_worker_and_agent_cost_nobody_a_request(rig):
@@ -372,13 +459,25 @@ def test_preload__nginx_reload_keeps_the_limit(rig):
     equal(statuses(port, 4), [200] * 3 + [429])
 
 
-def test_preload__ipv6_clients_share_their_64(rig):
+def free_port6(host):
     try:
         with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-            port6 = probe.getsockname()[1]
+            probe.bind((host, 0))
+            return probe.getsockname()[1]
     except OSError:
         raise Skip("no IPv6 loopback here") from None
+
+
+def test_preload__ipv4_clients_of_a_dual_stack_server_are_apart(rig):
+    port = free_port6("::")
+    start_nginx(rig, "1/h", server=f"listen [::]:{port} ipv6only=off;")
+    equal(statuses(port, 2, source="127.0.0.2"), [200, 429])
+    equal(statuses(port, 1, source="127.0.0.3"), [200])
+    equal(rig.rlctl("get", "run", "127.0.0.2")[0], 1)
+
+
+def test_preload__ipv6_clients_share_their_64(rig):
+    port6 = free_port6("::1")
     start_nginx(rig, "2/h", server=f"listen [::1]:{port6};")
     got = []
     for _ in range(3):
@@ -411,9 +510,10 @@ r, w = os.pipe(); os.write(w, b'GET / HTTP/1.1\r\n\r\n'); check(lambda: os.read(
 a, b = socket.socketpair(); a.send(b'GET / HTTP/1.1\r\n\r\n'); check(lambda: b.recv(3), b'GET')
 l = socket.create_server(('127.0.0.1', 0)); c = socket.create_connection(l.getsockname())
 s, peer = l.accept(); assert peer == c.getsockname(), peer
-fd = s.fileno(); d = os.dup(fd)                # two descriptors: left alone
-c.send(b'GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n'); import time
-check(lambda: os.read(d, 10), b'GET / HTTP'); os.close(d)
+fd = s.fileno(); d = os.dup2(fd, 99)           # two descriptors: left alone
+get = b'GET / HTTP/1.1\r\n\r\n'; c.send(3 * get)
+for i in d, fd, fd: check(lambda: os.read(i, len(get)), get)
+os.close(d)
 l.setblocking(False); check(l.accept, 'EAGAIN')
 import ctypes                                  # closed behind the shim's back, number reused
 libc = ctypes.CDLL(None, use_errno=True)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "client/rl.h"
+#include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_clock_check.h"
 #include "shm/rl_member.h"
@@ -98,6 +99,41 @@ static void test_client__refused_key_is_admitted_when_the_window_has_passed(void
 		assert_true(result.retry_after_ns <= 20000001);
 	waited = t_now_ns() - start;
 	assert_true(waited >= 20000000);
+}
+
+/* One unit is spent; the next one's wait ends the window and its clock's hold after it. */
+static void assert_held(struct rl_seg *seg, const char *rule, uint64_t held_ns)
+{
+	uint64_t handle = t_rule(&seg->view, rule);
+	struct rl_answer spent, refused;
+
+	assert_int_equal(rl_check_spend(seg, &seg->member[0], handle, "bob", 3, 1, &spent), 1);
+	assert_int_equal(rl_check_spend(seg, &seg->member[0], handle, "bob", 3, 1, &refused), 0);
+	assert_int_equal(refused.now_ns + refused.wait_ns, spent.now_ns + held_ns);
+}
+
+static void test_client__unit_is_held_for_its_window_and_the_error_of_its_clock(void **state)
+{
+	struct rl_seg *seg = &((struct fixture *)*state)->t.seg;
+
+	t_rules(seg, 2, "precise 1/9999ms", "coarse 1/10s");
+	assert_held(seg, "precise", 10 * RL_SECOND_NS - 1000000 + 1);
+	assert_held(seg, "coarse", 10 * RL_SECOND_NS + 2 * seg->view.tick_ns + 1);
+}
+
+static void test_client__slot_keeps_its_clock_until_it_is_rebased(void **state)
+{
+	struct rl_seg *seg = &((struct fixture *)*state)->t.seg;
+	struct rl_answer spent, refused;
+	uint64_t rule;
+
+	t_rules(seg, 1, "login 1/10s");
+	rule = t_rule(&seg->view, "login");
+	assert_int_equal(rl_check_spend(seg, &seg->member[0], rule, "bob", 3, 1, &spent), 1);
+	t_rules(seg, 1, "login 1/9s"); /* precise, but the stamp is of the coarse clock */
+	assert_int_equal(rl_check_spend(seg, &seg->member[0], rule, "bob", 3, 1, &refused), 0);
+	assert_int_equal(refused.now_ns + refused.wait_ns,
+			 spent.now_ns + 9 * RL_SECOND_NS + 2 * seg->view.tick_ns + 1);
 }
 
 static void test_client__cost_is_taken_whole_or_not_at_all(void **state)
@@ -249,6 +285,22 @@ static void test_client__child_goes_on_with_its_parents_handle_in_a_line_of_its_
 	assert_int_equal(totals.allowed, 2);
 }
 
+static void test_client__detached_handle_gives_its_line_back(void **state)
+{
+	struct fixture *f = *state;
+	struct rl_client *second;
+	struct rl_totals totals;
+
+	assert_int_equal(rl_attach(f->t.path, &second, NULL), 0);
+	assert_int_equal(rl_check(second, f->hourly, "bob", 3, 1, NULL), RL_ALLOWED);
+	rl_member_totals(&f->t.seg.view, &totals);
+	assert_int_equal(totals.members, 1);
+	rl_detach(second);
+	rl_member_totals(&f->t.seg.view, &totals);
+	assert_int_equal(totals.members, 0);
+	assert_int_equal(totals.allowed, 1);
+}
+
 static void test_client__more_processes_than_lines_share_one_and_lose_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -321,6 +373,8 @@ int main(void)
 		TEST(test_client__limit_holds_and_result_says_so),
 		TEST(test_client__keys_and_rules_do_not_share),
 		TEST(test_client__refused_key_is_admitted_when_the_window_has_passed),
+		TEST(test_client__unit_is_held_for_its_window_and_the_error_of_its_clock),
+		TEST(test_client__slot_keeps_its_clock_until_it_is_rebased),
 		TEST(test_client__cost_is_taken_whole_or_not_at_all),
 		TEST(test_client__bad_arguments_are_einval_and_zero_the_result),
 		TEST(test_client__unknown_and_removed_rules_are_errors_not_limits),
@@ -330,6 +384,7 @@ int main(void)
 		TEST(test_client__old_heartbeat_is_alone),
 		TEST(test_client__two_handles_share_one_limit),
 		TEST(test_client__child_goes_on_with_its_parents_handle_in_a_line_of_its_own),
+		TEST(test_client__detached_handle_gives_its_line_back),
 		TEST(test_client__more_processes_than_lines_share_one_and_lose_nothing),
 		TEST(test_client__stamp_ahead_of_the_clock_costs_denial_not_excess),
 		TEST(test_client__slot_closed_for_good_is_busy_not_a_limit),

@@ -7,6 +7,7 @@
 #include "tests/t.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include "shm/rl_clock.h"
 #include "shm/rl_rebase.h"
@@ -133,6 +134,22 @@ static void test_rebase__lowered_limit_refuses_until_enough_has_passed(void **st
 	assert_int_equal(got, 10);
 }
 
+static void test_rebase__newest_group_alone_is_not_forgotten(void **state)
+{
+	struct rl_window_terms terms = {1000, rl_window_q(1000), W + 1};
+	struct rl_slot slot = {.head = rl_head_open((RL_N_FIRST / terms.q + 1) * terms.q)};
+	struct rl_window_answer answer;
+	uint32_t q = terms.q;
+
+	(void)state;
+	assert_int_equal(rl_window_try(&slot, slot.head, &terms, q, START, &answer),
+			 RL_TRY_ALLOWED);
+	replan(&slot, &q, 1, START + W);
+	assert_int_equal(q, terms.q); /* 44 do not fit into 23 */
+	replan(&slot, &q, 1, START + 2 * W);
+	assert_int_equal(q, 1);
+}
+
 static void test_rebase__count_near_its_end_starts_anew_and_keeps_the_window(void **state)
 {
 	struct rl_slot slot = {.head = rl_head_open((RL_N_REBASE / 5 + 12345) * 5)};
@@ -230,6 +247,53 @@ static void test_rebase__killed_after_the_close_is_finished_by_the_next_agent(vo
 	rl_window_look(&t.seg.slot[index], t.seg.slot[index].head, &terms, 1, START, &answer);
 	assert_int_equal(answer.remaining, 95);
 	assert_int_equal(t.seg.live->journal.valid, 0);
+	t_seg_drop(&t);
+}
+
+/* What a kill at this moment would leave of the slot and of the journal. */
+struct remains {
+	struct rl_seg seg;
+	struct rl_slot slot;
+	struct rl_journal journal;
+};
+
+static void note_remains(void *arg)
+{
+	struct remains *r = arg;
+
+	memcpy(&r->slot, r->seg.slot, sizeof(r->slot));
+	memcpy(&r->journal, &r->seg.live->journal, sizeof(r->journal));
+}
+
+static void test_rebase__killed_at_the_first_new_stamp_is_finished_from_the_journal(void **state)
+{
+	/* Only the page of the ring traps; what is there at that moment is what recovers. */
+	struct rl_slot *split = t_split_slot();
+	struct rl_rule rule = {.id = 7, .limit = 10, .window_ns = W};
+	struct rl_window_terms terms = {100, 5, W + 1};
+	struct rl_window_answer answer;
+	struct remains left;
+	struct t_seg t;
+	uint64_t index;
+
+	(void)state;
+	if (t_under_tsan())
+		return;
+	t_seg_make(&t, 100);
+	index = make_slot(&t.seg, &rule);
+	memcpy(split, &t.seg.slot[index], sizeof(*split));
+	left.seg = t.seg;
+	left.seg.slot = split;
+	rule.limit = 100;
+	rule.q = rl_window_q(100);
+	t_upon_access(split->ring, PROT_READ, note_remains, &left);
+	assert_true(rl_rebase_slot(&left.seg, 0, split->head, &rule, 5));
+	assert_true(rl_head_is(left.slot.head, RL_KIND_REBASE));
+	memcpy(split, &left.slot, sizeof(*split));
+	memcpy(&t.seg.live->journal, &left.journal, sizeof(left.journal));
+	assert_true(rl_rebase_recover(&left.seg));
+	rl_window_look(split, split->head, &terms, 1, START, &answer);
+	assert_int_equal(answer.remaining, 95);
 	t_seg_drop(&t);
 }
 
@@ -334,9 +398,12 @@ int main(void)
 		cmocka_unit_test(test_rebase__random_limit_changes_never_admit_too_much),
 		cmocka_unit_test(test_rebase__raised_limit_is_usable_at_once),
 		cmocka_unit_test(test_rebase__lowered_limit_refuses_until_enough_has_passed),
+		cmocka_unit_test(test_rebase__newest_group_alone_is_not_forgotten),
 		cmocka_unit_test(test_rebase__count_near_its_end_starts_anew_and_keeps_the_window),
 		cmocka_unit_test(test_rebase__slot_takes_the_rules_new_groups_and_window),
 		cmocka_unit_test(test_rebase__killed_after_the_close_is_finished_by_the_next_agent),
+		cmocka_unit_test(
+			test_rebase__killed_at_the_first_new_stamp_is_finished_from_the_journal),
 		cmocka_unit_test(test_rebase__killed_before_the_close_is_forgotten),
 		cmocka_unit_test(
 			test_rebase__coarse_stamps_under_the_precise_clock_count_two_ticks_later),

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "shm/rl_hash.h"
 #include "shm/rl_window.h"
@@ -66,6 +67,36 @@ static void test_rules__change_is_seen_by_the_next_read(void **state)
 	assert_int_equal(rule.window_ns, 1000000000);
 }
 
+/* A reload, and the beginning of the next one, which writes the bank of the generation before. */
+static void reload_and_a_half(void *arg)
+{
+	struct rl_seg *seg = arg;
+	struct rl_bank *old = &seg->bank[seg->live->generation & 1];
+
+	t_rules(seg, 1, "login 9/s");
+	for (uint32_t i = 0; i < RL_RULES_MAX; i++)
+		old->rule[i].id_flags = 0;
+}
+
+static void test_rules__reader_stopped_over_a_reload_reads_again(void **state)
+{
+	static struct rl_named_rule list[RL_RULES_MAX];
+	struct t_seg *t = *state;
+	struct rl_rule rule = {0};
+	uint64_t handle, generation;
+
+	if (t_under_tsan())
+		return;
+	t_rules(&t->seg, 1, "login 7/s");
+	handle = t_rule(&t->seg.view, "login");
+	t_upon_access(&t->seg.bank[1], PROT_NONE, reload_and_a_half, &t->seg);
+	assert_int_equal(rl_rules_read(&t->seg.view, handle, &rule), 0);
+	assert_int_equal(rule.limit, 9);
+	t_upon_access(&t->seg.bank[0], PROT_NONE, reload_and_a_half, &t->seg);
+	assert_int_equal(rl_rules_list(&t->seg.view, list, &generation), 1);
+	assert_int_equal(generation, 3);
+}
+
 static void test_rules__handle_survives_other_rules_coming_and_going(void **state)
 {
 	struct t_seg *t = *state;
@@ -76,6 +107,7 @@ static void test_rules__handle_survives_other_rules_coming_and_going(void **stat
 	handle = t_rule(&t->seg.view, "b");
 	t_rules(&t->seg, 1, "b 4/s");
 	assert_int_equal(rl_rules_read(&t->seg.view, handle, &rule), 0);
+	assert_int_equal(t_rule(&t->seg.view, "b"), handle);
 	t_rules(&t->seg, 4, "x 1/s", "y 1/s", "b 5/s", "a 1/s");
 	assert_int_equal(rl_rules_read(&t->seg.view, handle, &rule), 0);
 	assert_int_equal(rule.limit, 5);
@@ -90,8 +122,10 @@ static void test_rules__removed_rule_is_gone_and_finds_back_when_it_returns(void
 
 	t_rules(&t->seg, 2, "a 1/s", "b 2/s");
 	handle = t_rule(&t->seg.view, "b");
-	t_rules(&t->seg, 1, "a 1/s");
-	assert_int_equal(rl_rules_read(&t->seg.view, handle, &rule), RL_E_RULE);
+	for (int reload = 0; reload < 3; reload++) { /* neither bank keeps it */
+		t_rules(&t->seg, 1, "a 1/s");
+		assert_int_equal(rl_rules_read(&t->seg.view, handle, &rule), RL_E_RULE);
+	}
 	t_rules(&t->seg, 4, "p 1/s", "q 1/s", "r 1/s", "b 9/s"); /* now at another index */
 	assert_int_equal(rl_rules_read(&t->seg.view, handle, &rule), 0);
 	assert_int_equal(rule.limit, 9);
@@ -197,6 +231,7 @@ int main(void)
 		TEST(test_rules__before_the_first_publish_there_are_none),
 		TEST(test_rules__published_rule_is_read_by_its_handle),
 		TEST(test_rules__change_is_seen_by_the_next_read),
+		TEST(test_rules__reader_stopped_over_a_reload_reads_again),
 		TEST(test_rules__handle_survives_other_rules_coming_and_going),
 		TEST(test_rules__removed_rule_is_gone_and_finds_back_when_it_returns),
 		TEST(test_rules__nonsense_handles_are_refused),

@@ -1,11 +1,13 @@
 /*
  * Goal:   every key gets exactly one slot; free ones are found; what a dead or late claimant
  *         left behind can hurt nobody.
- * Method: one process, states made by hand at each step of the life of a slot.
+ * Method: one process, states made by hand at each step of the life of a slot; where a step
+ *         of another claimant must come at an exact moment, upon an access to memory.
  */
 #include "tests/t.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include "shm/rl_table.h"
 #include "shm/rl_tags.h"
@@ -110,6 +112,19 @@ static void test_table__full_buckets_refuse_new_keys_and_keep_old_ones(void **st
 	}
 	assert_int_not_equal(rl_table_find(&t->seg.view, &first, &head), RL_NO_SLOT);
 	assert_int_equal(rl_table_used(&t->seg.view), t->seg.view.slot_count);
+}
+
+static void test_table__every_key_of_a_full_table_is_found(void **state)
+{
+	static struct rl_id placed[2000];
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), head, count = 0;
+
+	do
+		placed[count] = random_id(&seed);
+	while (rl_table_claim(&t->seg, &placed[count], &made_for) == 1 && ++count < 2000);
+	for (uint64_t i = 0; i < count; i++)
+		assert_int_not_equal(rl_table_find(&t->seg.view, &placed[i], &head), RL_NO_SLOT);
 }
 
 static void test_table__freed_slot_is_empty_and_counts_on(void **state)
@@ -229,6 +244,94 @@ static void test_table__of_two_tentatives_the_lowest_is_opened(void **state)
 	assert_true(rl_head_is(t->seg.slot[high].head, RL_KIND_SPOILED));
 }
 
+/* An identity whose first bucket lies below its second, so that it is read first. */
+static struct rl_id upward_id(const struct rl_seg *seg, uint64_t *seed, uint64_t bucket[2])
+{
+	struct rl_id id;
+
+	do {
+		id = random_id(seed);
+		rl_tag_buckets(&id, seg->view.bucket_count, bucket);
+	} while (bucket[0] > bucket[1]);
+	return id;
+}
+
+/* A slot of id at this kind in the first lane of a bucket, by hand. */
+static uint64_t place(struct rl_seg *seg, const struct rl_id *id, uint64_t bucket, uint64_t kind)
+{
+	uint64_t index = bucket * RL_LANES;
+	struct rl_slot *slot = &seg->slot[index];
+
+	slot->id[0] = id->word[0];
+	slot->id[1] = id->word[1];
+	slot->shape = rl_pair(made_for.rule_id, made_for.q);
+	slot->window_ns = made_for.window_ns;
+	seg->tags[bucket].word[0] = rl_tag_of(id);
+	slot->head = rl_head_closed(rl_head_n(slot->head) + 1, kind);
+	return index;
+}
+
+/* What another claimant does meanwhile. */
+struct meanwhile {
+	struct rl_seg *seg;
+	struct rl_id id;
+	uint64_t index;
+};
+
+static void claim_it_then_wake_the_late_claimant(void *arg)
+{
+	const struct meanwhile *m = arg;
+	struct rl_slot *late = &m->seg->slot[m->index];
+
+	rl_table_claim(m->seg, &m->id, &made_for);
+	late->head = rl_head_closed(rl_head_n(late->head), RL_KIND_TENT);
+}
+
+static void test_table__slot_opened_behind_the_first_look_is_seen_by_the_second(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), bucket[2];
+	struct rl_id id = upward_id(&t->seg, &seed, bucket);
+	uint64_t late = place(&t->seg, &id, bucket[1], RL_KIND_CLAIM);
+	struct meanwhile m = {&t->seg, id, late};
+
+	if (t_under_tsan())
+		return;
+	/* The first look has passed the lower bucket and is about to read the late slot. */
+	t_upon_access(&t->seg.slot[late], PROT_NONE, claim_it_then_wake_the_late_claimant, &m);
+	assert_int_equal(rl_table_claim(&t->seg, &id, &made_for), 0);
+	assert_int_equal(open_slots(&t->seg, &id), 1);
+	assert_true(rl_head_is(t->seg.slot[late].head, RL_KIND_SPOILED));
+}
+
+static void open_it(void *arg)
+{
+	const struct meanwhile *m = arg;
+	struct rl_slot *slot = &m->seg->slot[m->index];
+
+	slot->head = rl_head_open(rl_head_n(slot->head));
+}
+
+static void test_table__higher_tentative_opened_meanwhile_stays_the_only_one(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), bucket[2];
+	struct rl_id id = upward_id(&t->seg, &seed, bucket);
+	uint64_t low = place(&t->seg, &id, bucket[0], RL_KIND_TENT);
+	uint64_t high = place(&t->seg, &id, bucket[1], RL_KIND_TENT);
+	struct meanwhile m = {&t->seg, id, high};
+
+	if (t_under_tsan())
+		return;
+	/* A claimant that looked before the lower one was there opens the higher one, just when
+	 * it is to be withdrawn. */
+	t_upon_access(&t->seg.slot[high], PROT_READ, open_it, &m);
+	assert_int_equal(rl_table_claim(&t->seg, &id, &made_for), 0);
+	assert_int_equal(open_slots(&t->seg, &id), 1);
+	assert_true(rl_head_is_open(t->seg.slot[high].head));
+	assert_true(rl_head_is(t->seg.slot[low].head, RL_KIND_SPOILED));
+}
+
 static void test_table__slot_being_rebased_is_not_claimed_a_second_time(void **state)
 {
 	struct t_seg *t = *state;
@@ -342,6 +445,7 @@ int main(void)
 		TEST(test_table__claimed_key_is_found_again_with_its_terms),
 		TEST(test_table__fills_to_ninety_percent_before_the_first_refusal),
 		TEST(test_table__full_buckets_refuse_new_keys_and_keep_old_ones),
+		TEST(test_table__every_key_of_a_full_table_is_found),
 		TEST(test_table__freed_slot_is_empty_and_counts_on),
 		TEST(test_table__slot_used_since_it_was_seen_idle_is_not_freed),
 		TEST(test_table__wipe_left_by_a_killed_agent_is_done_again),
@@ -349,6 +453,8 @@ int main(void)
 		TEST(test_table__claim_of_a_killed_claimant_blocks_nobody),
 		TEST(test_table__tentative_beside_an_open_slot_is_withdrawn),
 		TEST(test_table__of_two_tentatives_the_lowest_is_opened),
+		TEST(test_table__slot_opened_behind_the_first_look_is_seen_by_the_second),
+		TEST(test_table__higher_tentative_opened_meanwhile_stays_the_only_one),
 		TEST(test_table__slot_being_rebased_is_not_claimed_a_second_time),
 		TEST(test_table__words_of_a_late_claimant_spoil_the_slot_not_the_key),
 		TEST(test_table__late_claimant_cannot_publish_a_slot_it_lost),

@@ -49,6 +49,7 @@ static const struct {
 	{"5/366d", "the window must be 10ms .. 365d"},
 	{"5/99999999999999999999s", "the window must be 10ms .. 365d"},
 	{"5/18446744073709551615d", "the window must be 10ms .. 365d"},
+	{"5/213504d", "the window must be 10ms .. 365d"}, /* 1527 s, if 64 bits wrap round */
 };
 
 static void test_terms__good_texts_are_read_and_written(void **state)

@@ -6,6 +6,7 @@
 #include "tests/t.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include "shm/rl_clock.h"
 #include "shm/rl_window.h"
@@ -275,6 +276,30 @@ static void test_window__late_worker_never_lowers_a_stamp(void **state)
 	assert_int_equal(rl_window_newest(&slot), newest);
 }
 
+static uint64_t newest_at_the_count;
+
+static void note_newest(void *split)
+{
+	newest_at_the_count = rl_window_newest(split);
+}
+
+static void test_window__stamp_is_raised_before_the_count(void **state)
+{
+	/* Only the page of the head traps: a worker killed at the count has stamped already. */
+	struct rl_slot *split = t_split_slot();
+	struct rl_window_terms terms = terms_of(100);
+	uint64_t head;
+
+	(void)state;
+	if (t_under_tsan())
+		return;
+	fresh(&terms);
+	split->head = head = slot.head;
+	t_upon_access(split, PROT_READ, note_newest, split);
+	assert_int_equal(rl_window_try(split, head, &terms, 7, START, &answer), RL_TRY_ALLOWED);
+	assert_int_equal(newest_at_the_count, START);
+}
+
 static void test_window__damaged_count_is_not_used(void **state)
 {
 	struct rl_window_terms terms = terms_of(100);
@@ -467,6 +492,7 @@ int main(void)
 		cmocka_unit_test(test_window__changed_head_is_never_overwritten),
 		cmocka_unit_test(test_window__refusal_by_a_reused_cell_starts_over),
 		cmocka_unit_test(test_window__late_worker_never_lowers_a_stamp),
+		cmocka_unit_test(test_window__stamp_is_raised_before_the_count),
 		cmocka_unit_test(test_window__damaged_count_is_not_used),
 		cmocka_unit_test(test_window__stamp_ahead_of_the_clock_is_found_and_mended),
 		cmocka_unit_test(test_window__two_ticks_ahead_are_not_damage),
