@@ -23,8 +23,10 @@ static bool size_byte(struct chunk *chunk, char c)
 	int digit = hex(c);
 
 	if (digit >= 0) {
+		if (chunk->left > 0 || chunk->digits == 0) /* leading zeros say nothing */
+			chunk->digits++;
 		chunk->left = chunk->left * 16 + (uint64_t)digit;
-		return ++chunk->digits <= DIGITS_MAX;
+		return chunk->digits <= DIGITS_MAX;
 	}
 	if (chunk->digits == 0)
 		return false;

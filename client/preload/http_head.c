@@ -98,23 +98,34 @@ static bool may_be_method(const char *at, const char *end)
 		i++;
 	if (at + i == end)
 		return i < METHOD_MAX;
-	return i > 0 && at[i] == ' ' && !(i == 3 && memcmp(at, "PRI", 3) == 0);
+	return i > 0 && is_blank(at[i]) && !(i == 3 && memcmp(at, "PRI", 3) == 0);
 }
 
-/* "METHOD target HTTP/1.x" */
+static bool has_method(struct text line, const char *method)
+{
+	size_t len = strlen(method);
+
+	return line.len > len && memcmp(line.at, method, len) == 0 && is_blank(line.at[len]);
+}
+
+/*
+ * "METHOD target HTTP/1.x", with the blanks that servers allow. Every later minor version
+ * is framed as 1.1 is: that is what RFC 9110 2.5 has the minor number mean.
+ */
 static bool read_request_line(struct text line, struct head *ret)
 {
-	static const char version[] = " HTTP/1.";
+	static const char version[] = "HTTP/1.";
 	size_t tail = sizeof(version) - 1 + 1; /* with the minor digit */
-	const char *end = line.at + line.len;
+	struct text t = trim(line);
+	const char *end = t.at + t.len;
 
-	if (line.len < tail + 3 || memcmp(end - tail, version, tail - 1) != 0)
+	if (t.len < tail + 4 || memcmp(end - tail, version, tail - 1) != 0)
 		return false;
-	if (end[-1] != '0' && end[-1] != '1')
+	if (!is_blank(end[-(ptrdiff_t)tail - 1]) || end[-1] < '0' || end[-1] > '9')
 		return false;
 	ret->wants_close = end[-1] == '0';
-	ret->is_head = line.len > 5 && memcmp(line.at, "HEAD ", 5) == 0;
-	ret->is_connect = line.len > 8 && memcmp(line.at, "CONNECT ", 8) == 0;
+	ret->is_head = has_method(t, "HEAD");
+	ret->is_connect = has_method(t, "CONNECT");
 	return true;
 }
 
@@ -123,6 +134,8 @@ struct framing {
 	bool has_length;
 	bool has_coding;
 	bool is_http10;
+	bool last_frames; /* the field above is one of them: a folded line would belong to it */
+	bool is_doubtful; /* a line was no field: some servers end the head's fields there */
 };
 
 static bool read_length(struct text value, struct framing *seen, struct head *ret)
@@ -144,28 +157,49 @@ static void read_connection(struct text value, struct head *ret)
 		ret->wants_close = false;
 }
 
-/* One header field. False: foreign. */
+/* A field that frames the body. False: foreign. */
+static bool read_framing(struct text name, struct text value, struct framing *seen,
+			 struct head *ret)
+{
+	seen->last_frames = true;
+	if (same(name, "content-length"))
+		return read_length(value, seen, ret);
+	if (!same(value, "chunked") || seen->has_coding || seen->is_http10)
+		return false;
+	seen->has_coding = true;
+	return true;
+}
+
+/*
+ * One line of the fields. False: foreign. A line that is no proper field (folded, without a
+ * colon, with blanks before it) is taken by one server, dropped by another and refused by a
+ * third; that is all one to us, unless the body's framing could depend on it.
+ */
 static bool read_field(struct text line, struct framing *seen, struct head *ret)
 {
 	const char *colon = memchr(line.at, ':', line.len);
-	struct text name, value;
+	bool is_folded = is_blank(line.at[0]), is_proper;
+	struct text raw, name, value;
 
-	if (colon == NULL || colon == line.at || is_blank(line.at[0]) || is_blank(colon[-1]) ||
-	    memchr(line.at, '\0', line.len) != NULL)
+	if (memchr(line.at, '\0', line.len) != NULL || (is_folded && seen->last_frames))
 		return false;
-	name = (struct text){line.at, (size_t)(colon - line.at)};
-	value = trim((struct text){colon + 1, line.len - name.len - 1});
-	if (same(name, "content-length"))
-		return read_length(value, seen, ret);
-	if (same(name, "transfer-encoding")) {
-		if (!same(value, "chunked") || seen->has_coding || seen->is_http10)
-			return false;
-		seen->has_coding = true;
-	} else if (same(name, "connection")) {
-		read_connection(value, ret);
-	} else if (same(name, "expect")) {
-		ret->expects = true;
+	if (colon == NULL) {
+		seen->is_doubtful = seen->is_doubtful || !is_folded;
+		return true;
 	}
+	raw = (struct text){line.at, (size_t)(colon - line.at)};
+	name = trim(raw);
+	if (name.len == 0)
+		return false;
+	is_proper = name.len == raw.len && !seen->is_doubtful;
+	value = trim((struct text){colon + 1, line.len - raw.len - 1});
+	if (same(name, "content-length") || same(name, "transfer-encoding"))
+		return is_proper && read_framing(name, value, seen, ret);
+	seen->last_frames = false;
+	if (same(name, "connection"))
+		read_connection(value, ret);
+	else if (same(name, "expect"))
+		ret->expects = true;
 	return true;
 }
 

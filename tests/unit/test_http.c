@@ -49,6 +49,19 @@ static const struct {
 	 false, false, true},
 	{"VERSION-CONTROL / HTTP/1.1\r\n\r\n", 0, false, false, false, false, false},
 	{"GET /?q=HTTP/1.1\xff HTTP/1.1\r\nX: \xff\r\n\r\n", 0, false, false, false, false, false},
+	{"GET / HTTP/1.2\r\n\r\n", 0, false, false, false, false, false},
+	{"GET / HTTP/1.9\r\n\r\n", 0, false, false, false, false, false},
+	{"HEAD / HTTP/1.1 \r\n\r\n", 0, false, true, false, false, false},
+	{"GET / HTTP/1.0 \t\r\n\r\n", 0, false, false, false, true, false},
+	{"HEAD\t/\tHTTP/1.1\r\n\r\n", 0, false, true, false, false, false},
+	{"GET / HTTP/1.1\r\nno colon\r\n\r\n", 0, false, false, false, false, false},
+	{"POST / HTTP/1.1\r\nContent-Length: 5\r\nno colon\r\n\r\n", 5, false, false, false, false,
+	 false},
+	{"GET / HTTP/1.1\r\nA : b\r\n\r\n", 0, false, false, false, false, false},
+	{"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\tit: is\r\n\r\n", 0, false, false, false, false,
+	 false},
+	{"POST / HTTP/1.1\r\nA: b\r\n c\r\nContent-Length: 5\r\n\r\n", 5, false, false, false,
+	 false, false},
 	{"GET / HTTP/1.1\r\nContent-Lengthy: 12\r\nX-Content-Length: 9\r\n\r\n", 0, false, false,
 	 false, false, false},
 };
@@ -99,7 +112,10 @@ static const char *const foreign[] = {
 	"-GET / HTTP/1.1\r\n\r\n",
 	"GET /old\r\n",
 	"GET / HTTP/2\r\n",
-	"GET / HTTP/1.2\r\n",
+	"GET / HTTP/1.\r\n",
+	"GET / HTTP/1.11\r\n",
+	"GET / HTTP/1.x\r\n",
+	"GET /HTTP/1.1\r\n",
 	"GET / FTP/1.1\r\n",
 	"EHLO mail.example.com\r\n",
 	"*1\r\n$4\r\nPING\r\n",
@@ -118,9 +134,15 @@ static const char *const foreign[] = {
 	"GET / HTTP/1.1\r\nContent-Length:\r\n\r\n",
 	"GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
 	"GET / HTTP/1.1\r\nContent-Length : 5\r\n\r\n",
-	"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+	"GET / HTTP/1.1\r\nContent-Length\t: 5\r\n\r\n",
+	"GET / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n",
+	"GET / HTTP/1.1\r\nA: b\r\n Content-Length: 5\r\n\r\n",
+	"GET / HTTP/1.1\r\nA: b\r\n\tTransfer-Encoding: chunked\r\n\r\n",
+	"GET / HTTP/1.1\r\nContent-Length: 5\r\n 6\r\n\r\n",
+	"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n , gzip\r\n\r\n",
+	"GET / HTTP/1.1\r\nno colon\r\nContent-Length: 5\r\n\r\n",
+	"GET / HTTP/1.1\r\nno colon\r\nTransfer-Encoding: chunked\r\n\r\n",
 	"GET / HTTP/1.1\r\n : x\r\n\r\n",
-	"GET / HTTP/1.1\r\nno colon\r\n\r\n",
 	"GET / HTTP/1.1\r\n: empty\r\n\r\n",
 };
 
@@ -155,6 +177,7 @@ static void test_head__random_bytes_are_never_read_past(void **state)
 }
 
 static const char chunks[] = "5\r\nhello\r\nA;x=\"y\"\r\n0123456789\r\n00\r\nTrailer: z\r\n\r\n";
+static const char zeros[] = "00000000000000000005\r\nhello\r\n00000000000000000000\r\n\r\n";
 
 static void test_chunk__body_ends_at_the_same_byte_however_cut(void **state)
 {
@@ -179,6 +202,17 @@ static void test_chunk__body_ends_at_the_same_byte_however_cut(void **state)
 			assert_true(done && !bad);
 			assert_int_equal(used, body);
 		}
+}
+
+static void test_chunk__leading_zeros_of_a_size_say_nothing(void **state)
+{
+	struct chunk chunk = {0};
+	bool done, bad;
+
+	(void)state;
+	assert_int_equal(chunk_walk(&chunk, zeros, strlen(zeros), &done, &bad), strlen(zeros));
+	assert_true(done);
+	assert_false(bad);
 }
 
 static void test_chunk__what_is_no_chunk_is_bad(void **state)
@@ -289,6 +323,7 @@ int main(void)
 		cmocka_unit_test(test_head__what_cannot_be_framed_safely_is_foreign),
 		cmocka_unit_test(test_head__random_bytes_are_never_read_past),
 		cmocka_unit_test(test_chunk__body_ends_at_the_same_byte_however_cut),
+		cmocka_unit_test(test_chunk__leading_zeros_of_a_size_say_nothing),
 		cmocka_unit_test(test_chunk__what_is_no_chunk_is_bad),
 		cmocka_unit_test(test_response__end_is_found_at_every_cut),
 		cmocka_unit_test(test_response__switching_protocols_is_told),
