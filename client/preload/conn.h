@@ -5,9 +5,9 @@
  *
  * Static memory, no allocation ever: accept and read may run in a signal handler or while
  * the program's allocator is being set up. Descriptors of CONN_MAX and above are not
- * tracked. At most one thread at a time reads a descriptor and one writes it, as in every
+ * tracked. At most one thread at a time reads a connection and one writes it, as in every
  * server known; the two may differ, so what both touch is atomic (relaxed: each word stands
- * for itself).
+ * for itself). The duplicates of a descriptor share one struct conn.
  */
 #ifndef PRELOAD_CONN_H
 #define PRELOAD_CONN_H
@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "client/preload/http_chunk.h"
 #include "client/preload/http_response.h"
@@ -34,12 +35,16 @@ enum conn_state {
 struct conn {
 	_Atomic uint8_t state; /* enum conn_state */
 	_Atomic bool edge;     /* registered edge-triggered in an epoll */
+	_Atomic pid_t speaker; /* the process that last wrote to it; 0 = none so far */
+	uint64_t cookie;       /* the kernel's name of this very socket; 0 = it gives none */
 	/* The reader's: */
 	bool then_chunked; /* CONN_INSIDE: a chunked body follows */
 	bool discard;      /* CONN_INSIDE, CONN_CHUNKED: of a refused request, the app sees none */
+	bool then_end;     /* discard: the connection ends after this body */
 	uint8_t key_len;
 	uint32_t low_water; /* SO_RCVLOWAT as we set it; 0 = never touched */
 	uint64_t left;
+	uint64_t dropped; /* discard: bytes of this body so far */
 	struct chunk chunk;
 	char key[CONN_KEY_MAX];
 	/* The writer's: */
@@ -57,8 +62,24 @@ bool conn_open(int fd, const char *key, uint8_t key_len);
 /* Forget fd. Not done in a vfork child, which shares its parent's memory. */
 void conn_close(int fd);
 
-/* Leave fd alone from now on (it was duplicated, or speaks something else). */
+/* to is now a duplicate of from; whatever was known of to is forgotten. */
+void conn_share(int from, int to);
+
+/* Is fd the only descriptor of its connection? */
+bool conn_is_alone(int fd);
+
+/*
+ * Is fd still the socket that was accepted? A number can be closed where the shim does not
+ * see it (fclose, system calls of its own) and be anything by now. Costs a system call.
+ */
+bool conn_holds(int fd, const struct conn *conn);
+
+/* Leave the connection alone from now on (it speaks something else). */
 void conn_leave(struct conn *conn);
+
+/* This process writes to it; and did it, not one it was forked from or that runs in vfork? */
+void conn_spoke(struct conn *conn);
+bool conn_is_ours(const struct conn *conn);
 
 /* Queue of unanswered requests; each remembers whether it was a HEAD. */
 void conn_asked(struct conn *conn, bool is_head);             /* by the reader */

@@ -12,22 +12,37 @@
  *   - A read is cut at a request's end; an edge-triggered reader takes a short read for "the
  *     queue is empty", so the shim then sets SO_RCVLOWAT, which raises the edge once more.
  *   - While only part of a head is there, SO_RCVLOWAT is one more than that, so that poll and
- *     epoll stay silent until there is more; otherwise servers spin.
- *   - On a blocking descriptor a call that has swallowed something never blocks again: it
- *     returns end of file (the caller may have been told that there are bytes).
+ *     epoll stay silent until there is more; otherwise servers spin. When the kernel reports
+ *     more than a peek can see (the end, an urgent mark, a full window), or cannot wait for
+ *     more, no whole head will ever be seen: the connection is left alone.
+ *   - On a blocking descriptor a call that has swallowed something soon returns end of file
+ *     (the caller may have been told that there are bytes, and have others to serve).
  *   - A 429 goes out only when no response is owed; otherwise the refusal is end of file.
+ *   - A refused body is dropped as it comes, also after a 429 that closes: a client that is
+ *     still sending when it is reset never reads its answer. So are the bytes unread at close.
  */
 #ifndef PRELOAD_INBOUND_H
 #define PRELOAD_INBOUND_H
 
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
-#include <sys/uio.h>
 
 #include "client/preload/conn.h"
 
-/* As recv(2) of a tracked connection into count pieces. Returns and errno as recv. */
-ssize_t inbound_receive(int fd, struct conn *conn, const struct iovec *piece, size_t count,
-			int flags);
+#define INBOUND_YOURS ((ssize_t)-2) /* not for the shim: make the call as it was made */
+
+/*
+ * As recvmsg(2) of a tracked connection; read, recv and readv put their arguments into a
+ * message. Returns and errno as recvmsg, or INBOUND_YOURS with errno as before.
+ */
+ssize_t inbound_receive(int fd, struct conn *conn, struct msghdr *message, int flags);
+
+/*
+ * Before fd is closed. Without the shim the server's last read would have taken what the
+ * client sent behind its request; unread, it would reset the connection and cut off the end
+ * of the response.
+ */
+void inbound_drain(int fd);
 
 #endif

@@ -26,6 +26,7 @@ void outbound_wrote(struct conn *conn, const struct iovec *piece, size_t count, 
 {
 	if (atomic_load_explicit(&conn->state, memory_order_relaxed) == CONN_RAW)
 		return;
+	conn_spoke(conn);
 	for (size_t i = 0; i < count && written > 0; i++) {
 		size_t len = piece[i].iov_len < written ? piece[i].iov_len : written;
 
@@ -38,6 +39,7 @@ void outbound_sent_file(struct conn *conn, uint64_t sent)
 {
 	if (atomic_load_explicit(&conn->state, memory_order_relaxed) == CONN_RAW)
 		return;
+	conn_spoke(conn);
 	if (response_skip(&conn->response, sent) == RESPONSE_DONE)
 		conn_answered(conn);
 }

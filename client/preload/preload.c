@@ -2,7 +2,8 @@
  * preload.c - the functions librl-preload.so puts in front of libc's: entry points only.
  *
  * Each passes an untracked descriptor on to libc's own function after one table look-up, and
- * a tracked one to inbound.c or outbound.c. errno is libc's. Without RL_RULE in the
+ * a tracked one to inbound.c or outbound.c; what inbound.c has no answer to is passed on just
+ * as it came. errno is libc's. Without RL_RULE in the
  * environment, or as long as there is no segment, nothing is tracked.
  *
  * No descriptor is kept open, nothing is allocated, no signal is touched, no thread started.
@@ -15,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/sendfile.h>
@@ -34,6 +36,9 @@
 /* Declared by glibc for _GNU_SOURCE only. */
 int accept4(int listener, struct sockaddr *address, socklen_t *len, int flags);
 int dup3(int fd, int to, int flags);
+int close_range(unsigned first, unsigned last, int flags);
+int fcntl64(int fd, int command, ...);
+void closefrom(int first);
 ssize_t sendfile64(int fd, int from, off_t *offset, size_t size);
 
 /* The fortified forms check the size first; libc's own does that, and aborts, when it fails. */
@@ -62,55 +67,63 @@ EXPORT int accept4(int listener, struct sockaddr *address, socklen_t *len, int f
 	return accept_tracked(listener, address, len, flags, true);
 }
 
-EXPORT ssize_t read(int fd, void *bytes, size_t size)
+/* The shim's answer to a receive into one buffer, or INBOUND_YOURS. */
+static ssize_t receive_bytes(int fd, void *bytes, size_t size, int flags)
 {
 	struct conn *conn = conn_of(fd);
+	struct iovec piece = {bytes, size};
+	struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
 
-	if (conn == NULL)
-		return real()->read(fd, bytes, size);
-	return inbound_receive(fd, conn, &(struct iovec){bytes, size}, 1, 0);
+	return conn != NULL ? inbound_receive(fd, conn, &message, flags) : INBOUND_YOURS;
+}
+
+EXPORT ssize_t read(int fd, void *bytes, size_t size)
+{
+	ssize_t got = receive_bytes(fd, bytes, size, 0);
+
+	return got != INBOUND_YOURS ? got : real()->read(fd, bytes, size);
 }
 
 EXPORT ssize_t recv(int fd, void *bytes, size_t size, int flags)
 {
-	struct conn *conn = conn_of(fd);
+	ssize_t got = receive_bytes(fd, bytes, size, flags);
 
-	if (conn == NULL)
-		return real()->recv(fd, bytes, size, flags);
-	return inbound_receive(fd, conn, &(struct iovec){bytes, size}, 1, flags);
+	return got != INBOUND_YOURS ? got : real()->recv(fd, bytes, size, flags);
 }
 
 EXPORT ssize_t recvfrom(int fd, void *restrict bytes, size_t size, int flags,
 			struct sockaddr *restrict from, socklen_t *restrict len)
 {
-	struct conn *conn = conn_of(fd);
+	ssize_t got = receive_bytes(fd, bytes, size, flags);
 
-	if (conn == NULL)
+	if (got == INBOUND_YOURS)
 		return real()->recvfrom(fd, bytes, size, flags, from, len);
-	if (from != NULL && len != NULL)
+	if (got >= 0 && from != NULL && len != NULL)
 		*len = 0; /* as the kernel does for TCP */
-	return inbound_receive(fd, conn, &(struct iovec){bytes, size}, 1, flags);
+	return got;
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *piece, int count)
 {
 	struct conn *conn = conn_of(fd);
+	struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)piece};
+	ssize_t got;
 
 	if (conn == NULL || count < 1)
 		return real()->readv(fd, piece, count);
-	return inbound_receive(fd, conn, piece, (size_t)count, 0);
+	message.msg_iovlen = (size_t)count;
+	got = inbound_receive(fd, conn, &message, 0);
+	return got != INBOUND_YOURS ? got : real()->readv(fd, piece, count);
 }
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct conn *conn = conn_of(fd);
+	ssize_t got = INBOUND_YOURS;
 
-	if (conn == NULL || message->msg_iovlen < 1)
-		return real()->recvmsg(fd, message, flags);
-	message->msg_namelen = 0;
-	message->msg_controllen = 0;
-	message->msg_flags = 0;
-	return inbound_receive(fd, conn, message->msg_iov, message->msg_iovlen, flags);
+	if (conn != NULL && message != NULL)
+		got = inbound_receive(fd, conn, message, flags);
+	return got != INBOUND_YOURS ? got : real()->recvmsg(fd, message, flags);
 }
 
 EXPORT ssize_t __read_chk(int fd, void *bytes, size_t size, size_t most)
@@ -174,8 +187,10 @@ EXPORT ssize_t writev(int fd, const struct iovec *piece, int count)
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	return note_writev(fd, message->msg_iov, message->msg_iovlen,
-			   real()->sendmsg(fd, message, flags));
+	ssize_t written = real()->sendmsg(fd, message, flags);
+
+	return written > 0 ? note_writev(fd, message->msg_iov, message->msg_iovlen, written)
+			   : written;
 }
 
 EXPORT ssize_t sendfile(int fd, int from, off_t *offset, size_t size)
@@ -197,17 +212,59 @@ EXPORT ssize_t sendfile64(int fd, int from, off_t *offset, size_t size)
 
 EXPORT int close(int fd)
 {
+	inbound_drain(fd);
 	conn_close(fd); /* before: the number may be another thread's the moment it is closed */
 	return real()->close(fd);
 }
 
-/* Two descriptors of one connection: the shim follows neither any more. */
+/* Nothing is drained: whole ranges are closed by who is about to run another program. */
+static void note_closed(unsigned first, unsigned last)
+{
+	for (unsigned fd = first; fd <= last && fd < CONN_MAX; fd++)
+		conn_close((int)fd);
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	if (real()->close_range == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	if (flags == 0) /* else they stay open, or those of other threads do */
+		note_closed(first, last);
+	return real()->close_range(first, last, flags);
+}
+
+EXPORT void closefrom(int first)
+{
+	note_closed(first > 0 ? (unsigned)first : 0, CONN_MAX);
+	if (real()->closefrom != NULL)
+		real()->closefrom(first);
+}
+
+/* A new number: what was known of it is of a descriptor that was closed where we do not see. */
+EXPORT int socket(int domain, int type, int protocol)
+{
+	int fd = real()->socket(domain, type, protocol);
+
+	conn_close(fd);
+	return fd;
+}
+
+EXPORT int socketpair(int domain, int type, int protocol, int pair[2])
+{
+	int result = real()->socketpair(domain, type, protocol, pair);
+
+	if (result == 0) {
+		conn_close(pair[0]);
+		conn_close(pair[1]);
+	}
+	return result;
+}
+
 static int note_dup(int from, int to)
 {
-	struct conn *conn = conn_of(from);
-
-	if (conn != NULL && to >= 0 && to != from)
-		conn_leave(conn);
+	conn_share(from, to);
 	return to;
 }
 
@@ -218,16 +275,42 @@ EXPORT int dup(int fd)
 
 EXPORT int dup2(int fd, int to)
 {
-	if (fd != to)
-		conn_close(to);
 	return note_dup(fd, real()->dup2(fd, to));
 }
 
 EXPORT int dup3(int fd, int to, int flags)
 {
-	if (fd != to)
-		conn_close(to);
 	return note_dup(fd, real()->dup3(fd, to, flags));
+}
+
+/* The third argument is an int, a pointer or not there: it is passed on as libc itself does. */
+static int any_fcntl(int fd, int command, void *argument)
+{
+	int result = real()->fcntl(fd, command, argument);
+
+	return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? note_dup(fd, result) : result;
+}
+
+EXPORT int fcntl(int fd, int command, ...)
+{
+	va_list arguments;
+	void *argument;
+
+	va_start(arguments, command);
+	argument = va_arg(arguments, void *);
+	va_end(arguments);
+	return any_fcntl(fd, command, argument);
+}
+
+EXPORT int fcntl64(int fd, int command, ...)
+{
+	va_list arguments;
+	void *argument;
+
+	va_start(arguments, command);
+	argument = va_arg(arguments, void *);
+	va_end(arguments);
+	return any_fcntl(fd, command, argument);
 }
 
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)

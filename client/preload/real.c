@@ -31,6 +31,11 @@ static void resolve(void)
 	RESOLVE(dup, "dup");
 	RESOLVE(dup2, "dup2");
 	RESOLVE(dup3, "dup3");
+	RESOLVE(fcntl, "fcntl");
+	RESOLVE(close_range, "close_range");
+	RESOLVE(closefrom, "closefrom");
+	RESOLVE(socket, "socket");
+	RESOLVE(socketpair, "socketpair");
 	RESOLVE(epoll_ctl, "epoll_ctl");
 	RESOLVE(read_chk, "__read_chk");
 	RESOLVE(recv_chk, "__recv_chk");

@@ -34,13 +34,21 @@ struct real {
 	int (*dup)(int);
 	int (*dup2)(int, int);
 	int (*dup3)(int, int, int);
+	int (*fcntl)(int, int, ...);
+	int (*close_range)(unsigned, unsigned, int);
+	void (*closefrom)(int);
+	int (*socket)(int, int, int);
+	int (*socketpair)(int, int, int, int[2]);
 	int (*epoll_ctl)(int, int, int, struct epoll_event *);
 	ssize_t (*read_chk)(int, void *, size_t, size_t);
 	ssize_t (*recv_chk)(int, void *, size_t, size_t, int);
 	ssize_t (*recvfrom_chk)(int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *);
 };
 
-/* The resolved functions. Never NULL; resolves them at the first call. */
+/*
+ * The resolved functions; resolves them at the first call. None is NULL, but for close_range
+ * and closefrom before glibc 2.34, where nobody can have linked against them either.
+ */
 const struct real *real(void);
 
 #endif

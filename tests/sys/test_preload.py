@@ -40,6 +40,43 @@ def start_echo(rig, limit=None):
     return port
 
 
+def start_script(rig, limit, script, *options):
+    """A Python server given as text, which gets its port as argument, behind a limit: its port."""
+    port = free_port()
+    path = rig.write(f"server-{port}.py", script)
+    rig.start(RLCTL, "run", "--limit", limit, "--segment", rig.segment, "--", sys.executable, path,
+              port, *options)
+    wait_for("the server", lambda: listening(port))
+    return port
+
+
+def start_http_server(rig, limit):
+    """python -m http.server behind a limit: its port."""
+    port = free_port()
+    os.makedirs(rig.path("www"), exist_ok=True)
+    rig.write("www/index.html", "hello\n")
+    rig.start(RLCTL, "run", "--limit", limit, "--segment", rig.segment, "--", sys.executable, "-m",
+              "http.server", port, "--protocol", "HTTP/1.1", "--bind", "127.0.0.1", "-d",
+              rig.path("www"))
+    wait_for("the server", lambda: listening(port))
+    return port
+
+
+def server_pid(port):
+    """The process that listens on this port (not rlctl, which waits for it)."""
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        inode = next(line.split()[9] for line in f
+                     if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            files = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+        if f"socket:[{inode}]" in files:
+            return int(pid)
+    raise AssertionError("nobody listens")
+
+
 def worker_pids(master):
     with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as f:
         return [int(pid) for pid in f.read().split()]
@@ -214,6 +251,46 @@ def test_preload__half_a_head_and_the_end_reaches_the_server(rig):
     equal(half(start_echo(rig, "1000/h")), half(start_echo(rig)))  # Python answers it
 
 
+def test_preload__urgent_byte_in_a_head_makes_no_server_spin(rig):
+    _, nginx = start_nginx(rig, "1000/h")
+    workers = worker_pids(nginx_master(rig))
+    rig.segment += "-2"
+    python = start_http_server(rig, "1000/h")
+    pids = workers + [server_pid(python)]
+    clients = []
+    for port in (nginx, python):
+        http = Http(port)
+        http.send(b"GET / HT")
+        http.socket.send(b"!", socket.MSG_OOB)
+        clients.append(http)
+    before = cpu_seconds(pids)
+    time.sleep(0.5)  # the thing measured is what happens in this time
+    assert cpu_seconds(pids) - before <= 0.05
+    for http in clients:
+        http.send(b"TP/1.1\r\nHost: x\r\n\r\n")
+        equal(http.response()[0], 200)
+
+
+def test_preload__head_larger_than_the_receive_buffer_is_answered(rig):
+    other = free_port()
+    start_nginx(rig, "1000/h", server=f"listen 127.0.0.1:{other} rcvbuf=2k;")
+    equal(Http(other).request(headers="".join(f"X{i}: {'a' * 600}\r\n" for i in range(9)))[0], 200)
+
+
+def test_preload__signal_ends_a_server_that_waits_for_half_a_head(rig):
+    port = start_script(rig, "1000/h", """
+import http.server, sys
+http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])),
+                       http.server.SimpleHTTPRequestHandler).serve_forever()
+""")
+    pid = server_pid(port)
+    http = Http(port)
+    http.send(b"GET / HT")
+    time.sleep(0.3)  # until the server is in its read
+    os.kill(pid, signal.SIGINT)
+    wait_for("the end of the server", lambda: not os.path.exists(f"/proc/{pid}"), seconds=3)
+
+
 def test_preload__pipelined_requests_are_answered_in_order(rig):
     _, port = start_nginx(rig, "1000/h")
     http = Http(port)
@@ -225,6 +302,38 @@ def test_preload__pipelined_requests_are_answered_in_order(rig):
     echo = Http(start_echo(rig, "1000/h"))
     echo.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % i for i in range(20)))
     equal([echo.response()[2] for _ in range(20)], [b"GET /%d" % i for i in range(20)])
+
+
+def all_at_once(pid, port, data):
+    """Have data lie in the receive queue whole before the server sees any; the connection."""
+    http = Http(port)
+    os.kill(pid, signal.SIGSTOP)
+    http.send(data)
+    time.sleep(0.1)
+    os.kill(pid, signal.SIGCONT)
+    return http
+
+
+def test_preload__request_as_large_as_a_look_hides_no_other(rig):
+    _, port = start_nginx(rig, "1000/h", workers=1, server="client_header_buffer_size 128k;")
+    pid = wait_for("the worker", lambda: worker_pids(nginx_master(rig)))[0]
+    for size in (2048, 8192, 65536):
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nX: "
+        head += b"a" * (size - len(head) - 4) + b"\r\n\r\n"
+        http = all_at_once(pid, port, head + b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+        equal([http.response()[0], http.response()[0]], [200, 404])
+
+
+def test_preload__chunked_upload_into_a_large_buffer_is_not_left_lying(rig):
+    _, port = start_nginx(rig, "1000/h", workers=1, server="""
+        client_body_buffer_size 64k;
+        location /up { proxy_pass http://127.0.0.1:$server_port/sink; }
+        location /sink { return 200 ok; }""")
+    pid = wait_for("the worker", lambda: worker_pids(nginx_master(rig)))[0]
+    body = (b"%x\r\n%s\r\n" % (20000, b"a" * 20000)) * 3 + b"0\r\n\r\n"
+    http = all_at_once(pid, port, b"POST /up HTTP/1.1\r\nHost: x\r\n"
+                       b"Transfer-Encoding: chunked\r\n\r\n" + body)
+    equal(http.response()[::2], (200, b"ok"))
 
 
 def read_all(http):
@@ -309,6 +418,108 @@ def test_preload__body_of_an_admitted_request_is_not_taken_for_the_next_one(rig)
     equal(http.request()[0], 429)
 
 
+def test_preload__client_reads_the_429_of_a_refused_upload(rig):
+    _, nginx = start_nginx(rig, "1/h")
+    rig.segment += "-2"
+    for port in (nginx, start_http_server(rig, "1/h")):
+        equal(statuses(port, 1), [200])
+        for size in (100, 60000, 200000, 3000000) * 3:
+            equal(Http(port).request("POST", "/", b"x" * size)[0], 429)
+
+
+def test_preload__refused_upload_without_end_is_ended(rig):
+    _, port = start_nginx(rig, "1/h")
+    equal(statuses(port, 1), [200])
+    chunk = b"10000\r\n" + b"a" * 65536 + b"\r\n"
+    for head, piece in ((b"Transfer-Encoding: chunked", chunk),
+                        (b"Content-Length: 1000000000", chunk)):
+        http = Http(port)
+        http.send(b"POST / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+        sent = 0
+        try:
+            while sent < 100e6:
+                http.send(piece)
+                sent += len(piece)
+        except ConnectionError:
+            pass
+        assert sent < 60e6, sent
+
+
+def test_preload__bytes_behind_a_last_request_do_not_cut_its_response_off(rig):
+    _, port = start_nginx(rig, "1000/h")
+    for _ in range(10):
+        http = Http(port)
+        http.send(b"GET /big.bin HTTP/1.0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.005)  # until the response is under way
+        equal(len(http.response()[2]), 300000)
+
+
+FORKING = """
+import os, socket, sys
+listener = socket.create_server(('127.0.0.1', int(sys.argv[1])), backlog=50)
+while True:
+    s, _ = listener.accept()
+    if os.fork() == 0:
+        text = b''
+        while not text.endswith(b'!'):
+            got = s.recv(10)
+            if not got:
+                break
+            text += got
+        s.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%s' % (len(text), text))
+        os._exit(0)
+    s.close()
+    if len(sys.argv) > 2:
+        os.waitpid(-1, 0)
+"""
+
+
+def test_preload__close_in_a_forking_server_takes_nothing_from_its_child(rig):
+    port = start_script(rig, "1000/h", FORKING)
+    request = b"PUT / HTTP/1.1\r\nContent-Length: 30000\r\n\r\n" + b"x" * 29999 + b"!"
+    for _ in range(20):
+        http = Http(port)
+        http.send(request)
+        equal(http.response()[2], request)
+
+
+DUP = """
+import socket, sys
+listener = socket.create_server(('127.0.0.1', int(sys.argv[1])), backlog=50)
+while True:
+    s, _ = listener.accept()
+    d = s.dup()
+    s.close()
+    if d.recv(1000):
+        d.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n')
+    d.close()
+"""
+
+
+def test_preload__duplicated_descriptor_is_limited(rig):
+    equal(statuses(start_script(rig, "3/h", DUP), 6), [200] * 3 + [429] * 3)
+
+
+def test_preload__odd_but_valid_requests_are_no_way_around_the_limit(rig):
+    host = b"Host: x\r\n"
+    odd = {
+        "long head": b"GET / HTTP/1.1\r\n" + host + (b"X: " + b"a" * 7000 + b"\r\n") * 4 + b"\r\n",
+        "no colon": b"GET / HTTP/1.1\r\n" + host + b"nocolon\r\n\r\n",
+        "later version": b"GET / HTTP/1.2\r\n" + host + b"\r\n",
+        "trailing blank": b"GET / HTTP/1.1 \r\n" + host + b"\r\n",
+        "blank before the colon": b"GET / HTTP/1.1\r\n" + host + b"A : b\r\n\r\n",
+        "folded": b"GET / HTTP/1.1\r\n" + host + b"A: b\r\n c\r\n\r\n",
+    }
+    _, nginx = start_nginx(rig, "1/h")
+    rig.segment += "-2"
+    for port in (nginx, start_http_server(rig, "1/h")):
+        equal(statuses(port, 1), [200])
+        for what, request in odd.items():
+            http = Http(port)
+            http.send(request)
+            equal((what, http.response()[0]), (what, 429))
+
+
 def test_preload__refused_expect_is_answered_at_once_and_closed(rig):
     _, port = start_nginx(rig, "1/h")
     http = Http(port)
@@ -340,9 +551,9 @@ def test_preload__what_is_not_http_passes_untouched(rig):
 
 
 def test_preload__long_head_is_left_alone(rig):
-    _, port = start_nginx(rig, "5/h", server="large_client_header_buffers 8 32k;")
-    http = Http(port)
-    equal(http.request(headers="X: " + "y" * 20000 + "\r\n")[0], 200)
+    _, port = start_nginx(rig, "1/h", server="large_client_header_buffers 8 32k;")
+    equal(statuses(port, 1), [200])
+    equal(Http(port).request(headers=("X: " + "y" * 20000 + "\r\n") * 4)[0], 200)
 
 
 def test_preload__response_kinds_are_framed(rig):
@@ -495,7 +706,8 @@ def test_preload__only_the_intercepted_names_are_exported(rig):
     names = {line.split()[-1].split("@")[0] for line in out.splitlines()}
     equal(names, set("accept accept4 read readv recv recvfrom recvmsg __read_chk __recv_chk "
                      "__recvfrom_chk write writev send sendto sendmsg sendfile sendfile64 close "
-                     "dup dup2 dup3 epoll_ctl".split()))
+                     "close_range closefrom dup dup2 dup3 fcntl fcntl64 socket socketpair "
+                     "epoll_ctl".split()))
 
 
 TRANSPARENT = r"""
@@ -510,10 +722,9 @@ r, w = os.pipe(); os.write(w, b'GET / HTTP/1.1\r\n\r\n'); check(lambda: os.read(
 a, b = socket.socketpair(); a.send(b'GET / HTTP/1.1\r\n\r\n'); check(lambda: b.recv(3), b'GET')
 l = socket.create_server(('127.0.0.1', 0)); c = socket.create_connection(l.getsockname())
 s, peer = l.accept(); assert peer == c.getsockname(), peer
-fd = s.fileno(); d = os.dup2(fd, 99)           # two descriptors: left alone
-get = b'GET / HTTP/1.1\r\n\r\n'; c.send(3 * get)
-for i in d, fd, fd: check(lambda: os.read(i, len(get)), get)
-os.close(d)
+fd = s.fileno(); d = os.dup(fd)                # two descriptors of one connection
+c.send(b'GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n'); import time
+check(lambda: os.read(d, 10), b'GET / HTTP'); os.close(d)
 l.setblocking(False); check(l.accept, 'EAGAIN')
 import ctypes                                  # closed behind the shim's back, number reused
 libc = ctypes.CDLL(None, use_errno=True)
@@ -521,13 +732,35 @@ c2 = socket.create_connection(l.getsockname()); l.setblocking(True); s2, _ = l.a
 n = s2.detach(); libc.syscall(3, n)
 open('f', 'w').write('GET / HTTP/1.1\r\n\r\n'); f = os.open('f', os.O_RDONLY); assert f == n, (f, n)
 check(lambda: os.read(f, 5), b'GET /'); check(lambda: os.read(f, 100), b' HTTP/1.1\r\n\r\n')
+os.close(f); c.close(); c2.close(); s.close()
+def pair():
+    global c, s                                # what comes next has the number of s
+    c = socket.create_connection(l.getsockname()); s, _ = l.accept(); return s
+def asked(requests):
+    n = pair().detach(); c.send(b'GET / HTTP/1.1\r\n\r\n' * 2)
+    for _ in range(requests): os.read(n, 18)
+    return n
+libc.fdopen.restype = ctypes.c_void_p; libc.fclose.argtypes = [ctypes.c_void_p]
+ways = [lambda n: libc.fclose(libc.fdopen(n, b'r+')), lambda n: os.closerange(n, n + 1),
+        lambda n: libc.syscall(3, n)]
+for requests in (1, 2):                        # 2: the limit is used up
+    for close in ways:
+        n = asked(requests); close(n); f = os.open('f', os.O_RDONLY); assert f == n, (f, n)
+        check(lambda: os.read(f, 100), b'GET / HTTP/1.1\r\n\r\n'); os.close(f); c.close()
+        n = asked(requests); close(n); a, b = socket.socketpair(); assert a.fileno() == n
+        b.send(b'answer'); check(lambda: a.recv(9), b'answer'); a.close(); b.close(); c.close()
+pair(); check(lambda: os.read(s.fileno(), 0), b'')
+s.setsockopt(socket.IPPROTO_TCP, 36, 1)        # TCP_INQ: control messages
+c.send(b'\x16\x03\x01'); assert s.recvmsg(1, 99)[1] != [], 'no control message'
+c.send(b'x' * 39998); time.sleep(.1)
+check(lambda: os.readv(s.fileno(), [bytearray(1000) for _ in range(40)]), 40000)
 print('transparent')
 """
 
 
 def test_preload__other_descriptors_and_errors_are_as_without_the_shim(rig):
     script = rig.write("t.py", TRANSPARENT)
-    rig.agent({"web": "1/h"})
+    rig.agent({"web": "7/h"})
     for limit in (False, True):
         env = {"LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"} if limit else {}
         done = subprocess.run([sys.executable, script], cwd=rig.dir, env=dict(os.environ, **env),
