@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "client/preload/real.h"
 #include "client/rl.h"
 
 #define RETRY_S 1 /* between two attempts to attach */
@@ -29,12 +31,32 @@ static bool copy_env(const char *name, char *ret, size_t size)
 	return true;
 }
 
-static void read_port(void)
+/* False: RL_PORT is not a port, and which connections were meant cannot be guessed. */
+static bool read_port(void)
 {
 	const char *text = secure_getenv("RL_PORT");
-	unsigned long value = text != NULL ? strtoul(text, NULL, 10) : 0;
+	unsigned long value = 0;
 
-	port = value <= UINT16_MAX ? (uint16_t)value : 0;
+	if (text == NULL || *text == '\0')
+		return true;
+	for (const char *c = text; *c != '\0'; c++) {
+		if (*c < '0' || *c > '9')
+			return false;
+		value = value * 10 + (unsigned long)(*c - '0');
+		if (value > UINT16_MAX)
+			return false;
+	}
+	port = (uint16_t)value;
+	return value > 0;
+}
+
+static void complain_of_port(void)
+{
+	static const char line[] =
+		"librl-preload.so: RL_PORT is not a port from 1 to 65535: nothing is limited\n";
+
+	if (real()->write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
+		return; /* nobody to tell */
 }
 
 static void try_to_attach(void)
@@ -64,7 +86,11 @@ void limiter_init(void)
 	if (!copy_env("RL_RULE", rule_name, sizeof(rule_name)) ||
 	    !copy_env("RL_SEGMENT", segment, sizeof(segment)))
 		return;
-	read_port();
+	if (!read_port()) {
+		rule_name[0] = '\0'; /* as without a rule */
+		complain_of_port();
+		return;
+	}
 	try_to_attach();
 }
 

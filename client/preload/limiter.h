@@ -11,7 +11,10 @@
 
 #include "client/preload/conn.h"
 
-/* Read RL_SEGMENT, RL_RULE and RL_PORT, once, in the constructor; attach if possible. */
+/*
+ * Read RL_SEGMENT, RL_RULE and RL_PORT, once, in the constructor; attach if possible. An
+ * RL_PORT that is no port is one line on stderr, and no effect.
+ */
 void limiter_init(void);
 
 /*

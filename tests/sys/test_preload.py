@@ -583,6 +583,20 @@ def test_preload__only_the_given_port_is_limited(rig):
     equal(statuses(other, 2), [200, 429])
 
 
+def test_preload__port_that_is_none_is_one_line_and_no_effect(rig):
+    need(NGINX, "nginx")
+    rig.agent({"web": "1/h"})
+    for text in ("abc", "99999", "0", "80x", "-1"):
+        env = {"LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web", "RL_PORT": text}
+        code, out, err = rig.run("/bin/echo", "fine", env=env)
+        equal((code, out, err.count("\n")), (0, "fine\n", 1))
+        contains(err, "RL_PORT")
+    port = free_port()
+    rig.start(NGINX, "-c", nginx_conf(rig, port), env=env)
+    wait_for("nginx", lambda: listening(port))
+    equal(statuses(port, 3), [200] * 3)
+
+
 def test_preload__without_segment_no_effect_and_attaches_when_one_appears(rig):
     need(NGINX, "nginx")
     port = free_port()
