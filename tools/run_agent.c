@@ -169,12 +169,15 @@ static int nap_or_signal(void)
 
 int run_agent_start(struct run_agent *agent)
 {
-	int got = 0;
+	int got = 0, status;
 
 	spawn(agent);
 	for (int i = 0; agent->pid > 0 && got == 0 && i < READY_TRIES; i++) {
-		if (waitpid(agent->pid, NULL, WNOHANG) == agent->pid) {
-			agent->pid = 0; /* its own message is on stderr */
+		if (waitpid(agent->pid, &status, WNOHANG) == agent->pid) {
+			agent->pid = 0; /* its own message is on stderr, unless it was killed */
+			if (WIFSIGNALED(status))
+				tool_error("the private rl-agent died of signal %d",
+					   WTERMSIG(status));
 			return -1;
 		}
 		if (is_ready(agent))

@@ -374,10 +374,10 @@ def test_rlctl__run_stays_with_a_command_that_goes_to_the_background(rig):
 
 
 def test_rlctl__run_starts_its_agent_again_when_it_dies(rig):
-    program = rig.start(RLCTL, "run", "--limit", "5/10s", "--segment", rig.segment, "--", "sleep",
-                        "60")
-    first = wait_for("the agent", lambda: os.path.exists(rig.segment) and
-                     rig.rlctl("status")[0] == 0 and rig.status()["agent"]["pid"])
+    program = rig.start(RLCTL, "run", "--limit", "5/10s", "--segment", rig.segment, "--", "sh",
+                        "-c", "echo up; exec sleep 60")
+    wait_for("the command", lambda: "up" in program.output())
+    first = rig.status()["agent"]["pid"]
     os.kill(first, signal.SIGKILL)
     second = wait_for("another agent", lambda: rig.status()["agent"]["alive"] and
                       rig.status()["agent"]["pid"] not in (0, first) and
