@@ -85,19 +85,12 @@ static void reset_low_water(int fd, struct conn *conn)
 }
 
 /*
- * Let poll, epoll and a blocking receive wait for the byte after the first seen. False: the
- * kernel cannot, because the receive buffer is too small for so much (it caps silently).
+ * Let poll, epoll and a blocking receive wait for the byte after the first seen. A receive
+ * buffer too small for so much caps it silently: then it stirs at once, see stirs().
  */
 static bool park(int fd, struct conn *conn, size_t seen)
 {
-	int value = 0;
-	socklen_t len = sizeof(value);
-
-	if (conn->low_water == seen + 1)
-		return true;
-	return set_low_water(fd, conn, (uint32_t)seen + 1) &&
-	       getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &value, &len) == 0 &&
-	       (size_t)value == seen + 1;
+	return conn->low_water == seen + 1 || set_low_water(fd, conn, (uint32_t)seen + 1);
 }
 
 /* Bytes may be left in the kernel that an edge-triggered reader will not come back for. */

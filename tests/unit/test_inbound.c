@@ -304,6 +304,42 @@ static void test_inbound__chunked_body_into_pieces_ends_with_the_body(void **sta
 	assert_int_equal(inbound_receive(server, conn_of(server), &message, 0), SIZE);
 }
 
+static void *send_body_soon(void *unused)
+{
+	(void)unused;
+	usleep(10000);
+	say("0123456789");
+	return NULL;
+}
+
+static void test_inbound__blocking_caller_takes_the_rest_of_a_refused_body_away(void **state)
+{
+	char bytes[1000];
+	pthread_t sender;
+
+	(void)state;
+	allow = false;
+	say("PUT / HTTP/1.1\r\nContent-Length: 10\r\n\r\n");
+	assert_int_equal(pthread_create(&sender, NULL, send_body_soon, NULL), 0);
+	assert_int_equal(receive_some(bytes, sizeof(bytes), 0), 0);
+	pthread_join(sender, NULL);
+	assert_int_equal(recv(server, bytes, sizeof(bytes), MSG_DONTWAIT), -1);
+	assert_true(recv(client, bytes, sizeof(bytes), MSG_DONTWAIT) > 12);
+	assert_memory_equal(bytes, "HTTP/1.1 429", 12);
+}
+
+static void test_inbound__blocking_caller_is_not_held_up_long_for_a_refused_body(void **state)
+{
+	char bytes[100];
+	uint64_t start = t_now_ns();
+
+	(void)state;
+	allow = false;
+	say("PUT / HTTP/1.1\r\nContent-Length: 10\r\n\r\n");
+	assert_int_equal(receive_some(bytes, sizeof(bytes), 0), 0);
+	assert_true(t_now_ns() - start < 1000000000);
+}
+
 static void test_inbound__calls_that_take_nothing_are_the_applications(void **state)
 {
 	char bytes[10];
@@ -387,6 +423,8 @@ int main(void)
 		CASE(test_inbound__other_socket_under_the_number_is_not_refused),
 		CASE(test_inbound__read_into_many_pieces_ends_with_the_request),
 		CASE(test_inbound__chunked_body_into_pieces_ends_with_the_body),
+		CASE(test_inbound__blocking_caller_takes_the_rest_of_a_refused_body_away),
+		CASE(test_inbound__blocking_caller_is_not_held_up_long_for_a_refused_body),
 		CASE(test_inbound__calls_that_take_nothing_are_the_applications),
 		CASE(test_inbound__duplicate_is_the_same_connection),
 		CASE(test_inbound__duplicate_out_of_reach_leaves_the_connection_alone),
