@@ -5,13 +5,15 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "client/preload/real.h"
 #include "client/rl.h"
 
-#define RETRY_S 1 /* between two attempts to attach */
+#define RETRY_S   1    /* between two attempts to attach */
+#define SILENT_MS 1000 /* an agent beats ten times a second */
 
 static char segment[PATH_MAX];
 static char rule_name[64];
@@ -20,6 +22,7 @@ static uint16_t port;
 static struct rl_client *_Atomic client; /* NULL until attached */
 static _Atomic uint64_t rule;
 static _Atomic int64_t next_try_s;
+static _Atomic uint64_t attached_file; /* inode; looked up before attaching */
 
 static bool copy_env(const char *name, char *ret, size_t size)
 {
@@ -59,10 +62,22 @@ static void complain_of_port(void)
 		return; /* nobody to tell */
 }
 
+/* What lies at the segment's path; 0 = nothing. Relaxed: it only tells when to look closer. */
+static uint64_t file_there(void)
+{
+	struct stat file;
+
+	return stat(segment, &file) == 0 ? file.st_ino : 0;
+}
+
+/*
+ * Attach to what lies at the path now. An older mapping is never unmapped: another thread may
+ * be in a check of it. That is one mapping for each time a segment was replaced.
+ */
 static void try_to_attach(void)
 {
+	uint64_t file = file_there(), handle;
 	struct rl_client *fresh;
-	uint64_t handle;
 
 	if (rl_attach(segment, &fresh, NULL) != 0)
 		return;
@@ -70,6 +85,8 @@ static void try_to_attach(void)
 		rl_detach(fresh); /* its agent has not published the rule yet */
 		return;
 	}
+	atomic_store_explicit(&attached_file, file, memory_order_relaxed);
+	/* Relaxed: an old client finds the rule by its id, whatever the index in the handle. */
 	atomic_store_explicit(&rule, handle, memory_order_relaxed);
 	/* pairs[limiter.rel]: the handle and the rule are there before anyone asks. */
 	atomic_store_explicit(&client, fresh, memory_order_release);
@@ -106,10 +123,26 @@ static bool my_turn(void)
 						       memory_order_relaxed, memory_order_relaxed);
 }
 
+/* The agent is silent: has another one made a new segment at the path? */
+static void follow_replacement(struct rl_client *now)
+{
+	uint64_t file;
+
+	if (rl_agent_age_ms(now) < SILENT_MS || !my_turn())
+		return;
+	file = file_there();
+	if (file != 0 && file != atomic_load_explicit(&attached_file, memory_order_relaxed))
+		try_to_attach();
+}
+
 bool limiter_ready(void)
 {
-	if (attached() != NULL)
+	struct rl_client *now = attached();
+
+	if (now != NULL) {
+		follow_replacement(now);
 		return true;
+	}
 	if (rule_name[0] == '\0' || segment[0] == '\0' || !my_turn())
 		return false;
 	try_to_attach();

@@ -608,6 +608,20 @@ def test_preload__without_segment_no_effect_and_attaches_when_one_appears(rig):
     equal(rig.status()["totals"]["errors"], 0)
 
 
+def test_preload__replaced_segment_is_followed(rig):
+    need(NGINX, "nginx")
+    agent, port = rig.agent({"web": "1000/h"}), free_port()
+    rig.start(NGINX, "-c", nginx_conf(rig, port), env={
+        "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"})
+    wait_for("nginx", lambda: listening(port))
+    equal(statuses(port, 5), [200] * 5)
+    agent.stop()
+    os.unlink(rig.segment)
+    equal(statuses(port, 5), [200] * 5)
+    rig.agent({"web": "3/h"})
+    wait_for("the new limit", lambda: statuses(port, 4)[-2:] == [429, 429], seconds=15)
+
+
 def test_preload__rule_that_is_missing_is_no_limit_until_it_comes(rig):
     need(NGINX, "nginx")
     agent = rig.agent({"other": "1/h"})
