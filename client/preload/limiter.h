@@ -18,8 +18,8 @@
 void limiter_init(void);
 
 /*
- * Is there a rule to ask? Called at each accept: tries to attach again at most once a
- * second while there is none, and to follow when the segment was replaced. Without RL_RULE always
+ * Is there a rule to ask? Called at each accept. At most once a second it tries to attach
+ * while there is none, and to follow when the segment was replaced. Without RL_RULE always
  * false, and the shim does nothing.
  */
 bool limiter_ready(void);

@@ -239,6 +239,21 @@ def test_preload__half_a_head_makes_no_server_spin(rig):
         equal(http.response()[0], 200)
 
 
+def test_preload__half_a_head_makes_no_blocking_server_spin(rig):
+    rig.agent({"web": "1000/h"})
+    port = free_port()
+    server = rig.start(sys.executable, ECHO, port, env={
+        "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"})
+    wait_for("the echo server", lambda: listening(port))
+    http = Http(port)
+    http.send(b"GET / HTTP/1.1\r\nHost:")
+    before = cpu_seconds([server.pid])
+    time.sleep(0.5)  # the thing measured is what happens in this time
+    assert cpu_seconds([server.pid]) - before <= 0.1
+    http.send(b" x\r\n\r\n")
+    equal(http.response()[0], 200)
+
+
 def test_preload__half_a_head_and_the_end_reaches_the_server(rig):
     def half(port):
         http = Http(port)
@@ -610,7 +625,7 @@ def test_preload__without_segment_no_effect_and_attaches_when_one_appears(rig):
 
 def test_preload__replaced_segment_is_followed(rig):
     need(NGINX, "nginx")
-    agent, port = rig.agent({"web": "1000/h"}), free_port()
+    agent, port = rig.agent({"web": "1000000000/h"}), free_port()
     rig.start(NGINX, "-c", nginx_conf(rig, port), env={
         "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"})
     wait_for("nginx", lambda: listening(port))
