@@ -140,6 +140,24 @@ bool conn_holds(int fd, const struct conn *conn)
 	return cookie_of(fd) == conn->cookie;
 }
 
+enum conn_state conn_state_of(const struct conn *conn)
+{
+	return (enum conn_state)atomic_load_explicit(&conn->state, memory_order_relaxed);
+}
+
+void conn_set_state(struct conn *conn, enum conn_state state)
+{
+	atomic_store_explicit(&conn->state, (uint8_t)state, memory_order_relaxed);
+}
+
+void conn_enter_boundary(struct conn *conn)
+{
+	conn->chunk = (struct chunk){0};
+	conn->discard = conn->discard && conn->then_chunked;
+	conn_set_state(conn, conn->then_chunked ? CONN_CHUNKED : CONN_BOUNDARY);
+	conn->then_chunked = false;
+}
+
 void conn_leave(struct conn *conn)
 {
 	atomic_store_explicit(&conn->state, CONN_RAW, memory_order_relaxed);

@@ -74,6 +74,12 @@ bool conn_is_alone(int fd);
  */
 bool conn_holds(int fd, const struct conn *conn);
 
+enum conn_state conn_state_of(const struct conn *conn);
+void conn_set_state(struct conn *conn, enum conn_state state);
+
+/* By the reader, after the last byte of a head or body. */
+void conn_enter_boundary(struct conn *conn);
+
 /* Leave the connection alone from now on (it speaks something else). */
 void conn_leave(struct conn *conn);
 

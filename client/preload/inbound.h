@@ -3,6 +3,13 @@
  *
  * Rooms:  client/preload only.
  *
+ * Parts:  inbound.c         the state machine: at a boundary, inside a request, in chunks
+ *         inbound_call.h    one receive of the application, and how it ends
+ *         inbound_socket.h  bytes that are still in the kernel
+ *         inbound_pieces.h  the application's own receive, cut
+ *         inbound_wait.h    the rest of a head or body is not there yet
+ *         inbound_refuse.h  a request over the limit
+ *
  * The bytes stay in the kernel until they are approved: at a request boundary the head is
  * read with MSG_PEEK, the limiter is asked, and then either the application's own read takes
  * the bytes, or the shim takes exactly the refused request's bytes and answers 429. There is

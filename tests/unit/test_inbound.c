@@ -4,12 +4,14 @@
  * Method: the shim's reading half over a real TCP connection; libc's recv behind it runs a
  *         hook after the peek of the test's choice, so that races happen every time.
  */
-/*
- * Not in libtest.a: they need the shim's own libc functions and limiter, which are ours here.
- * Before t.h, which makes a macro of a name of theirs.
- */
+/* Not in libtest.a: they need the shim's own libc functions and limiter, which are ours here. */
 #include "client/preload/conn.c"
 #include "client/preload/inbound.c"
+#include "client/preload/inbound_call.c"
+#include "client/preload/inbound_pieces.c"
+#include "client/preload/inbound_refuse.c"
+#include "client/preload/inbound_socket.c"
+#include "client/preload/inbound_wait.c"
 #include "client/preload/reply.c"
 
 #include <arpa/inet.h>
@@ -396,10 +398,10 @@ static void test_inbound__close_drains_only_what_this_process_has_served(void **
 	inbound_drain(server); /* a parent that leaves it to its child */
 	wait_for_bytes(SIZE);
 	conn_spoke(conn_of(server));
-	set_state(conn_of(server), CONN_INSIDE);
+	conn_set_state(conn_of(server), CONN_INSIDE);
 	inbound_drain(server); /* the body of a request that was passed on */
 	wait_for_bytes(SIZE);
-	set_state(conn_of(server), CONN_BOUNDARY);
+	conn_set_state(conn_of(server), CONN_BOUNDARY);
 	conn_share(server, 60000);
 	inbound_drain(server); /* another descriptor lives */
 	wait_for_bytes(SIZE);
