@@ -183,11 +183,10 @@ static void end_pass(struct sweep *sweep)
 			  "slots=%llu msg=\"another process wrote over them: they were emptied, "
 			  "their keys start anew\"",
 			  (unsigned long long)sweep->damaged);
-	sweep->pass_ms =
-		sweep->used * 4 > sweep->seg->view.slot_count * 3 ? SWEEP_BUSY_MS : SWEEP_CALM_MS;
-	sweep->next = 0;
-	sweep->used = 0;
-	sweep->damaged = 0;
+	sweep->pass_ms = sweep->hurry || sweep->used * 4 > sweep->seg->view.slot_count * 3
+				 ? SWEEP_BUSY_MS
+				 : SWEEP_CALM_MS;
+	start_pass(sweep);
 }
 
 void sweep_slice(struct sweep *sweep)

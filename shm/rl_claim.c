@@ -91,19 +91,6 @@ static bool withdraw(struct rl_seg *seg, uint64_t index, uint64_t head)
 }
 
 /*
- * The head that opens a tentative slot: its count at the start of a group, so that a new key
- * may use its whole limit at once. Everybody who finishes it computes the same.
- */
-static uint64_t opened_head(const struct rl_slot *slot, uint64_t head)
-{
-	/* Relaxed: under a head that was acquired. */
-	uint32_t q = rl_pair_low(atomic_load_explicit(&slot->shape, memory_order_relaxed));
-	uint64_t n = rl_head_n(head);
-
-	return rl_head_open(q == 0 ? n : (n + q - 1) / q * q);
-}
-
-/*
  * Finish the lowest tentative slot seen, whoever began it. The caller looks again whatever
  * comes of it. Killed anywhere: the others remain tentative or spoiled, none is open twice.
  */
@@ -119,7 +106,7 @@ static bool finish_lowest(struct rl_seg *seg, const struct rl_id *id, const stru
 	for (uint32_t i = 1; i < now.tents; i++)
 		if (!withdraw(seg, now.tent[i].index, now.tent[i].head))
 			return false;
-	return swap_head(seg, index, head, opened_head(&seg->slot[index], head));
+	return swap_head(seg, index, head, rl_head_open(rl_head_n(head)));
 }
 
 /* Set a word of a claimed slot; false when another value is there (guarantee C). */

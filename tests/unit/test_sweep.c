@@ -283,6 +283,22 @@ static void test_sweep__pass_visits_every_slot_and_quickens_when_full(void **sta
 	assert_int_equal(f->sweep.pass_ms, SWEEP_BUSY_MS);
 }
 
+/* Until what is in the window fits the smaller ring, the next pass comes soon. */
+static void test_sweep__pass_is_quick_while_a_short_window_waits_for_smaller_groups(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t passes;
+
+	t_rules(&f->t.seg, 1, "login 1000/9s");
+	spend(f, "eve", 500);
+	t_rules(&f->t.seg, 1, "login 10/9s");
+	sweep_rules_changed(&f->sweep);
+	passes = f->t.seg.live->sweep_passes;
+	while (f->t.seg.live->sweep_passes == passes)
+		sweep_slice(&f->sweep);
+	assert_int_equal(f->sweep.pass_ms, SWEEP_BUSY_MS);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -301,6 +317,7 @@ int main(void)
 		TEST(test_sweep__damaged_shape_or_window_empties_the_slot),
 		TEST(test_sweep__passes_end_over_a_table_of_random_words),
 		TEST(test_sweep__pass_visits_every_slot_and_quickens_when_full),
+		TEST(test_sweep__pass_is_quick_while_a_short_window_waits_for_smaller_groups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
