@@ -1,7 +1,7 @@
 # make              librl.a, librl.so.1, librl-preload.so, rl-agent and rlctl into build/
 # make demo         nginx behind one limit, real traffic, a worker and the agent killed
 #                   (BREAK=nolimit shows that the demo can fail)
-# make check        every test, and the layers and pairs checks; ends "N passed, N failed"
+# make check        every test, model, layers, pairs and headers; ends "N passed, N failed"
 # make asan|tsan    the tests under a sanitizer, in a build folder of their own
 # make clang        everything built by clang as well; warnings are errors in both
 # make mutants      plant one-line bugs one after the other: each must turn a test red
@@ -9,6 +9,7 @@
 # make bench        all figures;  make figure-NAME: one of window hit
 # make proof        all long proofs;  make proof-NAME: one of window
 # make layers       who may include whom;  make pairs: both ends of every ordered atomic
+# make headers      rl.h compiles alone, as C and as C++
 # make install      DESTDIR and PREFIX honoured
 # make fmt          rewrite sources with .clang-format; make fmt-check only looks
 # make clean        remove the build folders
@@ -75,7 +76,8 @@ $(B)/libtest.a: $(call obj,$(SHM) $(CLIENT) $(PURE) tests/t.c)
 $(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
 	$(say) LINK $@
 	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core
-# Figures see only what a user sees: rl.h and librl.so.1; what is under test comes from there.
+# rl_check() of a figure is that of librl.so.1, what a user runs; what rl.h does not show (the
+# clock reading of an answer, the hash of the floor) comes from the same objects in librl.a.
 BENCH   := $(filter-out bench/figure_% bench/check_%,$(wildcard bench/*.c))
 $(B)/bench/%: $(B)/bench/%.o $(call obj,$(BENCH)) $(B)/librl.a $(B)/librl.so.1
 	$(say) LINK $@
@@ -137,6 +139,9 @@ install: all
 	install -D -m 755 $(B)/librl-preload.so $(DESTDIR)$(PREFIX)/lib/librl-preload.so
 	install -D -m 755 $(B)/rl-agent $(DESTDIR)$(PREFIX)/sbin/rl-agent
 	install -D -m 755 $(B)/rlctl $(DESTDIR)$(PREFIX)/bin/rlctl
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/rlctl.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man3 docs/man/librl.3
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/rl-agent.8
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	printf 'prefix=%s\n\nName: rl\nDescription: %s\nVersion: %s\nCflags: %s\nLibs: %s\n' \
 	  '$(PREFIX)' 'one rate limit for all the processes of a host' '$(VERSION)' \

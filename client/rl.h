@@ -49,7 +49,7 @@ extern "C" {
 #define RL_ERR_RULE      (-4104) /* no such rule (any more) */
 #define RL_ERR_COST      (-4105) /* cost above the rule's limit: can never be admitted */
 #define RL_ERR_FULL      (-4106) /* new key, and no slot free: the table is too small */
-#define RL_ERR_BUSY      (-4107) /* the key's slot stayed contended for the whole call */
+#define RL_ERR_BUSY      (-4107) /* the key's slot stayed closed for the whole call */
 
 /* How far an answer can be trusted; field state of a result. */
 #define RL_STATE_FRESH 0 /* the agent is alive */
@@ -80,6 +80,9 @@ struct rl_result {
  * Returns 0, -ENOENT (no segment: no agent has run), -EACCES (not in its group), another
  * -errno, or RL_ERR_SHORT .. RL_ERR_CLOCKS.
  *
+ * A client stays with the file it mapped. When that is removed and made anew (rl_agent_age_ms()
+ * then grows without end), detach and attach again.
+ *
  * Thread-safe. Not async-signal-safe. Uses no malloc.
  */
 RL_API int rl_attach(const char *path, struct rl_client **ret_client, char *ret_why);
@@ -89,7 +92,8 @@ RL_API void rl_detach(struct rl_client *client);
 
 /*
  * The handle of the rule with this name, good for the life of the client and over reloads.
- * Returns 0 and fills *ret_rule, or RL_ERR_RULE, RL_ERR_BUSY. Thread- and signal-safe.
+ * Returns 0 and fills *ret_rule, or RL_ERR_RULE, RL_ERR_BUSY, -EINVAL for a NULL. Thread- and
+ * signal-safe.
  */
 RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rule);
 
@@ -102,11 +106,12 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  *                 may be NULL
  *
  * Returns RL_ALLOWED or RL_LIMITED; or an error, and nothing is spent:
- *   -EINVAL       client or key NULL, key_len or cost out of range
+ *   -EINVAL       client or key NULL, key_len out of range, cost 0
  *   RL_ERR_RULE   the rule left the configuration
  *   RL_ERR_COST   cost above the limit
  *   RL_ERR_FULL   no slot for a new key; admitting or refusing is the caller's policy
- *   RL_ERR_BUSY   4,096 tries lost to others: not seen outside a damaged segment
+ *   RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed while it rewrote this key's
+ *                 slot (until the next one runs), or the segment is damaged
  *
  * The promise: each admitted unit can be placed at an instant inside its own call so that
  * no interval (t - window, t] holds more than limit units, over all processes of the host.

@@ -70,10 +70,10 @@ static int check_directory(const char *dir, char *why)
 				 "the directory %s belongs to user %lu, who could replace the "
 				 "segment: use one of root's or of this user's",
 				 dir, (unsigned long)st.st_uid);
-	if ((st.st_mode & (S_IWOTH | S_ISVTX)) == S_IWOTH)
+	if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0)
 		return rl_refuse(-EPERM, why,
-				 "everybody may replace files in the directory %s (mode %04o): "
-				 "chmod o-w or +t it",
+				 "others may replace files in the directory %s (mode %04o): "
+				 "chmod go-w or +t it",
 				 dir, (unsigned)st.st_mode & 07777);
 	return 0;
 }

@@ -55,7 +55,7 @@ struct rl_hdr {
 	uint32_t ring_stamps;   /* RL_RING */
 	_Atomic uint32_t ready; /* 0 = being built, 1 = usable; pairs[seg_ready] */
 	uint32_t pad0;
-	uint64_t bucket_count; /* 1 .. RL_BUCKETS_MAX */
+	uint64_t bucket_count; /* 2 .. RL_BUCKETS_MAX */
 	uint64_t members_off;  /* bytes from the start of the file, 4096-aligned */
 	uint64_t tags_off;     /* likewise */
 	uint64_t slots_off;    /* likewise */

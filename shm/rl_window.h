@@ -24,7 +24,7 @@
  * e - L was skipped is still W after e - 2L, and the proof holds. It is done where it holds
  * back less than joining the group would: always after W of idleness, so that a key then has
  * its whole limit at once, and when a group that lacks few events is rather old. Not while
- * credit is out: the sync between hosts counts in n.
+ * the credit bits are in use: a sync between hosts would count in n.
  *
  * Cost c takes part as c events: all groups from that of n - L to that of n + c - 1 - L must
  * have ended (stamps need not be monotonic between groups), and all groups of n .. n + c - 1

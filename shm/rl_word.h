@@ -8,7 +8,7 @@
  * n counts every unit of cost ever admitted through this slot, and its lives: it never goes
  * back while a process may still hold an old head (the agent's re-base near 2^41 apart, which
  * happens after 2 * 10^12 admits), so an old head can never match again. grant and credit
- * belong to the sync between hosts and are 0 for a rule that is local to the host.
+ * are kept for a sync between hosts and always 0 today.
  *
  * While closed is 1 nobody may admit, grant is 0 and the credit bits say why:
  */

@@ -20,7 +20,7 @@ struct answer {
 	const char *state;
 };
 
-/* Returns TOOL_FINE when allowed, else TOOL_FINDING. verb: "allowed"/"limited" are prefixed. */
+/* Returns TOOL_FINE when allowed, else TOOL_FINDING. */
 int answer_print(const struct tool *tool, const struct answer *answer);
 
 #endif

@@ -135,9 +135,10 @@ static void print_json(const struct tool *tool, const struct rl_view *view,
 			  (json_int_t)status->used, "freed", (json_int_t)status->freed, "rebased",
 			  (json_int_t)status->rebased, "reaped", (json_int_t)status->reaped);
 	json_t *totals = json_pack(
-		"{s:I, s:I, s:I, s:I}", "allowed", (json_int_t)status->totals.allowed, "limited",
-		(json_int_t)status->totals.limited, "errors", (json_int_t)status->totals.errors,
-		"table_full", (json_int_t)status->totals.full);
+		"{s:I, s:I, s:I, s:I, s:I}", "allowed", (json_int_t)status->totals.allowed,
+		"limited", (json_int_t)status->totals.limited, "errors",
+		(json_int_t)status->totals.errors, "table_full", (json_int_t)status->totals.full,
+		"mended", (json_int_t)status->totals.mended);
 	json_t *all = json_pack("{s:o, s:s, s:I, s:o, s:o, s:I, s:o, s:I, s:o}", "segment",
 				tool_json_text(tool->segment), "state", tool_state(&status->agent),
 				"bytes", (json_int_t)view->size, "agent", agent, "table", table,

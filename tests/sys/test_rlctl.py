@@ -169,7 +169,8 @@ def test_rlctl__status_as_json_has_its_fields(rig):
     equal(status["agent"]["pid"], agent.pid)
     equal(status["agent"]["alive"], True)
     equal(status["rules"], [{"name": "login", "limit": 5, "window_s": 10.0}])
-    equal(status["totals"], {"allowed": 0, "limited": 0, "errors": 0, "table_full": 0})
+    equal(status["totals"], {"allowed": 0, "limited": 0, "errors": 0, "table_full": 0,
+                              "mended": 0})
 
 
 def test_rlctl__check_spends_and_get_does_not(rig):

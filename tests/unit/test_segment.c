@@ -344,7 +344,8 @@ static void test_segment__directory_where_others_could_replace_it_is_refused(voi
 	pid_t holder;
 	int fd;
 
-	assert_directory_refused(t, geteuid(), 0777, "everybody may replace files in");
+	assert_directory_refused(t, geteuid(), 0777, "others may replace files in");
+	assert_directory_refused(t, geteuid(), 0775, "others may replace files in");
 	if (geteuid() == 0)
 		assert_directory_refused(t, 4711, 0755, "belongs to user 4711");
 	assert_int_equal(chown(t->dir, geteuid(), (gid_t)-1), 0);
