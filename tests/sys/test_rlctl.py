@@ -308,7 +308,7 @@ def test_rlctl__run_ended_while_it_starts_leaves_nothing(rig):
 def test_rlctl__run_removes_what_a_killed_run_left(rig):
     killed = rig.start(RLCTL, "run", "--limit", "5/s", "--", "sleep", "1")
     wait_for("the run", lambda: "limit 5/s" in killed.output())
-    attached = rig.start(RLCTL, "run", "--limit", "5/s", "--", "sleep", "60")
+    attached = rig.start(RLCTL, "run", "--limit", "5/s", "--", "sleep", "5")
     wait_for("the run", lambda: "limit 5/s" in attached.output())
     for program in (killed, attached):
         program.signal(signal.SIGKILL)
