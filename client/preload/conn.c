@@ -72,8 +72,9 @@ static uint32_t take_place(int fd)
 	for (uint32_t i = 0; i < PROBES_MAX; i++) {
 		uint32_t at = ((uint32_t)fd + i) % CONN_MAX, free = 0;
 
+		/* pairs[conn_holders.acq]: what its last holder wrote there came before. */
 		if (atomic_compare_exchange_strong_explicit(
-			    &holders[at], &free, 1, memory_order_relaxed, memory_order_relaxed))
+			    &holders[at], &free, 1, memory_order_acquire, memory_order_relaxed))
 			return at + 1;
 	}
 	return 0;
@@ -108,7 +109,8 @@ void conn_close(int fd)
 		return;
 	if (atomic_load_explicit(&holders[at - 1], memory_order_relaxed) == 1)
 		atomic_store_explicit(&conns[at - 1].state, CONN_NONE, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&holders[at - 1], 1, memory_order_relaxed);
+	/* pairs[conn_holders.rel]: another thread may take the place the moment it is free. */
+	atomic_fetch_sub_explicit(&holders[at - 1], 1, memory_order_release);
 }
 
 void conn_share(int from, int to)

@@ -6,8 +6,8 @@
  * Static memory, no allocation ever: accept and read may run in a signal handler or while
  * the program's allocator is being set up. Descriptors of CONN_MAX and above are not
  * tracked. At most one thread at a time reads a connection and one writes it, as in every
- * server known; the two may differ, so what both touch is atomic (relaxed: each word stands
- * for itself). The duplicates of a descriptor share one struct conn.
+ * server known; the two may differ, so what both touch is atomic (relaxed, where no pair is
+ * named: each word stands for itself). The duplicates of a descriptor share one struct conn.
  */
 #ifndef PRELOAD_CONN_H
 #define PRELOAD_CONN_H

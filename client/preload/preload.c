@@ -37,7 +37,6 @@
 int accept4(int listener, struct sockaddr *address, socklen_t *len, int flags);
 int dup3(int fd, int to, int flags);
 int close_range(unsigned first, unsigned last, int flags);
-int fcntl64(int fd, int command, ...);
 void closefrom(int first);
 ssize_t sendfile64(int fd, int from, off_t *offset, size_t size);
 
@@ -284,34 +283,20 @@ EXPORT int dup3(int fd, int to, int flags)
 }
 
 /* The third argument is an int, a pointer or not there: it is passed on as libc itself does. */
-static int any_fcntl(int fd, int command, void *argument)
-{
-	int result = real()->fcntl(fd, command, argument);
-
-	return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? note_dup(fd, result) : result;
-}
-
 EXPORT int fcntl(int fd, int command, ...)
 {
 	va_list arguments;
 	void *argument;
+	int result;
 
 	va_start(arguments, command);
 	argument = va_arg(arguments, void *);
 	va_end(arguments);
-	return any_fcntl(fd, command, argument);
+	result = real()->fcntl(fd, command, argument);
+	return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? note_dup(fd, result) : result;
 }
 
-EXPORT int fcntl64(int fd, int command, ...)
-{
-	va_list arguments;
-	void *argument;
-
-	va_start(arguments, command);
-	argument = va_arg(arguments, void *);
-	va_end(arguments);
-	return any_fcntl(fd, command, argument);
-}
+EXPORT __attribute__((alias("fcntl"))) int fcntl64(int fd, int command, ...);
 
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
