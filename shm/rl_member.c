@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <string.h>
 
 static bool swap_owner(struct rl_member *member, uint64_t from, uint64_t to)
@@ -25,7 +24,7 @@ void rl_member_give(struct rl_member *member, uint64_t pid)
 	swap_owner(member, pid, 0);
 }
 
-static bool is_gone(uint64_t pid)
+bool rl_member_is_gone(uint64_t pid)
 {
 	return pid > INT32_MAX || (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
 }
@@ -37,10 +36,22 @@ uint32_t rl_member_sweep(struct rl_seg *seg)
 	for (uint32_t i = 1; i < RL_MEMBERS_MAX; i++) {
 		uint64_t pid = atomic_load_explicit(&seg->member[i].owner, memory_order_relaxed);
 
-		if (pid != 0 && is_gone(pid) && swap_owner(&seg->member[i], pid, 0))
+		if (pid != 0 && rl_member_is_gone(pid) && swap_owner(&seg->member[i], pid, 0))
 			given++;
 	}
 	return given;
+}
+
+uint32_t rl_member_living(const struct rl_view *view)
+{
+	uint32_t living = 0;
+
+	for (uint32_t i = 0; i < RL_MEMBERS_MAX; i++) {
+		uint64_t pid = atomic_load_explicit(&view->member[i].owner, memory_order_relaxed);
+
+		living += pid != 0 && !rl_member_is_gone(pid);
+	}
+	return living;
 }
 
 static uint64_t read_count(const _Atomic uint64_t *counter)

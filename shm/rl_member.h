@@ -11,6 +11,7 @@
 #ifndef RL_MEMBER_H
 #define RL_MEMBER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shm/rl_segment.h"
@@ -33,6 +34,12 @@ void rl_member_give(struct rl_member *member, uint64_t pid);
 
 /* The agent: give back the lines of processes that no longer exist. Returns how many. */
 uint32_t rl_member_sweep(struct rl_seg *seg);
+
+/* Lines whose owner lives. Of this pid namespace only: an owner of another reads as gone. */
+uint32_t rl_member_living(const struct rl_view *view);
+
+/* Does no process have this pid? One of another user's is there, too. */
+bool rl_member_is_gone(uint64_t pid);
 
 /* Sum of all lines; each number is exact, together they are a snapshot of a moving thing. */
 void rl_member_totals(const struct rl_view *view, struct rl_totals *ret);

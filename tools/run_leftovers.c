@@ -1,9 +1,7 @@
 #include "tools/run_leftovers.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,27 +9,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "shm/rl_segment.h"
-
-static bool is_dead(uint64_t pid)
-{
-	return pid > INT32_MAX || (kill((pid_t)pid, 0) != 0 && errno == ESRCH);
-}
+#include "shm/rl_member.h"
 
 /* A server that outlived its rlctl still counts here, and may start workers that attach. */
 static bool is_attached(const char *segment)
 {
 	struct rl_view view;
-	bool attached = false;
+	bool attached;
 
 	if (rl_segment_view(segment, &view, NULL) != 0)
 		return false;
-	for (uint32_t i = 0; i < RL_MEMBERS_MAX; i++) {
-		/* Relaxed: as rl_member.c. */
-		uint64_t pid = atomic_load_explicit(&view.member[i].owner, memory_order_relaxed);
-
-		attached = attached || (pid != 0 && !is_dead(pid));
-	}
+	attached = rl_member_living(&view) > 0;
 	rl_segment_unview(&view);
 	return attached;
 }
@@ -68,7 +56,7 @@ static void remove_entry(const char *dir, const char *name, uint64_t maker)
 		    sizeof(segment) ||
 	    (size_t)snprintf(file, sizeof(file), "%s/%s", dir, name) >= sizeof(file))
 		return;
-	if (!is_dead(maker) || is_attached(segment) ||
+	if (!rl_member_is_gone(maker) || is_attached(segment) ||
 	    rl_segment_lock(segment, &fd, &holder, NULL) != 0)
 		return;
 	unlink(segment);
