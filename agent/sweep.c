@@ -78,19 +78,12 @@ static bool is_idle(const struct sweep *sweep, const struct rl_slot *slot,
 /*
  * Words that no worker and no agent writes. Nothing can be told from them about the key's
  * window, and they would answer its checks wrongly or never, so the slot is emptied and the
- * key starts anew. A count out of range is brought back first: it is the next owner's nonce.
+ * key starts anew.
  */
 static void visit_damaged(struct sweep *sweep, uint64_t index, uint64_t head)
 {
-	struct rl_seg *seg = sweep->seg;
-	uint64_t n = rl_head_n(head);
-	uint64_t wipe = rl_head_closed(n < RL_N_FIRST ? RL_N_FIRST : n, RL_KIND_WIPE);
-
 	sweep->damaged++;
-	/* pairs[slot_head.rel]: nothing of the wipe may be seen before the close. */
-	if (atomic_compare_exchange_strong_explicit(&seg->slot[index].head, &head, wipe,
-						    memory_order_release, memory_order_relaxed))
-		rl_table_wipe(seg, index, wipe);
+	rl_table_wipe(sweep->seg, index, head);
 }
 
 static bool is_sound(const struct rl_slot *slot, uint64_t head)

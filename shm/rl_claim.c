@@ -201,6 +201,7 @@ static bool propose_in(struct rl_seg *seg, uint64_t bucket, const struct rl_id *
 		if (!lane_untagged(seg, index))
 			continue;
 		head = load_head(&seg->slot[index]);
+		/* A count near its end is damage: a wiped slot never has one past RL_N_REBASE. */
 		if (!rl_head_is(head, RL_KIND_FREE) || rl_head_n(head) >= RL_N_MAX - UINT32_MAX)
 			continue;
 		*ret_tried = true;

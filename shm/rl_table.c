@@ -100,8 +100,8 @@ bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head)
 	if (!clear_tag(seg, index))
 		return false;
 	zero_words(slot);
-	if (n > RL_N_REBASE)
-		n = RL_N_FIRST; /* 2^41 counts later an old head is no longer held by anybody */
+	if (n < RL_N_FIRST || n > RL_N_REBASE)
+		n = RL_N_FIRST; /* damaged; or 2^41 counts later, when nobody holds an old head */
 	/* pairs[slot_head.rel]: the words are zero before the slot is free. */
 	atomic_store_explicit(&slot->head, rl_head_closed(n, RL_KIND_FREE), memory_order_seq_cst);
 	return true;

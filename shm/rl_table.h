@@ -19,7 +19,7 @@
  *
  * LIFE OF A SLOT (kinds of the head word, rl_word.h; n is never lowered, so n is the nonce)
  *
- *      FREE(n) --worker--> CLAIM(n+1) --same worker--> TENT(n+1) --anyone--> open(>n)
+ *      FREE(n) --worker--> CLAIM(n+1) --same worker--> TENT(n+1) --anyone--> open(n+1)
  *                             |                           |                     |
  *                             +-----------> SPOILED <-----+ (withdrawn)         | idle
  *                                              |                                |
@@ -78,7 +78,10 @@ int rl_table_claim(struct rl_seg *seg, const struct rl_id *id, const struct rl_c
  */
 bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head);
 
-/* The agent, for a SPOILED or WIPE slot, or a CLAIM or TENT nobody has finished in a second. */
+/*
+ * The agent, for a SPOILED or WIPE slot, a CLAIM or TENT nobody has finished in a second, or
+ * one with damaged words; their count starts anew with it.
+ */
 bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head);
 
 /* Slots that are not free, by their tags; a snapshot of a moving thing. */
