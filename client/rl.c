@@ -10,6 +10,7 @@
 
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
+#include "shm/rl_cold.h"
 #include "shm/rl_error.h"
 #include "shm/rl_rules.h"
 

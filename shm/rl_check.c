@@ -3,6 +3,7 @@
 #include <stdbool.h>
 
 #include "shm/rl_clock.h"
+#include "shm/rl_cold.h"
 #include "shm/rl_hash.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_table.h"

@@ -37,9 +37,6 @@
 #define RL_NAME_WORDS  8u   /* a rule's name: up to 63 bytes and a NUL, as 64-bit words */
 #define RL_MEMBERS_MAX 256u /* statistics lines; when all are taken processes share line 0 */
 
-/* Not part of the hot path: kept out of the functions that are, which then need no stack. */
-#define RL_COLD __attribute__((noinline, cold))
-
 #define RL_BUCKETS_MAX (UINT64_C(1) << 27) /* 4.3 billion slots, 1 TiB: far above any host */
 
 /* Bytes 0..4095. Written before the segment gets its name, never afterwards. */

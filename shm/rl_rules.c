@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "shm/rl_cold.h"
 #include "shm/rl_hash.h"
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"

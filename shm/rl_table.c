@@ -1,5 +1,6 @@
 #include "shm/rl_table.h"
 
+#include "shm/rl_cold.h"
 #include "shm/rl_tags.h"
 #include "shm/rl_word.h"
 
