@@ -40,6 +40,21 @@ void t_seg_drop(struct t_seg *t)
 	rmdir(t->dir);
 }
 
+int t_seg_setup(void **state, uint64_t keys)
+{
+	static struct t_seg t;
+
+	t_seg_make(&t, keys);
+	*state = &t;
+	return 0;
+}
+
+int t_seg_teardown(void **state)
+{
+	t_seg_drop(*state);
+	return 0;
+}
+
 void t_rules(struct rl_seg *seg, int count, ...)
 {
 	static struct rl_rule_spec spec[RL_RULES_MAX];

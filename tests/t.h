@@ -27,6 +27,10 @@ struct t_seg {
 void t_seg_make(struct t_seg *t, uint64_t keys);
 void t_seg_drop(struct t_seg *t);
 
+/* A group's fixture: *state is a segment of its own for this many keys. */
+int t_seg_setup(void **state, uint64_t keys);
+int t_seg_teardown(void **state);
+
 /* Publish rules: "name limit" each, e.g. t_rules(&seg, 2, "a 5/10s", "b 100/minute"). */
 void t_rules(struct rl_seg *seg, int count, ...);
 

@@ -14,17 +14,7 @@
 
 static int setup(void **state)
 {
-	static struct t_seg t;
-
-	t_seg_make(&t, 10);
-	*state = &t;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	t_seg_drop(*state);
-	return 0;
+	return t_seg_setup(state, 10);
 }
 
 static void test_rules__before_the_first_publish_there_are_none(void **state)
@@ -223,7 +213,7 @@ static void test_rules__longest_name_comes_back_whole(void **state)
 	assert_string_equal(list[0].name, spec.name);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, t_seg_teardown)
 
 int main(void)
 {

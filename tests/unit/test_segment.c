@@ -22,17 +22,7 @@
 
 static int setup(void **state)
 {
-	static struct t_seg t;
-
-	t_seg_make(&t, 1000);
-	*state = &t;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	t_seg_drop(*state);
-	return 0;
+	return t_seg_setup(state, 1000);
 }
 
 /* The header is frozen and mapped read-only for us to see; the test writes it by file. */
@@ -484,7 +474,7 @@ static void test_segment__lock_is_held_against_others_and_names_its_holder(void 
 	assert_int_equal(rl_segment_lock_holder(t->path), 0);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, t_seg_teardown)
 
 int main(void)
 {

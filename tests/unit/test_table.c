@@ -22,17 +22,7 @@ static struct rl_id random_id(uint64_t *seed)
 
 static int setup(void **state)
 {
-	static struct t_seg t;
-
-	t_seg_make(&t, 1000);
-	*state = &t;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	t_seg_drop(*state);
-	return 0;
+	return t_seg_setup(state, 1000);
 }
 
 static uint64_t claimed(struct rl_seg *seg, const struct rl_id *id)
@@ -436,7 +426,7 @@ static void test_table__two_buckets_always_differ(void **state)
 		}
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, t_seg_teardown)
 
 int main(void)
 {
