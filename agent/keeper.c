@@ -166,6 +166,7 @@ void keeper_catch_truncation(void)
 
 void keeper_close(struct keeper *keeper)
 {
+	/* Relaxed: for people; the lock says who may write. */
 	atomic_store_explicit(&keeper->seg.live->agent_pid, 0, memory_order_relaxed);
 	rl_segment_detach(&keeper->seg);
 	rl_segment_unlock(keeper->path, keeper->lock_fd, false);

@@ -34,6 +34,7 @@ uint32_t rl_member_sweep(struct rl_seg *seg)
 	uint32_t given = 0;
 
 	for (uint32_t i = 1; i < RL_MEMBERS_MAX; i++) {
+		/* Relaxed: as in swap_owner(). */
 		uint64_t pid = atomic_load_explicit(&seg->member[i].owner, memory_order_relaxed);
 
 		if (pid != 0 && rl_member_is_gone(pid) && swap_owner(&seg->member[i], pid, 0))
@@ -47,6 +48,7 @@ uint32_t rl_member_living(const struct rl_view *view)
 	uint32_t living = 0;
 
 	for (uint32_t i = 0; i < RL_MEMBERS_MAX; i++) {
+		/* Relaxed: as in swap_owner(). */
 		uint64_t pid = atomic_load_explicit(&view->member[i].owner, memory_order_relaxed);
 
 		living += pid != 0 && !rl_member_is_gone(pid);

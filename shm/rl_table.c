@@ -64,9 +64,9 @@ static bool clear_tag(struct rl_seg *seg, uint64_t index)
 {
 	_Atomic uint64_t *word = &seg->tags[index / RL_LANES].word[index % RL_LANES / 4];
 	uint64_t mask = UINT64_C(0xffff) << (index % 4 * 16);
+	/* seq_cst, here and below: part of the single order in which claimants read tags. */
 	uint64_t seen = atomic_load_explicit(word, memory_order_seq_cst);
 
-	/* seq_cst: part of the single order in which claimants read tags (rl_claim.c). */
 	for (int i = 0; i < RL_TAG_TRIES; i++)
 		if (atomic_compare_exchange_weak_explicit(
 			    word, &seen, seen & ~mask, memory_order_seq_cst, memory_order_seq_cst))
