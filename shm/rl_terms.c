@@ -69,6 +69,23 @@ const char *rl_terms_parse(const char *text, struct rl_terms *ret)
 	return NULL;
 }
 
+const char *rl_span_parse(const char *text, uint64_t *ret_ns)
+{
+	uint64_t units, each;
+
+	if (*text < '0' || *text > '9')
+		return "expected a time, e.g. 250ms, 2s";
+	if (!take_number(&text, RL_WINDOW_MAX_NS / MS_NS, &units))
+		return "a time must be 0 .. 365d";
+	each = units == 0 && *text == '\0' ? MS_NS : unit_ns(text);
+	if (each == 0)
+		return "a time's unit must be ms, s, second, m, minute, h, hour, d or day";
+	if (units > RL_WINDOW_MAX_NS / each)
+		return "a time must be 0 .. 365d";
+	*ret_ns = units * each;
+	return NULL;
+}
+
 char *rl_terms_format(const struct rl_terms *terms, char text[RL_TERMS_TEXT])
 {
 	static const char *const name[] = {"d", "h", "m", "s", "ms"};

@@ -29,6 +29,12 @@ const char *rl_terms_parse(const char *text, struct rl_terms *ret);
 /* The shortest text that parses back to these terms, e.g. "100/10s". Returns text. */
 char *rl_terms_format(const struct rl_terms *terms, char text[RL_TERMS_TEXT]);
 
+/*
+ * Parse a span of time, "250ms", "2s", "0": N(ms|s|second|m|minute|h|hour|d|day), 0 .. 365d.
+ * Returns NULL and sets *ret_ns, or one line that says what is wrong (static text).
+ */
+const char *rl_span_parse(const char *text, uint64_t *ret_ns);
+
 /* A span of time for people: "10 ms", "1.5 s", "2 m 30 s", "3 h 10 m", "12 d". Returns text. */
 char *rl_span_format(uint64_t span_ns, char text[RL_TERMS_TEXT]);
 

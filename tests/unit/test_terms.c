@@ -99,6 +99,60 @@ static void test_terms__spans_are_for_people(void **state)
 		assert_string_equal(rl_span_format(span[i].ns, text), span[i].text);
 }
 
+static void test_terms__spans_are_read_exactly_or_refused(void **state)
+{
+	static const char range[] = "a time must be 0 .. 365d";
+	static const char format[] = "expected a time, e.g. 250ms, 2s";
+	static const char units[] =
+		"a time's unit must be ms, s, second, m, minute, h, hour, d or day";
+	static const struct {
+		const char *text;
+		uint64_t ns; /* 77 = refused */
+		const char *wrong;
+	} span[] = {
+		{"0", 0, NULL},
+		{"0ms", 0, NULL},
+		{"000", 0, NULL},
+		{"1ms", 1000000, NULL},
+		{"250ms", 250000000, NULL},
+		{"2s", 2000000000, NULL},
+		{"2second", 2000000000, NULL},
+		{"3m", UINT64_C(180000000000), NULL},
+		{"3minute", UINT64_C(180000000000), NULL},
+		{"1h", UINT64_C(3600000000000), NULL},
+		{"1hour", UINT64_C(3600000000000), NULL},
+		{"365d", RL_WINDOW_MAX_NS, NULL},
+		{"365day", RL_WINDOW_MAX_NS, NULL},
+		{"31536000000ms", RL_WINDOW_MAX_NS, NULL},
+		{"31536000001ms", 77, range},
+		{"366d", 77, range},
+		{"213504d", 77, range}, /* 1527 s, if 64 bits wrap round */
+		{"18446744073709551617ms", 77, range},
+		{"", 77, format},
+		{"ms", 77, format},
+		{"-1ms", 77, format},
+		{" 1ms", 77, format},
+		{"1", 77, units},
+		{"00x", 77, units},
+		{"1.5s", 77, units},
+		{"2 s", 77, units},
+		{"2s ", 77, units},
+		{"5us", 77, units},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(span) / sizeof(span[0]); i++) {
+		uint64_t ns = 77;
+		const char *wrong = rl_span_parse(span[i].text, &ns);
+
+		assert_int_equal(ns, span[i].ns);
+		if (span[i].wrong == NULL)
+			assert_null(wrong);
+		else
+			assert_string_equal(wrong, span[i].wrong);
+	}
+}
+
 static void test_terms__names_are_plain_and_bounded(void **state)
 {
 	char longest[RL_NAME_MAX + 2];
@@ -122,6 +176,7 @@ int main(void)
 		cmocka_unit_test(test_terms__good_texts_are_read_and_written),
 		cmocka_unit_test(test_terms__bad_texts_say_what_is_wrong),
 		cmocka_unit_test(test_terms__spans_are_for_people),
+		cmocka_unit_test(test_terms__spans_are_read_exactly_or_refused),
 		cmocka_unit_test(test_terms__names_are_plain_and_bounded),
 	};
 
