@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shm/rl_fleet.h"
 #include "shm/rl_segment.h"
 #include "shm/rl_terms.h"
 
@@ -37,6 +38,7 @@ struct rl_named_rule {
 struct rl_rule_spec {
 	char name[RL_NAME_MAX + 1];
 	struct rl_terms terms;
+	struct rl_fleet_terms fleet; /* all zero: this host alone */
 };
 
 /*
