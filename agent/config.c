@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/config_read.h"
+#include "agent/config_value.h"
 #include "agent/yaml.h"
 
 static void read_path(struct yaml_file *file, const yaml_node_t *node, const char *key,
@@ -88,14 +89,19 @@ static void read_segment(struct yaml_file *file, const yaml_node_t *node,
 
 static void read_top(struct yaml_file *file, struct agent_config *config)
 {
-	static const char *const known[] = {"segment", "rules", NULL};
+	static const char *const known[] = {"fleet", "host", "segment", "redis", "rules", NULL};
 	yaml_node_t *root = yaml_root(file), *node;
 
 	if (!yaml_check_keys(file, root, "the file", known))
 		return;
+	value_name(file, root, "fleet", config->fleet);
+	value_name(file, root, "host", config->host);
 	node = yaml_get(file, root, "segment");
 	if (node != NULL)
 		read_segment(file, node, config);
+	node = yaml_get(file, root, "redis"); /* before the rules, wherever it stands */
+	if (node != NULL)
+		config_read_redis(file, node, config);
 	node = yaml_get(file, root, "rules");
 	if (node != NULL)
 		config_read_rules(file, node, config);
@@ -111,9 +117,20 @@ bool config_load(const char *file_name, FILE *out, struct agent_config *ret)
 	memset(ret, 0, sizeof(*ret));
 	memcpy(ret->segment_path, RL_SEGMENT_DEFAULT, sizeof(RL_SEGMENT_DEFAULT));
 	ret->segment_keys = CONFIG_KEYS_DEFAULT;
+	memcpy(ret->fleet, CONFIG_FLEET_DEFAULT, sizeof(CONFIG_FLEET_DEFAULT));
+	ret->stale_after_ns = CONFIG_STALE_AFTER_NS;
+	ret->redis_timeout_ns = CONFIG_REDIS_TIMEOUT_NS;
 	if (yaml_open(&file, file_name, out))
 		read_top(&file, ret);
 	faults = file.faults;
 	yaml_close(&file);
 	return faults == 0;
+}
+
+bool config_same_fleet(const struct agent_config *a, const struct agent_config *b)
+{
+	return strcmp(a->fleet, b->fleet) == 0 && strcmp(a->host, b->host) == 0 &&
+	       a->has_redis == b->has_redis && strcmp(a->redis_url, b->redis_url) == 0 &&
+	       a->stale_after_ns == b->stale_after_ns &&
+	       a->redis_timeout_ns == b->redis_timeout_ns && a->interval_ns == b->interval_ns;
 }

@@ -6,9 +6,21 @@
  *	  keys: 100000                # distinct keys the table holds
  *	  group: www-data             # of the file; without it, the agent's
  *	  mode: 0660                  # who may take part: owner and group read and write
+ *	fleet: default                # hosts of one fleet and one Redis share limits
+ *	host: web-1                   # distinct in its fleet; without it, the agent makes one
+ *	redis:                        # or just a URL; without it, every rule is local
+ *	  url: redis://10.0.0.5:6379  # or unix:/run/redis.sock
+ *	  stale_after: 250ms          # unanswered for so long: on_unreachable is in force
+ *	  timeout: 2s                 # then a connection is given up
+ *	  interval: 50ms              # between two syncs of a key; without it, by its window
  *	rules:
  *	  - name: login               # letters, digits, '.', '_', '-'; up to 63
  *	    limit: 100/minute         # COUNT/WINDOW
+ *	    consistency: bounded      # local | bounded | strict; bounded when there is a redis
+ *	    beta: 10%                 # of the limit, that all hosts may admit without credit
+ *	    wait: 2ms                 # at most, for credit, by callers that may wait
+ *	    no_credit: allow          # allow | deny, to the others; a strict rule denies
+ *	    on_unreachable: share     # share | local | open | closed; closed on a strict rule
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -22,7 +34,10 @@
 
 #include "shm/rl_rules.h"
 
-#define CONFIG_KEYS_DEFAULT 100000u
+#define CONFIG_KEYS_DEFAULT     100000u
+#define CONFIG_FLEET_DEFAULT    "default"
+#define CONFIG_STALE_AFTER_NS   UINT64_C(250000000)
+#define CONFIG_REDIS_TIMEOUT_NS UINT64_C(2000000000)
 
 struct agent_config {
 	char segment_path[PATH_MAX];
@@ -30,6 +45,13 @@ struct agent_config {
 	bool set_group;
 	gid_t segment_group; /* with set_group */
 	mode_t segment_mode; /* 0 = not given */
+	char fleet[RL_NAME_MAX + 1];
+	char host[RL_NAME_MAX + 1]; /* empty = not given */
+	bool has_redis;
+	char redis_url[512];
+	uint64_t stale_after_ns;
+	uint64_t redis_timeout_ns;
+	uint64_t interval_ns; /* between two syncs of a key; 0 = by its window */
 	size_t rule_count;
 	struct rl_rule_spec rule[RL_RULES_MAX];
 };
@@ -37,7 +59,11 @@ struct agent_config {
 /*
  * Read and check the whole file. True and *ret filled, or false after printing every fault
  * in it to out, one line each: file:line:column: what is wrong. *ret is then unspecified.
+ * What is allowed but weakens a promise is printed as well: file:line:column: warning: ...
  */
 bool config_load(const char *file_name, FILE *out, struct agent_config *ret);
+
+/* Same fleet, host and redis: an agent that runs by one may take the rules of the other. */
+bool config_same_fleet(const struct agent_config *a, const struct agent_config *b);
 
 #endif

@@ -9,8 +9,16 @@
 #include "agent/config.h"
 #include "agent/yaml.h"
 
-/* The value of 'rules'. */
+/* The value of 'redis'. */
+void config_read_redis(struct yaml_file *file, const yaml_node_t *node,
+		       struct agent_config *config);
+
+/* The value of 'rules'. Needs has_redis: it decides a rule's default consistency. */
 void config_read_rules(struct yaml_file *file, const yaml_node_t *node,
 		       struct agent_config *config);
+
+/* 'consistency', 'beta', 'wait', 'no_credit' and 'on_unreachable' of a rule. */
+void config_read_sharing(struct yaml_file *file, const yaml_node_t *rule,
+			 const struct agent_config *config, struct rl_fleet_terms *ret);
 
 #endif

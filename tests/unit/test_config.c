@@ -37,9 +37,11 @@ static bool load(const char *text, size_t len)
 	return fine;
 }
 
-static const struct {
+struct text_and_lines {
 	const char *text, *lines;
-} bad[] = {
+};
+
+static const struct text_and_lines bad[] = {
 	{"", "F:1:1: the file is empty\n"},
 	{"# only a comment\n", "F:1:1: the file is empty\n"},
 	{"just text\n", "F:1:1: the file must be a mapping (key: value)\n"},
@@ -53,7 +55,8 @@ static const struct {
 	{"rules: []\0\n", "F:1:10: control characters are not allowed\n"},
 	{"rules:\n# \xc3\xa4\x01\n", "F:2:4: control characters are not allowed\n"},
 	{"\"r\\e[31m\\x7f\\x9b\": 1\nrules: []\n",
-	 "F:1:1: unknown key 'r\\x1b[31m\\x7f\\x9b' (known here: segment, rules)\n"},
+	 "F:1:1: unknown key 'r\\x1b[31m\\x7f\\x9b' (known here: fleet, host, segment, redis, "
+	 "rules)\n"},
 	{"rules:\n\t- name: a\n",
 	 "F:2:1: found character that cannot start any token while scanning "
 	 "for the next token\n"},
@@ -63,7 +66,8 @@ static const struct {
 	{"segment: /s\n", "F:1:1: there is no 'rules' list (write 'rules: []' to have none)\n"},
 	{"rule: []\n", "F:1:1: unknown key 'rule' (did you mean 'rules'?)\n"
 		       "F:1:1: there is no 'rules' list (write 'rules: []' to have none)\n"},
-	{"rules: []\nredis: x\n", "F:2:1: unknown key 'redis' (known here: segment, rules)\n"},
+	{"rules: []\nlisten: x\n",
+	 "F:2:1: unknown key 'listen' (known here: fleet, host, segment, redis, rules)\n"},
 	{"rules: []\nrules: []\n", "F:2:1: 'rules' is given twice\n"},
 	{"rules: []\n[a]: b\n", "F:2:1: a key must be plain text\n"},
 	{"rules: many\n", "F:1:8: 'rules' must be a list (- name: ...)\n"},
@@ -96,7 +100,8 @@ static const struct {
 	{"rules:\n  - name: a\n    limit: 5/s\n  - name: a\n    limit: 6/s\n",
 	 "F:4:5: a rule named 'a' stands above already\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    brust: 20\n",
-	 "F:4:5: unknown key 'brust' (known here: name, limit)\n"},
+	 "F:4:5: unknown key 'brust' (known here: name, limit, consistency, beta, wait, no_credit, "
+	 "on_unreachable)\n"},
 	{"rules:\n  - nam: a\n    limt: 5/s\n",
 	 "F:2:5: unknown key 'nam' (did you mean 'name'?)\n"
 	 "F:3:5: unknown key 'limt' (did you mean 'limit'?)\n"
@@ -190,6 +195,369 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 	assert_int_equal(config.segment_group, 4711);
 	assert_true(load("segment: /x/y\nrules: []\n", 24));
 	assert_string_equal(config.segment_path, "/x/y");
+}
+
+#define URL     "redis: 'unix:/r'\n"
+#define RULE    "rules:\n  - name: a\n    limit: 5/s\n" /* the next line is 4, or 5 below URL */
+#define NAME_63 "a23456789012345678901234567890123456789012345678901234567890123"
+
+#define MUST_BE_NAME " must be 1 .. 63 letters, digits, '.', '_' and '-'\n"
+#define MUST_BE_URL  " must be a URL, unix:/PATH or redis://HOST[:PORT]\n"
+#define MUST_BE_PART "'beta' must be 0% .. 100% in steps of 0.01%, e.g. 10% or 0.1\n"
+#define NO_UNIT      "a time's unit must be ms, s, second, m, minute, h, hour, d or day\n"
+
+static const struct text_and_lines bad_fleet[] = {
+	{"fleet: a b\nrules: []\n", "F:1:8: 'fleet'" MUST_BE_NAME},
+	{"fleet: ''\nrules: []\n",
+	 "F:1:8: 'fleet' is empty: write 1 .. 63 letters, digits, '.', '_' and '-'\n"},
+	{"fleet: [a]\nrules: []\n", "F:1:8: 'fleet'" MUST_BE_NAME},
+	{"fleet: " NAME_63 "4\nrules: []\n", "F:1:8: 'fleet'" MUST_BE_NAME},
+	{"host: 'a:b'\nrules: []\n", "F:1:7: 'host'" MUST_BE_NAME},
+	{"host: " NAME_63 "4\nrules: []\n", "F:1:7: 'host'" MUST_BE_NAME},
+	{"flet: a\nrules: []\n", "F:1:1: unknown key 'flet' (did you mean 'fleet'?)\n"},
+
+	{"redis:\nrules: []\n",
+	 "F:1:7: 'redis' is empty: write a URL, unix:/PATH or redis://HOST[:PORT]\n"},
+	{"redis: []\nrules: []\n", "F:1:8: 'redis'" MUST_BE_URL},
+	{"redis: /run/redis.sock\nrules: []\n", "F:1:8: 'redis'" MUST_BE_URL},
+	{"redis: 'redis:/h'\nrules: []\n", "F:1:8: 'redis'" MUST_BE_URL},
+	{"redis: 'http://u:secret@h'\nrules: []\n", "F:1:8: 'redis'" MUST_BE_URL},
+	{"redis: 'rediss://u:secret@h'\nrules: []\n",
+	 "F:1:8: 'redis': TLS (rediss://) is not supported yet\n"},
+	{"redis: {url: 'rediss://h'}\nrules: []\n",
+	 "F:1:14: 'url': TLS (rediss://) is not supported yet\n"},
+	{"redis: {}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
+	{"redis: {timeout: 1s}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
+	{"redis: {url: ''}\nrules: []\n",
+	 "F:1:14: 'url' is empty: write a URL, unix:/PATH or redis://HOST[:PORT]\n"},
+	{"redis: {url: 'unix:/r', stale: 1s}\nrules: []\n",
+	 "F:1:25: unknown key 'stale' (known here: url, stale_after, timeout, interval)\n"},
+	{"redis: {url: 'unix:/r', stale_after: 49ms}\nrules: []\n",
+	 "F:1:38: 'stale_after' must be a time 50ms .. 5s, e.g. 250ms\n"},
+	{"redis: {url: 'unix:/r', stale_after: 5001ms}\nrules: []\n",
+	 "F:1:38: 'stale_after' must be a time 50ms .. 5s, e.g. 250ms\n"},
+	{"redis: {url: 'unix:/r', stale_after: 250}\nrules: []\n",
+	 "F:1:38: bad stale_after '250': " NO_UNIT},
+	{"redis: {url: 'unix:/r', timeout: 99ms}\nrules: []\n",
+	 "F:1:34: 'timeout' must be a time 100ms .. 30s, e.g. 2s\n"},
+	{"redis: {url: 'unix:/r', timeout: 30001ms}\nrules: []\n",
+	 "F:1:34: 'timeout' must be a time 100ms .. 30s, e.g. 2s\n"},
+	{"redis: {url: 'unix:/r', timeout: []}\nrules: []\n",
+	 "F:1:34: 'timeout' must be a time 100ms .. 30s, e.g. 2s\n"},
+	{"redis: {url: 'unix:/r', interval: 4ms}\nrules: []\n",
+	 "F:1:35: 'interval' must be a time 5ms .. 1s, e.g. 50ms\n"},
+	{"redis: {url: 'unix:/r', interval: 1001ms}\nrules: []\n",
+	 "F:1:35: 'interval' must be a time 5ms .. 1s, e.g. 50ms\n"},
+	{"redis: {url: 'unix:/r', interval: 0}\nrules: []\n",
+	 "F:1:35: 'interval' must be a time 5ms .. 1s, e.g. 50ms\n"},
+	/* A wrong redis is a redis: the rules are not blamed for it. */
+	{"redis: x\n" RULE "    consistency: strict\n", "F:1:8: 'redis'" MUST_BE_URL},
+
+	{RULE "    consistency: strict\n",
+	 "F:4:18: a strict rule is shared between hosts through Redis: add a top-level 'redis'\n"},
+	{RULE "    consistency: bounded\n",
+	 "F:4:18: a bounded rule is shared between hosts through Redis: add a top-level "
+	 "'redis'\n"},
+	{URL RULE "    consistency: bonded\n",
+	 "F:5:18: 'consistency' must be local, bounded or strict, not 'bonded' (did you mean "
+	 "'bounded'?)\n"},
+	{URL RULE "    consistency: stirct\n",
+	 "F:5:18: 'consistency' must be local, bounded or strict, not 'stirct' (did you mean "
+	 "'strict'?)\n"},
+	{URL RULE "    consistency: eventual\n",
+	 "F:5:18: 'consistency' must be local, bounded or strict, not 'eventual'\n"},
+	{URL RULE "    consistency: Strict!!\n",
+	 "F:5:18: 'consistency' must be local, bounded or strict, not 'Strict!!'\n"},
+	{URL RULE "    consistency:\n",
+	 "F:5:17: 'consistency' is empty: write local, bounded or strict\n"},
+	{URL RULE "    consistency: [strict]\n",
+	 "F:5:18: 'consistency' must be local, bounded or strict\n"},
+	/* A word that is none is one fault, not five. */
+	{RULE "    consistency: stric\n    beta: 1%\n    wait: 1ms\n    no_credit: allow\n",
+	 "F:4:18: 'consistency' must be local, bounded or strict, not 'stric' (did you mean "
+	 "'strict'?)\n"},
+
+	{URL RULE "    beta: 100.01%\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 101%\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 1.0001\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 10\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 429496730%\n", "F:5:11: " MUST_BE_PART}, /* 0.4 %, if 32 bits wrap */
+	{URL RULE "    beta: 0.001%\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 0.00001\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: -1%\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: .1\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 1.\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 1.%\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 10%%\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 10 %\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: 1e-1\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: nan\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    beta: [1%]\n", "F:5:11: " MUST_BE_PART},
+	{URL RULE "    consistency: strict\n    beta: 0\n",
+	 "F:6:11: 'beta' on a strict rule: nothing passes without credit, its beta is 0\n"},
+
+	{URL RULE "    wait: 1001ms\n", "F:5:11: 'wait' must be a time 0 .. 1s, e.g. 2ms\n"},
+	{URL RULE "    wait: 2\n", "F:5:11: bad wait '2': " NO_UNIT},
+	{URL RULE "    wait: soon\n", "F:5:11: bad wait 'soon': expected a time, e.g. 250ms, 2s\n"},
+
+	{URL RULE "    no_credit: alow\n",
+	 "F:5:16: 'no_credit' must be allow or deny, not 'alow' (did you mean 'allow'?)\n"},
+	{URL RULE "    no_credit: wait\n",
+	 "F:5:16: 'no_credit' must be allow or deny, not 'wait'\n"},
+	{URL RULE "    consistency: strict\n    no_credit: allow\n",
+	 "F:6:16: 'allow' on a strict rule: more than the limit could pass; a strict rule always "
+	 "has 'deny'\n"},
+
+	{URL RULE "    on_unreachable: close\n",
+	 "F:5:21: 'on_unreachable' must be share, local, open or closed, not 'close' (did you "
+	 "mean 'closed'?)\n"},
+	{URL RULE "    on_unreachable: allow\n",
+	 "F:5:21: 'on_unreachable' must be share, local, open or closed, not 'allow'\n"},
+
+	{URL RULE "    consistency: local\n    beta: 0\n    wait: 0\n    no_credit: deny\n"
+		  "    on_unreachable: local\n",
+	 "F:6:11: 'beta' on a local rule: it counts on this host alone\n"
+	 "F:7:11: 'wait' on a local rule: it counts on this host alone\n"
+	 "F:8:16: 'no_credit' on a local rule: it counts on this host alone\n"
+	 "F:9:21: 'on_unreachable' on a local rule: it counts on this host alone\n"},
+	{RULE "    wait: 2ms\n", "F:4:11: 'wait' on a local rule: it counts on this host alone "
+				 "(to share it, add a top-level 'redis')\n"},
+};
+
+static void test_config__each_fault_of_a_fleet_has_its_message(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad_fleet) / sizeof(bad_fleet[0]); i++) {
+		assert_false(load(bad_fleet[i].text, strlen(bad_fleet[i].text)));
+		assert_string_equal(printed, bad_fleet[i].lines);
+	}
+}
+
+static void load_silently(const char *text)
+{
+	bool fine = load(text, strlen(text));
+
+	assert_string_equal(printed, "");
+	assert_true(fine);
+}
+
+static void assert_same_terms(const struct rl_fleet_terms *a, const struct rl_fleet_terms *b)
+{
+	assert_int_equal(a->consistency, b->consistency);
+	assert_int_equal(a->no_credit, b->no_credit);
+	assert_int_equal(a->on_unreachable, b->on_unreachable);
+	assert_int_equal(a->beta_ppm, b->beta_ppm);
+	assert_int_equal(a->wait_ns, b->wait_ns);
+}
+
+/* The only rule is shared like this, in the segment too. */
+static void assert_shared(struct rl_fleet_terms want)
+{
+	const struct rl_fleet_terms *is = &config.rule[0].fleet;
+	struct rl_fleet_terms unpacked;
+
+	assert_int_equal(config.rule_count, 1);
+	assert_same_terms(is, &want);
+	rl_fleet_unpack(rl_fleet_pack(is), is->wait_ns, &unpacked);
+	assert_same_terms(&unpacked, is);
+}
+
+static void test_config__sharing_defaults_follow_the_consistency(void **state)
+{
+	(void)state;
+	load_silently(RULE);
+	assert_shared((struct rl_fleet_terms){0});
+	load_silently(RULE "    consistency: local\n");
+	assert_shared((struct rl_fleet_terms){0});
+	load_silently(URL RULE "    consistency: local\n");
+	assert_shared((struct rl_fleet_terms){0});
+	load_silently(URL RULE);
+	assert_shared(
+		(struct rl_fleet_terms){RL_BOUNDED, RL_NO_CREDIT_ALLOW, RL_SHARE, 100000, 2000000});
+	load_silently(URL RULE "    consistency: bounded\n");
+	assert_shared(
+		(struct rl_fleet_terms){RL_BOUNDED, RL_NO_CREDIT_ALLOW, RL_SHARE, 100000, 2000000});
+	load_silently(URL RULE "    consistency: strict\n");
+	assert_shared((struct rl_fleet_terms){RL_STRICT, RL_NO_CREDIT_DENY, RL_CLOSED, 0, 2000000});
+}
+
+static void test_config__redis_below_the_rules_counts_for_them(void **state)
+{
+	(void)state;
+	load_silently(RULE "    consistency: strict\n" URL);
+	assert_int_equal(config.rule[0].fleet.consistency, RL_STRICT);
+	load_silently(RULE "    on_unreachable: open\n    no_credit: deny\n    wait: 0\n"
+			   "    beta: 100%\n" URL);
+	assert_shared((struct rl_fleet_terms){RL_BOUNDED, RL_NO_CREDIT_DENY, RL_OPEN, 1000000, 0});
+}
+
+static void test_config__sharing_is_read_up_to_its_borders(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t ppm;
+	} beta[] = {
+		{"0", 0},
+		{"0%", 0},
+		{"0.0", 0},
+		{"0.01%", 100},
+		{"0.0001", 100},
+		{"0.02%", 200},
+		{"10%", 100000},
+		{"0.1", 100000},
+		{"0.100000", 100000},
+		{"12.5%", 125000},
+		{"33.33%", 333300},
+		{"0.3333", 333300},
+		{"99.99%", 999900},
+		{"1", 1000000},
+		{"1.0", 1000000},
+		{"100%", 1000000},
+		{"100.00%", 1000000},
+	};
+	char text[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(beta) / sizeof(beta[0]); i++) {
+		sprintf(text, URL RULE "    beta: %s\n", beta[i].text);
+		load_silently(text);
+		assert_shared((struct rl_fleet_terms){RL_BOUNDED, 0, 0, beta[i].ppm, 2000000});
+	}
+	for (uint8_t away = 0; away < RL_UNREACHABLES; away++) {
+		sprintf(text, URL RULE "    on_unreachable: %s\n", rl_unreachable_name(away));
+		load_silently(text);
+		assert_shared((struct rl_fleet_terms){RL_BOUNDED, 0, away, 100000, 2000000});
+	}
+	load_silently(URL RULE "    wait: 1s\n    no_credit: deny\n");
+	assert_shared((struct rl_fleet_terms){RL_BOUNDED, 1, 0, 100000, 1000000000});
+	load_silently(URL RULE "    wait: 0ms\n    no_credit: allow\n");
+	assert_shared((struct rl_fleet_terms){RL_BOUNDED, 0, 0, 100000, 0});
+	load_silently(URL RULE "    consistency: strict\n    wait: 1000ms\n    no_credit: deny\n"
+			       "    on_unreachable: closed\n");
+	assert_shared((struct rl_fleet_terms){RL_STRICT, 1, RL_CLOSED, 0, 1000000000});
+}
+
+static void test_config__strict_rule_that_may_exceed_is_read_with_a_warning(void **state)
+{
+	char text[256], line[256];
+
+	(void)state;
+	for (uint8_t away = RL_SHARE; away < RL_CLOSED; away++) {
+		sprintf(text, URL RULE "    consistency: strict\n    on_unreachable: %s\n",
+			rl_unreachable_name(away));
+		sprintf(line,
+			"F:6:21: warning: '%s' on a strict rule: while Redis cannot be reached "
+			"more than the limit may pass\n",
+			rl_unreachable_name(away));
+		assert_true(load(text, strlen(text)));
+		assert_string_equal(printed, line);
+		assert_shared((struct rl_fleet_terms){RL_STRICT, 1, away, 0, 2000000});
+	}
+}
+
+/* 20 faults are printed and a warning is none of them; none follows the last fault. */
+static void test_config__warnings_do_not_use_up_the_faults(void **state)
+{
+	static char text[8192];
+	char *at = text + sprintf(text, URL "rules:\n");
+	int lines = 0, warnings = 0;
+
+	(void)state;
+	for (int i = 0; i < 30; i++)
+		at += sprintf(at,
+			      "  - {name: r%d, limit: 1/s, consistency: strict, "
+			      "on_unreachable: open%s}\n",
+			      i, i < 5 ? "" : ", beta: 0");
+	assert_false(load(text, strlen(text)));
+	for (const char *c = printed; (c = strchr(c, '\n')) != NULL; c++)
+		lines++;
+	for (const char *c = printed; (c = strstr(c, "warning: ")) != NULL; c++)
+		warnings++;
+	assert_int_equal(warnings, 24);
+	assert_int_equal(lines, 20 + 1 + 24);
+}
+
+static void test_config__fleet_is_read_exactly(void **state)
+{
+	static const char text[] = "redis:\n"
+				   "  interval: 50ms\n"
+				   "  timeout: 30s\n"
+				   "  stale_after: 5s\n"
+				   "  url: redis://:secret@10.0.0.5:6379/1\n"
+				   "host: web_1.example\n"
+				   "fleet: " NAME_63 "\n"
+				   "rules: []\n";
+
+	(void)state;
+	load_silently(text);
+	assert_string_equal(config.fleet, NAME_63);
+	assert_string_equal(config.host, "web_1.example");
+	assert_true(config.has_redis);
+	assert_string_equal(config.redis_url, "redis://:secret@10.0.0.5:6379/1");
+	assert_int_equal(config.stale_after_ns, UINT64_C(5000000000));
+	assert_int_equal(config.redis_timeout_ns, UINT64_C(30000000000));
+	assert_int_equal(config.interval_ns, 50000000);
+	load_silently("redis: {url: 'unix:/r', stale_after: 50ms, timeout: 100ms, interval: 5ms}\n"
+		      "rules: []\n");
+	assert_int_equal(config.stale_after_ns, 50000000);
+	assert_int_equal(config.redis_timeout_ns, 100000000);
+	assert_int_equal(config.interval_ns, 5000000);
+	load_silently("redis: {url: 'unix:/r', interval: 1s}\nrules: []\n");
+	assert_int_equal(config.interval_ns, 1000000000);
+}
+
+static void test_config__fleet_defaults_are_the_documented_ones(void **state)
+{
+	(void)state;
+	for (int with_redis = 0; with_redis < 2; with_redis++) {
+		load_silently(with_redis ? URL "rules: []\n" : "rules: []\n");
+		assert_int_equal(config.has_redis, with_redis);
+		assert_string_equal(config.redis_url, with_redis ? "unix:/r" : "");
+		assert_string_equal(config.fleet, "default");
+		assert_string_equal(config.host, "");
+		assert_int_equal(config.stale_after_ns, 250000000);
+		assert_int_equal(config.redis_timeout_ns, 2000000000);
+		assert_int_equal(config.interval_ns, 0);
+	}
+}
+
+static void test_config__redis_url_fits_or_is_refused(void **state)
+{
+	char text[1024];
+
+	(void)state;
+	sprintf(text, "redis: 'unix:/%0505d'\nrules: []\n", 0);
+	load_silently(text);
+	assert_int_equal(strlen(config.redis_url), 511);
+	sprintf(text, "redis: 'unix:/%0506d'\nrules: []\n", 0);
+	assert_false(load(text, strlen(text)));
+	assert_string_equal(printed, "F:1:8: 'redis' is too long: at most 511 bytes\n");
+}
+
+static void test_config__same_fleet_sees_each_change(void **state)
+{
+	static const char *const other[] = {
+		"rules: []\n",
+		"redis: 'unix:/s'\nrules: []\n",
+		URL "fleet: b\nrules: []\n",
+		URL "host: b\nrules: []\n",
+		"redis: {url: 'unix:/r', stale_after: 251ms}\nrules: []\n",
+		"redis: {url: 'unix:/r', timeout: 3s}\nrules: []\n",
+		"redis: {url: 'unix:/r', interval: 10ms}\nrules: []\n",
+	};
+	static struct agent_config before;
+
+	(void)state;
+	load_silently(URL "rules: []\n");
+	before = config;
+	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+		load_silently(other[i]);
+		assert_false(config_same_fleet(&before, &config));
+		assert_false(config_same_fleet(&config, &before));
+	}
+	/* Its rules and its segment are no part of it, nor is how it is written. */
+	load_silently("redis: {url: 'unix:/r', timeout: 2s}\nsegment: /x/y\nfleet: default\n" RULE);
+	assert_true(config_same_fleet(&before, &config));
 }
 
 static void test_config__missing_file_says_so(void **state)
@@ -322,6 +690,16 @@ int main(void)
 		cmocka_unit_test(test_config__each_fault_has_its_line_and_message),
 		cmocka_unit_test(test_config__right_file_is_read_exactly),
 		cmocka_unit_test(test_config__defaults_are_the_documented_ones),
+		cmocka_unit_test(test_config__each_fault_of_a_fleet_has_its_message),
+		cmocka_unit_test(test_config__sharing_defaults_follow_the_consistency),
+		cmocka_unit_test(test_config__redis_below_the_rules_counts_for_them),
+		cmocka_unit_test(test_config__sharing_is_read_up_to_its_borders),
+		cmocka_unit_test(test_config__strict_rule_that_may_exceed_is_read_with_a_warning),
+		cmocka_unit_test(test_config__warnings_do_not_use_up_the_faults),
+		cmocka_unit_test(test_config__fleet_is_read_exactly),
+		cmocka_unit_test(test_config__fleet_defaults_are_the_documented_ones),
+		cmocka_unit_test(test_config__redis_url_fits_or_is_refused),
+		cmocka_unit_test(test_config__same_fleet_sees_each_change),
 		cmocka_unit_test(test_config__missing_file_says_so),
 		cmocka_unit_test(test_config__more_rules_than_fit_are_refused),
 		cmocka_unit_test(test_config__huge_file_is_refused_unread),
