@@ -22,7 +22,7 @@ static void time_calls(struct rl_client *client, uint64_t rule)
 	for (uint32_t i = 0; i < CALLS; i++) {
 		size_t len = (size_t)snprintf(key, sizeof(key), "latency-%u", i * 7919 % KEYS);
 		uint64_t start = bench_now_ns(), took;
-		int got = rl_check(client, rule, key, len, 1, &result);
+		int got = rl_check(client, rule, key, len, 1, 0, &result);
 
 		took = bench_now_ns() - start;
 		if (got < 0)

@@ -69,7 +69,8 @@ static double time_hits(const struct run *run, int expected)
 	for (uint32_t i = 0; i < CALLS; i++) {
 		const struct key *k = &key[order[i % ORDER]];
 
-		other += rl_check(run->client, run->rule, k->text, k->len, 1, &result) != expected;
+		other += rl_check(run->client, run->rule, k->text, k->len, 1, 0, &result) !=
+			 expected;
 	}
 	if (other != 0)
 		bench_die("a check gave another answer than the run is about");
@@ -126,7 +127,7 @@ static void time_each(const struct run *run, uint32_t *spent, uint32_t offset)
 	for (uint32_t i = 0; i < TIMED; i++) {
 		const struct key *k = &key[order[(i + offset) % ORDER]];
 		uint64_t start = bench_now_ns();
-		int got = rl_check(run->client, run->rule, k->text, k->len, 1, &result);
+		int got = rl_check(run->client, run->rule, k->text, k->len, 1, 0, &result);
 		uint64_t took = bench_now_ns() - start;
 
 		if (got != RL_ALLOWED)
@@ -175,7 +176,7 @@ static struct run open_run(const struct bench_seg *bench, struct rl_client *clie
 static void use_up(const struct run *run)
 {
 	for (uint32_t k = 0; k < KEYS; k++)
-		rl_check(run->client, run->rule, key[k].text, key[k].len, 1, NULL);
+		rl_check(run->client, run->rule, key[k].text, key[k].len, 1, 0, NULL);
 }
 
 int main(void)

@@ -183,7 +183,7 @@ static void send_one(struct sender *sender, struct stream *s)
 	struct rl_answer answer;
 	uint64_t begin_ns = bench_now_ns();
 	int got = rl_check_spend(sender->seg, sender->member, source->rule, &source->key,
-				 sizeof(source->key), 1, &answer);
+				 sizeof(source->key), 1, 0, &answer);
 	uint64_t span_ns = bench_now_ns() - begin_ns;
 
 	if (got < 0)

@@ -21,6 +21,12 @@ static_assert(RL_ERR_SHORT == RL_E_SHORT && RL_ERR_NOT_READY == RL_E_NOT_READY &
 static_assert(RL_ERR_RULE == RL_E_RULE && RL_ERR_COST == RL_E_COST && RL_ERR_FULL == RL_E_FULL &&
 		      RL_ERR_BUSY == RL_E_BUSY,
 	      "one value, two names");
+static_assert(RL_STATE_FRESH == RL_FRESH && RL_STATE_STALE == RL_STALE &&
+		      RL_STATE_ALONE == RL_ALONE && RL_MAY_WAIT == RL_CHECK_MAY_WAIT,
+	      "one value, two names");
+static_assert(RL_BY_WINDOW == RL_DECIDED_WINDOW && RL_BY_CREDIT == RL_DECIDED_CREDIT &&
+		      RL_BY_NO_CREDIT == RL_DECIDED_NO_CREDIT && RL_BY_POLICY == RL_DECIDED_POLICY,
+	      "one value, two names");
 static_assert(RL_WHY_SIZE == RL_WHY_MAX && RL_KEY_MAX == RL_KEY_BYTES_MAX, "one size");
 
 /*
@@ -131,26 +137,29 @@ int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rule)
 static void fill_result(const struct rl_answer *answer, struct rl_result *ret)
 {
 	*ret = (struct rl_result){
-		.state = answer->age_ns > RL_ALONE_NS ? RL_STATE_ALONE : RL_STATE_FRESH,
+		.state = answer->state,
 		.limit = answer->limit,
 		.remaining = answer->remaining,
+		.decided_by = answer->by,
 		.window_ns = answer->window_ns,
 		.retry_after_ns = answer->wait_ns,
 	};
 }
 
 int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
-	     uint32_t cost, struct rl_result *ret_result)
+	     uint32_t cost, uint32_t flags, struct rl_result *ret_result)
 {
 	struct rl_answer answer;
 	int got;
 
-	if (client == NULL || key == NULL || key_len < 1 || key_len > RL_KEY_MAX || cost < 1) {
+	if (client == NULL || key == NULL || key_len < 1 || key_len > RL_KEY_MAX || cost < 1 ||
+	    (flags & ~RL_MAY_WAIT) != 0) {
 		if (ret_result != NULL)
 			*ret_result = (struct rl_result){0};
 		return -EINVAL;
 	}
-	got = rl_check_spend(&client->seg, member_of(client), rule, key, key_len, cost, &answer);
+	got = rl_check_spend(&client->seg, member_of(client), rule, key, key_len, cost, flags,
+			     &answer);
 	if (ret_result != NULL)
 		fill_result(&answer, ret_result);
 	if (got < 0)

@@ -1,5 +1,5 @@
 /*
- * rl.h - Ratel: one rate limit for all the processes of a host.
+ * rl.h - Ratel: one rate limit for all the processes of a host, and all hosts of a fleet.
  *
  *	struct rl_client *client;
  *	uint64_t rule;
@@ -9,7 +9,7 @@
  *	if (rl_attach(NULL, &client, why) != 0)
  *		fprintf(stderr, "%s\n", why);      // no segment: admit or refuse as you see fit
  *	else if (rl_rule(client, "login", &rule) == 0)
- *		switch (rl_check(client, rule, ip, strlen(ip), 1, &result)) {
+ *		switch (rl_check(client, rule, ip, strlen(ip), 1, 0, &result)) {
  *		case RL_ALLOWED: serve(); break;
  *		case RL_LIMITED: refuse(result.retry_after_ns); break;
  *		default:         could_not_decide(); // a negative error: never a limit
@@ -52,8 +52,18 @@ extern "C" {
 #define RL_ERR_BUSY      (-4107) /* the key's slot stayed closed for the whole call */
 
 /* How far an answer can be trusted; field state of a result. */
-#define RL_STATE_FRESH 0 /* the agent is alive */
-#define RL_STATE_ALONE 2 /* no heartbeat for 1 s: this host's own counts decide */
+#define RL_STATE_FRESH 0 /* the agent is alive and, for a shared rule, Redis answers it */
+#define RL_STATE_STALE 1 /* shared rule: Redis has not answered for a while (250 ms) */
+#define RL_STATE_ALONE 2 /* no heartbeat for 1 s: a local rule goes on by the host's counts */
+
+/* What gave the answer; field decided_by of a result. */
+#define RL_BY_WINDOW    0 /* this host's own counts: a local rule */
+#define RL_BY_CREDIT    1 /* the fleet: its credit, or its window was full */
+#define RL_BY_NO_CREDIT 2 /* no credit in time: the rule's no_credit */
+#define RL_BY_POLICY    3 /* stale or alone: the rule's on_unreachable */
+
+/* Flags of rl_check(). */
+#define RL_MAY_WAIT 1u /* may sleep for credit of a shared rule, at most its wait (2 ms) */
 
 #define RL_KEY_MAX  1024 /* bytes of a key */
 #define RL_WHY_SIZE 256  /* bytes for a refusal's text, with its NUL */
@@ -64,7 +74,7 @@ struct rl_result {
 	uint32_t state;          /* RL_STATE_* */
 	uint32_t limit;          /* units a window, 1 .. 2^31 - 1 */
 	uint32_t remaining;      /* units that could be admitted at once after this answer */
-	uint32_t reserved0;      /* 0 */
+	uint32_t decided_by;     /* RL_BY_* */
 	uint64_t window_ns;      /* length of the rule's window, nanoseconds */
 	uint64_t retry_after_ns; /* RL_LIMITED: until the same cost could pass; else 0 */
 	uint64_t reserved1[4];   /* 0 */
@@ -101,7 +111,10 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  * Ask whether key may spend cost units under rule now, and spend them if so.
  *
  *   key, key_len  bytes, 1 .. RL_KEY_MAX; any bytes, need not end in NUL
- *   cost          units, 1 .. the rule's limit; a plain request is 1
+ *   cost          units, 1 .. the rule's limit (of a shared rule at most 1,048,575); a plain
+ *                 request is 1
+ *   flags         0, or RL_MAY_WAIT. An event loop must not pass it: it would hold up all of
+ *                 its clients
  *   ret_result    filled whenever RL_ALLOWED or RL_LIMITED is returned, zeroed on an error;
  *                 may be NULL
  *
@@ -116,12 +129,18 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  * The promise: each admitted unit can be placed at an instant inside its own call so that
  * no interval (t - window, t] holds more than limit units, over all processes of the host.
  *
- * Never blocks, allocates, locks or makes a system call (the clock is the vDSO's; a process
+ * A rule that hosts share is answered from the credit that this host holds. When that does not
+ * suffice the agent is asked, and this call is answered by the rule's no_credit, or waits.
+ * While Redis or the agent is out of reach nobody waits: the rule's on_unreachable decides,
+ * and state says so.
+ *
+ * Never blocks without RL_MAY_WAIT, never allocates or locks. Makes no system call but to wake
+ * a sleeping agent, and to wait (the clock is the vDSO's; a process
  * calls getpid once after each fork). Thread-safe and fork-safe on one handle: a child may
  * go on with its parent's. Async-signal-safe.
  */
 RL_API int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
-		    uint32_t cost, struct rl_result *ret_result);
+		    uint32_t cost, uint32_t flags, struct rl_result *ret_result);
 
 /* Milliseconds since the agent's last heartbeat. Thread- and signal-safe. */
 RL_API uint64_t rl_agent_age_ms(const struct rl_client *client);

@@ -1,46 +1,8 @@
 #include "shm/rl_check.h"
 
-#include <stdbool.h>
-
-#include "shm/rl_clock.h"
+#include "shm/rl_check_steps.h"
 #include "shm/rl_cold.h"
-#include "shm/rl_hash.h"
-#include "shm/rl_rules.h"
 #include "shm/rl_table.h"
-#include "shm/rl_window.h"
-#include "shm/rl_word.h"
-
-#define CHECK_TRIES 4096 /* under 1 ms; a slot is re-based in under a microsecond */
-
-/* Age of the agent's heartbeat. A beat ahead of now (coarse clock) is fresh. */
-static inline uint64_t beat_age(const struct rl_view *view, uint64_t now_ns)
-{
-	/* Relaxed: the beat stands for itself. */
-	uint64_t beat = atomic_load_explicit(&view->live->beat_ns, memory_order_relaxed);
-
-	return now_ns > beat ? now_ns - beat : 0;
-}
-
-/*
- * The terms a slot counts by: its own q and clock, the rule's limit and window. False when
- * the slot was wiped or its words are damaged.
- */
-static inline bool slot_terms(const struct rl_view *view, const struct rl_slot *slot,
-			      const struct rl_rule *rule, struct rl_window_terms *ret,
-			      bool *ret_coarse)
-{
-	/* Relaxed, both: ordered after the acquire of head, final while head keeps that value. */
-	uint32_t q = rl_pair_low(atomic_load_explicit(&slot->shape, memory_order_relaxed));
-	uint64_t made_for = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
-
-	if (q == 0)
-		return false;
-	*ret_coarse = rl_clock_is_coarse(made_for);
-	ret->q = q;
-	ret->limit = rl_window_limit(rule->limit, q);
-	ret->span_ns = rule->window_ns + rl_clock_hold_ns(*ret_coarse, view->tick_ns);
-	return true;
-}
 
 /*
  * One try on the open slot at index, whose head was read before anything else. The rule is
@@ -65,38 +27,41 @@ static inline int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head,
 	return rl_window_try(slot, head, &terms, cost, *ret_now_ns, answer);
 }
 
-static inline void fill_answer(const struct rl_view *view, const struct rl_rule *rule,
-			       const struct rl_window_answer *from, uint64_t now_ns,
-			       struct rl_answer *ret)
+/* A new slot of a bounded rule may admit its blind share before anybody is asked. */
+static uint32_t blind_share(const struct rl_view *view, const struct rl_rule *rule)
 {
-	ret->limit = rule->limit;
-	ret->window_ns = rule->window_ns;
-	ret->remaining = from->remaining;
-	ret->wait_ns = from->wait_ns;
-	ret->age_ns = beat_age(view, now_ns);
-	ret->now_ns = now_ns;
+	/* Relaxed: stands for itself. */
+	uint64_t hosts = atomic_load_explicit(&view->fleet->hosts, memory_order_relaxed);
+	struct rl_fleet_terms fleet;
+
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
+	return rl_fleet_blind(rule->limit, &fleet,
+			      hosts > UINT32_MAX ? UINT32_MAX : (uint32_t)hosts);
 }
 
-RL_COLD static int claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,
-			 const struct rl_rule *rule)
+RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,
+			   const struct rl_rule *rule, const void *key, size_t key_len)
 {
-	const struct rl_claim terms = {rule->id, rule->q, rule->window_ns};
-	int opened = rl_table_claim(seg, id, &terms);
+	struct rl_claim terms = {.rule_id = rule->id, .q = rule->q, .window_ns = rule->window_ns};
+	int opened;
 
+	rl_key_text(key, key_len, &terms.text);
+	terms.credit = blind_share(&seg->view, rule);
+	terms.hint = rl_hint(0, terms.credit / 2, rl_key_part(rule->id, &terms.text));
+	opened = rl_table_claim(seg, id, &terms);
 	if (opened == 1)
 		rl_member_count(&member->claims, 1);
 	return opened;
 }
 
-/* A stamp lies ahead of the clock: bring it back, and let the check start over. */
-RL_COLD static void mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell)
+RL_COLD void rl_check_mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell)
 {
 	int mended = rl_window_mend(slot, cell, rl_clock_precise_ns());
 
 	rl_member_count(&member->mended, (uint64_t)mended);
 }
 
-RL_COLD static int failed(struct rl_member *member, int error, struct rl_answer *ret)
+RL_COLD int rl_check_failed(struct rl_member *member, int error, struct rl_answer *ret)
 {
 	*ret = (struct rl_answer){0};
 	rl_member_count(&member->errors, 1);
@@ -105,8 +70,15 @@ RL_COLD static int failed(struct rl_member *member, int error, struct rl_answer 
 	return error;
 }
 
+/* Above the limit, or above what the credit of a shared rule can hold. */
+static inline int cost_fault(const struct rl_rule *rule, uint32_t cost)
+{
+	return cost > rule->limit || (!rl_rule_is_local(rule) && cost > RL_CREDIT_MAX) ? RL_E_COST
+										       : 0;
+}
+
 int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const void *key,
-		   size_t key_len, uint32_t cost, struct rl_answer *ret)
+		   size_t key_len, uint32_t cost, uint32_t flags, struct rl_answer *ret)
 {
 	struct rl_id id = rl_hash_key(seg->view.hash_key, rl_pair_high(handle), key, key_len);
 
@@ -117,17 +89,20 @@ int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle
 		uint64_t index = rl_table_find(&seg->view, &id, &head);
 		int got = rl_rules_read(&seg->view, handle, &rule);
 
+		if (got == 0 && !rl_rule_is_local(&rule))
+			return rl_check_spend_shared(seg, member, handle, key, key_len, cost, flags,
+						     ret);
 		if (got == 0 && cost > rule.limit)
 			got = RL_E_COST;
 		if (got == 0 && index == RL_NO_SLOT)
-			got = claim(seg, member, &id, &rule);
+			got = rl_check_claim(seg, member, &id, &rule, key, key_len);
 		if (got < 0)
-			return failed(member, got, ret);
+			return rl_check_failed(member, got, ret);
 		if (index == RL_NO_SLOT)
 			continue;
 		got = try_slot(seg, index, head, &rule, cost, &answer, &now_ns);
 		if (got == RL_TRY_AHEAD)
-			mend(member, &seg->slot[index], answer.cell);
+			rl_check_mend(member, &seg->slot[index], answer.cell);
 		if (got == RL_TRY_AHEAD || got == RL_TRY_AGAIN)
 			continue;
 		fill_answer(&seg->view, &rule, &answer, now_ns, ret);
@@ -137,7 +112,7 @@ int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle
 			rl_member_count(&member->limited, 1);
 		return got == RL_TRY_ALLOWED;
 	}
-	return failed(member, RL_E_BUSY, ret);
+	return rl_check_failed(member, RL_E_BUSY, ret);
 }
 
 static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t head,
@@ -160,6 +135,8 @@ static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t hea
 		return RL_E_BUSY;
 	*ret_used = terms.limit - answer.remaining;
 	fill_answer(view, rule, &answer, now_ns, ret);
+	if (terms.counted)
+		return rl_check_look_shared(view, index, head, rule, &terms, cost, now_ns, ret);
 	return got == RL_TRY_ALLOWED;
 }
 
@@ -175,13 +152,13 @@ int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, 
 
 	*ret = (struct rl_answer){0};
 	*ret_used = 0;
+	if (error == 0)
+		error = cost_fault(&rule, cost);
 	if (error != 0)
 		return error;
-	if (cost > rule.limit)
-		return RL_E_COST;
 	if (index != RL_NO_SLOT)
 		return look_at_slot(view, index, head, &rule, cost, ret, ret_used);
-	fresh.remaining = rule.limit;
+	fresh.remaining = rl_rule_is_local(&rule) ? rule.limit : 0;
 	fill_answer(view, &rule, &fresh, rl_clock_precise_ns(), ret);
 	return 1;
 }

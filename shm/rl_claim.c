@@ -94,7 +94,8 @@ static bool withdraw(struct rl_seg *seg, uint64_t index, uint64_t head)
  * Finish the lowest tentative slot seen, whoever began it. The caller looks again whatever
  * comes of it. Killed anywhere: the others remain tentative or spoiled, none is open twice.
  */
-static bool finish_lowest(struct rl_seg *seg, const struct rl_id *id, const struct sight *seen)
+static bool finish_lowest(struct rl_seg *seg, const struct rl_id *id, const struct rl_claim *claim,
+			  const struct sight *seen)
 {
 	uint64_t index = seen->tent[0].index, head = seen->tent[0].head;
 	struct sight now;
@@ -106,7 +107,8 @@ static bool finish_lowest(struct rl_seg *seg, const struct rl_id *id, const stru
 	for (uint32_t i = 1; i < now.tents; i++)
 		if (!withdraw(seg, now.tent[i].index, now.tent[i].head))
 			return false;
-	return swap_head(seg, index, head, rl_head_open(rl_head_n(head)));
+	return swap_head(seg, index, head,
+			 rl_head_with_credit(rl_head_open(rl_head_n(head)), claim->credit));
 }
 
 /* Set a word of a claimed slot; false when another value is there (guarantee C). */
@@ -137,6 +139,17 @@ static bool set_tag(struct rl_seg *seg, uint64_t index, uint64_t tag)
 	return false;
 }
 
+/* What the sync needs of a slot: its key, where its admits begin, its partition. */
+static bool fill_side(struct rl_seg *seg, uint64_t index, uint64_t n, const struct rl_claim *claim)
+{
+	bool good = fill_word(&seg->side[index].acked, rl_acked(n, false, claim->text.code)) &&
+		    fill_word(&seg->slot[index].hint, claim->hint);
+
+	for (size_t i = 0; good && i < RL_TEXT_BYTES / 8; i++)
+		good = fill_word(&seg->text[index].word[i], claim->text.word[i]);
+	return good;
+}
+
 /*
  * Take one free slot and publish it as tentative. Every word goes from zero to its value or
  * the slot is given up: what is in it then was ours alone when TENT was published. Killed
@@ -153,7 +166,8 @@ static bool propose_at(struct rl_seg *seg, uint64_t index, uint64_t free_head,
 		return false;
 	if (fill_word(&slot->id[0], id->word[0]) && fill_word(&slot->id[1], id->word[1]) &&
 	    fill_word(&slot->shape, rl_pair(claim->rule_id, claim->q)) &&
-	    fill_word(&slot->window_ns, claim->window_ns) && set_tag(seg, index, rl_tag_of(id)))
+	    fill_word(&slot->window_ns, claim->window_ns) && fill_side(seg, index, n, claim) &&
+	    set_tag(seg, index, rl_tag_of(id)))
 		return swap_head(seg, index, mine, rl_head_closed(n, RL_KIND_TENT));
 	swap_head(seg, index, mine, rl_head_closed(n, RL_KIND_SPOILED));
 	return false;
@@ -243,7 +257,7 @@ int rl_table_claim(struct rl_seg *seg, const struct rl_id *id, const struct rl_c
 			return 0;
 		}
 		if (sight.tents > 0) {
-			if (finish_lowest(seg, id, &sight))
+			if (finish_lowest(seg, id, claim, &sight))
 				return 1;
 			continue;
 		}

@@ -233,6 +233,15 @@ static uint64_t buckets_for(uint64_t keys)
 	return buckets < 2 ? 2 : buckets;
 }
 
+/* Relaxed: as in fill(). */
+static void fill_fleet(struct rl_fleet *fleet)
+{
+	atomic_store_explicit(&fleet->hosts, 1, memory_order_relaxed);
+	atomic_store_explicit(&fleet->stale_after_ns, RL_STALE_AFTER_NS, memory_order_relaxed);
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		atomic_store_explicit(&fleet->part[p].seq, 1, memory_order_relaxed);
+}
+
 static int fill(char *base, struct rl_hdr *hdr)
 {
 	struct rl_slot *slot = (struct rl_slot *)(void *)(base + hdr->slots_off);
@@ -242,6 +251,8 @@ static int fill(char *base, struct rl_hdr *hdr)
 		return -EIO;
 	memcpy(base, hdr, sizeof(*hdr));
 	rl_clock_beat(live);
+	fill_fleet(
+		(struct rl_fleet *)(void *)(base + (hdr->members_off - sizeof(struct rl_fleet))));
 	/* Relaxed: nobody else has this file yet; seg_ready publishes it. */
 	for (uint64_t i = 0; i < hdr->bucket_count * RL_LANES; i++)
 		atomic_store_explicit(&slot[i].head, rl_head_closed(RL_N_FIRST, RL_KIND_FREE),

@@ -54,6 +54,8 @@ struct rl_fleet_terms {
 	uint64_t wait_ns;       /* how long a caller with RL_MAY_WAIT may, 0 .. RL_WAIT_MAX_NS */
 };
 
+#define RL_FLEET_CONSISTENCY 3u /* the bits of rl_fleet_pack() that hold it */
+
 /*
  * The terms as 32 bits, beta rounded down to RL_BETA_STEP_PPM. wait_ns has no room here:
  * keep it in a word of its own.

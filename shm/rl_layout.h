@@ -8,9 +8,13 @@
  *   offset 0         rl_hdr       4096 bytes  who made this and how big it is; frozen
  *   offset 4096      rl_live      4096 bytes  heartbeat, rule generation, journal; agent writes
  *   offset 8192      rl_bank[2]   two copies of the rules, used in turn by generation
+ *   offset 73728     rl_fleet     who this host is in its fleet, and the state of its syncs
  *   members_off      rl_member[]  one cache line of statistics per attached process
  *   tags_off         rl_tags[]    one cache line of 32 16-bit tags per bucket
  *   slots_off        rl_slot[]    32 slots of 256 bytes per bucket
+ *   sides_off        rl_side[]    what the sync knows of each slot, 32 bytes
+ *   texts_off        rl_text[]    the key of each slot, 64 bytes; cold
+ *   dirty_off        words        a bit for each slot that has something to report
  *
  * Every word that more than one process touches is an 8-byte (or smaller) C11 atomic.
  * No locks, pointers, enums, bools or longs: a word here means the same to every build.
@@ -26,7 +30,7 @@
 #include <stdint.h>
 
 #define RL_MAGIC     UINT64_C(0x314745534c455441) /* "ATELSEG1" read as little-endian bytes */
-#define RL_ABI_MAJOR 1u /* a reader of another major refuses the segment */
+#define RL_ABI_MAJOR 2u /* a reader of another major refuses the segment */
 #define RL_ABI_MINOR 0u /* a reader of an older minor ignores the new fields */
 
 #define RL_PAGE        4096u
@@ -37,7 +41,10 @@
 #define RL_NAME_WORDS  8u   /* a rule's name: up to 63 bytes and a NUL, as 64-bit words */
 #define RL_MEMBERS_MAX 256u /* statistics lines; when all are taken processes share line 0 */
 
-#define RL_BUCKETS_MAX (UINT64_C(1) << 27) /* 4.3 billion slots, 1 TiB: far above any host */
+#define RL_BUCKETS_MAX (UINT64_C(1) << 27) /* 4.3 billion slots, 1.4 TiB: far above any host */
+
+#define RL_PARTS      16u /* partitions of a fleet's keys, each with a sequence of its own */
+#define RL_TEXT_BYTES 64u /* of a key that are kept as they are */
 
 /* Bytes 0..4095. Written before the segment gets its name, never afterwards. */
 struct rl_hdr {
@@ -56,18 +63,21 @@ struct rl_hdr {
 	uint64_t members_off;  /* bytes from the start of the file, 4096-aligned */
 	uint64_t tags_off;     /* likewise */
 	uint64_t slots_off;    /* likewise */
+	uint64_t sides_off;    /* likewise */
+	uint64_t texts_off;    /* likewise */
+	uint64_t dirty_off;    /* likewise: the summary's words, then the slots' words */
 	uint64_t total_size;   /* bytes; the file is at least this long */
 	uint64_t hash_key[2];  /* random, made with the segment: keyed identity of rules and keys */
 	uint64_t boot_id[2];   /* kernel boot the stamps belong to; 0,0 = not known */
 	uint64_t timens_ino;   /* inode of the creator's time namespace; 0 = not known */
 	uint64_t tick_ns;      /* resolution of CLOCK_MONOTONIC_COARSE, nanoseconds */
 	uint64_t made_real_s;  /* CLOCK_REALTIME seconds at creation, for people */
-	uint8_t pad1[3952];    /* zero; room for minor versions */
+	uint8_t pad1[3928];    /* zero; room for minor versions */
 };
 static_assert(sizeof(struct rl_hdr) == 4096, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_hdr, ready) == 40, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_hdr, bucket_count) == 48, "shared layout: bump RL_ABI_MAJOR");
-static_assert(offsetof(struct rl_hdr, made_real_s) == 136, "shared layout: bump RL_ABI_MAJOR");
+static_assert(offsetof(struct rl_hdr, made_real_s) == 160, "shared layout: bump RL_ABI_MAJOR");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a library lock would not cross processes");
 static_assert(ATOMIC_INT_LOCK_FREE == 2, "a library lock would not cross processes");
 
@@ -83,6 +93,7 @@ struct rl_journal {
 	_Atomic uint64_t open_head;   /* the head word that opens it again */
 	_Atomic uint64_t shape;       /* new rule:32 | q:32 */
 	_Atomic uint64_t window_ns;   /* new window */
+	_Atomic uint64_t acked;       /* new rl_side.acked: as far behind the new n as before */
 	_Atomic uint64_t ring[RL_RING];
 };
 
@@ -102,7 +113,7 @@ struct rl_live {
 	_Atomic uint64_t slots_reaped;   /* claims left by killed processes, taken back; relaxed */
 	uint8_t pad1[136];
 	struct rl_journal journal;
-	uint8_t pad2[3600];
+	uint8_t pad2[3592];
 };
 static_assert(offsetof(struct rl_live, beat_real_ns) == 64, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_live, journal) == 256, "shared layout: bump RL_ABI_MAJOR");
@@ -113,10 +124,11 @@ static_assert(sizeof(struct rl_live) == 4096, "shared layout: bump RL_ABI_MAJOR"
  * a handle (index, id) stays good over reloads. Two lines: the first is all a check needs.
  */
 struct rl_rule_rec {
-	_Atomic uint64_t id_flags;  /* id:32 (high) | flags:32; 0 = no rule here */
+	_Atomic uint64_t id_flags;  /* id:32 (high) | rl_fleet_pack():32; 0 = no rule here */
 	_Atomic uint64_t shape;     /* limit:32 (high) | q:32, see rl_window.h */
 	_Atomic uint64_t window_ns; /* 10 ms .. 365 days */
-	uint8_t pad0[40];
+	_Atomic uint64_t wait_ns;   /* how long a caller that may wait waits for credit */
+	uint8_t pad0[32];
 	_Atomic uint64_t name[RL_NAME_WORDS]; /* text, NUL-terminated, for lookup by name */
 };
 static_assert(sizeof(struct rl_rule_rec) == 128, "shared layout: bump RL_ABI_MAJOR");
@@ -125,6 +137,62 @@ struct rl_bank {
 	struct rl_rule_rec rule[RL_RULES_MAX];
 };
 static_assert(sizeof(struct rl_bank) == 32768, "shared layout: bump RL_ABI_MAJOR");
+
+/*
+ * One partition of the fleet's keys: its sequence of calls to Redis. The agent writes, workers
+ * read the first two words. A call is known by (host, epoch, seq, nonce); what it held is in
+ * the slots' rl_side.infl, so a new agent can send it again as it was. seq is raised last.
+ */
+struct rl_part {
+	_Atomic uint64_t
+		lease_until_ns;     /* precise clock: credit may be spent until then; relaxed */
+	_Atomic uint64_t silent_ns; /* since when a call is unanswered; 0 = none is; relaxed */
+	_Atomic uint64_t seq;       /* of the call under way or to come; starts at 1 */
+	_Atomic uint64_t nonce;     /* random, drawn before anything of the call is recorded */
+	_Atomic uint64_t sent_ns;   /* precise clock: when this seq was first sent; 0 = not yet */
+	uint8_t pad[24];
+};
+static_assert(sizeof(struct rl_part) == 64, "shared layout: bump RL_ABI_MAJOR");
+
+#define RL_REDIS_NONE 0u /* no Redis is configured */
+#define RL_REDIS_UP   1u
+#define RL_REDIS_DOWN 2u
+
+/* This host in its fleet. Written by the agent, but for bell. */
+struct rl_fleet {
+	/* First line: what a check reads. */
+	_Atomic uint64_t
+		stale_after_ns;       /* an older unanswered call makes the answer stale; relaxed */
+	_Atomic uint64_t hosts;       /* live hosts of the fleet, >= 1; relaxed */
+	_Atomic uint64_t interval_ns; /* 0: by each rule's window; relaxed */
+	uint8_t pad0[40];
+	/* Second line: a worker that runs short rings. */
+	_Atomic uint32_t bell;   /* raised by each ring: the agent's futex; pairs[bell] */
+	_Atomic uint32_t asleep; /* 1 = somebody must be woken; pairs[bell] */
+	uint8_t pad1[56];
+	/* The rest: for the agent itself and for tools. All relaxed. */
+	_Atomic uint64_t host[RL_NAME_WORDS];  /* host id, text; made once, or as configured */
+	_Atomic uint64_t fleet[RL_NAME_WORDS]; /* the fleet's name, text */
+	_Atomic uint64_t epoch;                /* this life of the segment, below 2^53 */
+	_Atomic uint64_t redis;                /* RL_REDIS_* */
+	_Atomic uint64_t redis_since_ns;       /* precise clock: since when it is that */
+	_Atomic uint64_t syncs;                /* calls answered, since creation as all below */
+	_Atomic uint64_t resends;              /* calls sent again after a loss */
+	_Atomic uint64_t keys_synced;          /* items of answered calls */
+	_Atomic uint64_t granted;              /* units of credit received */
+	_Atomic uint64_t returned;             /* units of credit given back unspent */
+	_Atomic uint64_t dropped;              /* units never reported: their window had passed */
+	_Atomic uint64_t clashes;              /* times another host used this identity */
+	_Atomic uint64_t round_trip_ns;        /* of the last call */
+	_Atomic uint64_t other_seen_ns; /* precise clock: another host uses our id; 0 = none */
+	_Atomic uint64_t other[32];     /* which, text */
+	uint8_t pad2[32];
+	struct rl_part part[RL_PARTS];
+	uint8_t pad3[2432];
+};
+static_assert(offsetof(struct rl_fleet, bell) == 64, "shared layout: bump RL_ABI_MAJOR");
+static_assert(offsetof(struct rl_fleet, part) % 64 == 0, "shared layout: bump RL_ABI_MAJOR");
+static_assert(sizeof(struct rl_fleet) == 4096, "shared layout: bump RL_ABI_MAJOR");
 
 /*
  * One process's statistics, in a line that (nearly always) only this process writes. The
@@ -154,19 +222,47 @@ static_assert(sizeof(struct rl_tags) == 64, "shared layout: bump RL_ABI_MAJOR");
  * it: a worker reads head first and CASes that same value last, and whoever changes the
  * rest closes head first and opens it with another count, so no CAS begun before succeeds.
  *
- * A free slot is all zero but for head. Claimants fill id, shape and window with
- * CAS-from-zero, so a claimant that was stopped and wakes late can never overwrite what a
- * later owner wrote (rl_table.h, guarantee C).
+ * A free slot is all zero but for head, its side and text too. Claimants fill id, shape,
+ * window, hint, side and text with CAS-from-zero, so a claimant that was stopped and wakes
+ * late can never overwrite what a later owner wrote (rl_table.h, guarantee C).
  */
 struct rl_slot {
 	_Atomic uint64_t head;      /* count, closed, grant, credit; pairs[slot_head] */
 	_Atomic uint64_t id[2];     /* keyed hash of (rule, key), never 0; relaxed, under head */
 	_Atomic uint64_t shape;     /* rule:32 (high) | q:32; relaxed, under head */
 	_Atomic uint64_t window_ns; /* the window it was made for: says its clock; under head */
-	uint8_t pad[24];
+	_Atomic uint64_t hint;  /* partition, low water, when to ask again: rl_hint.h; relaxed */
+	_Atomic uint64_t tat;   /* GCRA's theoretical arrival time, ns: rl_share.h; relaxed */
+	_Atomic uint32_t asked; /* units that callers without credit asked for; relaxed */
+	_Atomic uint32_t turn;  /* futex: raised after each answer of Redis; pairs[slot_turn] */
 	_Atomic uint64_t ring[RL_RING]; /* ns of the last event of each group; pairs[ring_stamp] */
 };
 static_assert(sizeof(struct rl_slot) == 256, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_slot, ring) == 64, "shared layout: bump RL_ABI_MAJOR");
+
+/*
+ * What the sync knows of a slot; the first three words are the agent's alone once the slot
+ * is open.
+ *
+ * infl, while valid, is what the call under way says of this slot: it mirrors head
+ * [ n:42 | valid:1 | grant:1 | credit:20 ]. The grant in the answer is applied iff head's
+ * grant bit is not yet infl's, in the CAS that makes it so; then acked, then infl = 0. A kill
+ * between any two of these leaves a state from which the same call, sent again, ends the same.
+ */
+struct rl_side {
+	_Atomic uint64_t infl;    /* 0 = nothing under way; relaxed, one writer */
+	_Atomic uint64_t acked;   /* [ n:42 | tracked:1 | text:21 ], see rl_side.h; relaxed */
+	_Atomic uint64_t others;  /* [ when:32 | units:32 ], see rl_side.h; relaxed */
+	_Atomic uint32_t refused; /* units refused since the last call, for the demand; relaxed */
+	_Atomic uint16_t debt;    /* units admitted without credit since the last answer; relaxed */
+	_Atomic uint16_t waiters; /* callers in a futex wait for credit, or killed in it; relaxed */
+};
+static_assert(sizeof(struct rl_side) == 32, "shared layout: bump RL_ABI_MAJOR");
+
+/* The key, verbatim up to 64 bytes; of a longer one 32 bytes and its SHA-256: rl_side.h. */
+struct rl_text {
+	_Atomic uint64_t word[RL_TEXT_BYTES / 8]; /* relaxed, under head */
+};
+static_assert(sizeof(struct rl_text) == 64, "shared layout: bump RL_ABI_MAJOR");
 
 #endif

@@ -1,6 +1,7 @@
 #include "shm/rl_rebase.h"
 
 #include "shm/rl_clock.h"
+#include "shm/rl_side.h"
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
@@ -116,14 +117,25 @@ bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, ui
 	return *ret_q != groups.q || window_ns != rule->window_ns || groups.n > RL_N_REBASE;
 }
 
+/* acked as far behind the new count as behind the old one: what is unreported stays so. */
+static uint64_t moved_acked(uint64_t acked, uint64_t old_n, uint64_t new_n)
+{
+	uint64_t behind = old_n > rl_acked_n(acked) ? old_n - rl_acked_n(acked) : 0;
+
+	return rl_acked(behind < new_n ? new_n - behind : new_n, (acked & RL_TRACKED) != 0,
+			rl_acked_text(acked));
+}
+
 static void write_journal(struct rl_journal *journal, uint64_t index, uint64_t head,
-			  const struct rl_groups *groups, const struct rl_rule *rule)
+			  const struct rl_groups *groups, const struct rl_rule *rule,
+			  uint64_t acked)
 {
 	put(&journal->slot, index);
 	put(&journal->closed_head, rl_head_closed(rl_head_n(head), RL_KIND_REBASE));
 	put(&journal->open_head, rl_head_open(groups->n));
 	put(&journal->shape, rl_pair(rule->id, groups->q));
 	put(&journal->window_ns, rule->window_ns);
+	put(&journal->acked, acked);
 	for (uint32_t i = 0; i < RL_RING; i++)
 		put(&journal->ring[i], groups->ring[i]);
 	/* pairs[journal.rel]: the entry is whole before it counts. */
@@ -131,10 +143,12 @@ static void write_journal(struct rl_journal *journal, uint64_t index, uint64_t h
 }
 
 /* Write the closed slot from the journal and open it. The same bytes however often. */
-static void apply_journal(struct rl_seg *seg, struct rl_slot *slot)
+static void apply_journal(struct rl_seg *seg, uint64_t index)
 {
 	struct rl_journal *journal = &seg->live->journal;
+	struct rl_slot *slot = &seg->slot[index];
 
+	put(&seg->side[index].acked, take(&journal->acked));
 	put(&slot->shape, take(&journal->shape));
 	put(&slot->window_ns, take(&journal->window_ns));
 	for (uint32_t i = 0; i < RL_RING; i++)
@@ -158,17 +172,20 @@ bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const str
 	bool closed, was_coarse = rl_clock_is_coarse(take(&slot->window_ns));
 	bool to_precise = was_coarse && !rl_clock_is_coarse(rule->window_ns);
 
-	if (!read_groups(slot, head, &old))
+	/* A call under way has this slot's count in it; credit is taken back before. */
+	if (take(&seg->side[index].infl) != 0 || rl_head_credit(head) != 0 ||
+	    !read_groups(slot, head, &old))
 		return false;
 	/* Coarse stamps may be two ticks old already; the precise clock holds them no longer. */
 	rl_rebase_plan(&old, q, to_precise ? 2 * seg->view.tick_ns : 0, &new);
-	write_journal(journal, index, head, &new, rule);
+	write_journal(journal, index, head, &new, rule,
+		      moved_acked(take(&seg->side[index].acked), old.n, new.n));
 	closed = atomic_compare_exchange_strong_explicit(
 		&slot->head, &head, take(&journal->closed_head),
 		/* pairs[slot_head.acq]: nothing of the new groups is written before the close. */
 		memory_order_acq_rel, memory_order_relaxed);
 	if (closed)
-		apply_journal(seg, slot);
+		apply_journal(seg, index);
 	drop_journal(journal);
 	return closed;
 }
@@ -198,7 +215,7 @@ bool rl_rebase_recover(struct rl_seg *seg)
 		entry_fits(journal,
 			   atomic_load_explicit(&seg->slot[index].head, memory_order_acquire));
 	if (found)
-		apply_journal(seg, &seg->slot[index]);
+		apply_journal(seg, index);
 	drop_journal(journal);
 	return found;
 }

@@ -47,9 +47,9 @@ bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, ui
 
 /*
  * Re-base the slot, whose head was read as head, to groups of q and the rule's window. False
- * when it changed meanwhile. The slot is closed for well under a microsecond. Killed before
- * the close: the journal is dropped by rl_rebase_recover(); killed after it: recover
- * finishes the slot from the journal.
+ * when it changed meanwhile, holds credit, or is part of a call to Redis under way. The slot is
+ * closed for well under a microsecond. Killed before the close: the journal is dropped by
+ * rl_rebase_recover(); killed after it: recover finishes the slot from the journal.
  */
 bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
 		    uint32_t q);

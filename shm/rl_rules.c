@@ -28,12 +28,14 @@ static inline uint64_t generation_of(const struct rl_view *view)
 
 static inline bool read_rec(const struct rl_rule_rec *rec, struct rl_rule *ret)
 {
-	uint64_t shape = take(&rec->shape);
+	uint64_t shape = take(&rec->shape), id_flags = take(&rec->id_flags);
 
-	ret->id = rl_pair_high(take(&rec->id_flags));
+	ret->id = rl_pair_high(id_flags);
+	ret->fleet = rl_pair_low(id_flags);
 	ret->limit = rl_pair_high(shape);
 	ret->q = rl_pair_low(shape);
 	ret->window_ns = take(&rec->window_ns);
+	ret->wait_ns = rl_rule_is_local(ret) ? 0 : take(&rec->wait_ns); /* a load less */
 	return ret->id != 0;
 }
 
@@ -154,9 +156,10 @@ static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, 
 	char name[RL_NAME_MAX + 1] = {0};
 
 	memcpy(name, spec->name, strlen(spec->name));
-	put(&rec->id_flags, rl_pair(id, 0));
+	put(&rec->id_flags, rl_pair(id, rl_fleet_pack(&spec->fleet)));
 	put(&rec->shape, rl_pair(spec->terms.limit, rl_window_q(spec->terms.limit)));
 	put(&rec->window_ns, spec->terms.window_ns);
+	put(&rec->wait_ns, spec->fleet.wait_ns);
 	for (size_t i = 0; i < RL_NAME_WORDS; i++) {
 		uint64_t word;
 
@@ -170,6 +173,7 @@ static void clear_rec(struct rl_rule_rec *rec)
 	put(&rec->id_flags, 0);
 	put(&rec->shape, 0);
 	put(&rec->window_ns, 0);
+	put(&rec->wait_ns, 0);
 	for (size_t i = 0; i < RL_NAME_WORDS; i++)
 		put(&rec->name[i], 0);
 }

@@ -14,6 +14,7 @@
 #ifndef RL_RULES_H
 #define RL_RULES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,8 +27,16 @@ struct rl_rule {
 	uint32_t id;
 	uint32_t limit;     /* units a window, 1 .. RL_LIMIT_MAX */
 	uint32_t q;         /* units in one group of the ring, for this limit */
+	uint32_t fleet;     /* rl_fleet_pack(); rl_rule_is_local() */
 	uint64_t window_ns; /* RL_WINDOW_MIN_NS .. RL_WINDOW_MAX_NS */
+	uint64_t wait_ns;   /* 0 .. RL_WAIT_MAX_NS; clamped by rl_fleet_unpack() */
 };
+
+/* Decided by this host's own window, not by credit from Redis. */
+static inline bool rl_rule_is_local(const struct rl_rule *rule)
+{
+	return (rule->fleet & RL_FLEET_CONSISTENCY) == RL_LOCAL;
+}
 
 struct rl_named_rule {
 	char name[RL_NAME_MAX + 1];
@@ -38,7 +47,7 @@ struct rl_named_rule {
 struct rl_rule_spec {
 	char name[RL_NAME_MAX + 1];
 	struct rl_terms terms;
-	struct rl_fleet_terms fleet; /* all zero: this host alone */
+	struct rl_fleet_terms fleet; /* valid; all zero: a local rule */
 };
 
 /*

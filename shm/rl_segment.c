@@ -11,20 +11,34 @@
 #include "shm/rl_clock.h"
 #include "shm/rl_clock_check.h"
 
+#define LIVE_OFF  sizeof(struct rl_hdr)
+#define BANK_OFF  (LIVE_OFF + sizeof(struct rl_live))
+#define FLEET_OFF (BANK_OFF + 2 * sizeof(struct rl_bank))
+
 static uint64_t round_to_page(uint64_t bytes)
 {
 	return (bytes + RL_PAGE - 1) / RL_PAGE * RL_PAGE;
 }
 
+/* Words of one bit for each of count things. */
+static uint64_t bit_words(uint64_t count)
+{
+	return (count + 63) / 64;
+}
+
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count)
 {
+	uint64_t slots = bucket_count * RL_LANES, words = bit_words(slots);
+
 	hdr->bucket_count = bucket_count;
-	hdr->members_off = round_to_page(sizeof(struct rl_hdr) + sizeof(struct rl_live) +
-					 2 * sizeof(struct rl_bank));
+	hdr->members_off = round_to_page(FLEET_OFF + sizeof(struct rl_fleet));
 	hdr->tags_off = round_to_page(hdr->members_off + RL_MEMBERS_MAX * sizeof(struct rl_member));
 	hdr->slots_off = round_to_page(hdr->tags_off + bucket_count * sizeof(struct rl_tags));
+	hdr->sides_off = round_to_page(hdr->slots_off + slots * sizeof(struct rl_slot));
+	hdr->texts_off = round_to_page(hdr->sides_off + slots * sizeof(struct rl_side));
+	hdr->dirty_off = round_to_page(hdr->texts_off + slots * sizeof(struct rl_text));
 	hdr->total_size =
-		round_to_page(hdr->slots_off + bucket_count * RL_LANES * sizeof(struct rl_slot));
+		round_to_page(hdr->dirty_off + (bit_words(words) + words) * sizeof(uint64_t));
 }
 
 static bool sizes_agree(const struct rl_hdr *hdr)
@@ -42,7 +56,9 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 		return false;
 	rl_segment_lay_out(&want, hdr->bucket_count);
 	return hdr->members_off == want.members_off && hdr->tags_off == want.tags_off &&
-	       hdr->slots_off == want.slots_off && hdr->total_size == want.total_size;
+	       hdr->slots_off == want.slots_off && hdr->sides_off == want.sides_off &&
+	       hdr->texts_off == want.texts_off && hdr->dirty_off == want.dirty_off &&
+	       hdr->total_size == want.total_size;
 }
 
 int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
@@ -84,12 +100,14 @@ int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
 static void point_view(struct rl_view *view, const char *base, const struct rl_hdr *hdr)
 {
 	view->hdr = (const struct rl_hdr *)(const void *)base;
-	view->live = (const struct rl_live *)(const void *)(base + sizeof(struct rl_hdr));
-	view->bank = (const struct rl_bank *)(const void *)(base + sizeof(struct rl_hdr) +
-							    sizeof(struct rl_live));
+	view->live = (const struct rl_live *)(const void *)(base + LIVE_OFF);
+	view->bank = (const struct rl_bank *)(const void *)(base + BANK_OFF);
+	view->fleet = (const struct rl_fleet *)(const void *)(base + FLEET_OFF);
 	view->member = (const struct rl_member *)(const void *)(base + hdr->members_off);
 	view->tags = (const struct rl_tags *)(const void *)(base + hdr->tags_off);
 	view->slot = (const struct rl_slot *)(const void *)(base + hdr->slots_off);
+	view->side = (const struct rl_side *)(const void *)(base + hdr->sides_off);
+	view->text = (const struct rl_text *)(const void *)(base + hdr->texts_off);
 	view->bucket_count = hdr->bucket_count;
 	view->slot_count = hdr->bucket_count * RL_LANES;
 	view->hash_key[0] = hdr->hash_key[0];
@@ -101,12 +119,18 @@ static void point_view(struct rl_view *view, const char *base, const struct rl_h
 static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr)
 {
 	point_view(&seg->view, base, hdr);
-	seg->live = (struct rl_live *)(void *)(base + sizeof(struct rl_hdr));
-	seg->bank =
-		(struct rl_bank *)(void *)(base + sizeof(struct rl_hdr) + sizeof(struct rl_live));
+	seg->live = (struct rl_live *)(void *)(base + LIVE_OFF);
+	seg->bank = (struct rl_bank *)(void *)(base + BANK_OFF);
+	seg->fleet = (struct rl_fleet *)(void *)(base + FLEET_OFF);
 	seg->member = (struct rl_member *)(void *)(base + hdr->members_off);
 	seg->tags = (struct rl_tags *)(void *)(base + hdr->tags_off);
 	seg->slot = (struct rl_slot *)(void *)(base + hdr->slots_off);
+	seg->side = (struct rl_side *)(void *)(base + hdr->sides_off);
+	seg->text = (struct rl_text *)(void *)(base + hdr->texts_off);
+	seg->dirty_words = bit_words(seg->view.slot_count);
+	seg->dirty_sums = bit_words(seg->dirty_words);
+	seg->dirty_sum = (_Atomic uint64_t *)(void *)(base + hdr->dirty_off);
+	seg->dirty = seg->dirty_sum + seg->dirty_sums;
 }
 
 static const struct rl_live *live_after(const void *hdr)

@@ -21,15 +21,19 @@
 #include "shm/rl_layout.h"
 
 #define RL_SEGMENT_DEFAULT  "/dev/shm/rl/default"
+#define RL_STALE_AFTER_NS   UINT64_C(250000000)  /* unless configured */
 #define RL_SEGMENT_KEYS_MAX UINT64_C(3000000000) /* under RL_BUCKETS_MAX buckets at 90 % */
 
 struct rl_view {
 	const struct rl_hdr *hdr;
 	const struct rl_live *live;
-	const struct rl_bank *bank;     /* [2] */
+	const struct rl_bank *bank; /* [2] */
+	const struct rl_fleet *fleet;
 	const struct rl_member *member; /* [RL_MEMBERS_MAX] */
 	const struct rl_tags *tags;     /* [bucket_count] */
 	const struct rl_slot *slot;     /* [slot_count] */
+	const struct rl_side *side;     /* [slot_count] */
+	const struct rl_text *text;     /* [slot_count] */
 	uint64_t bucket_count;
 	uint64_t slot_count;
 	uint64_t hash_key[2];
@@ -41,9 +45,15 @@ struct rl_seg {
 	struct rl_view view;
 	struct rl_live *live;
 	struct rl_bank *bank;
+	struct rl_fleet *fleet;
 	struct rl_member *member;
 	struct rl_tags *tags;
 	struct rl_slot *slot;
+	struct rl_side *side;
+	struct rl_text *text;
+	_Atomic uint64_t *dirty_sum; /* [dirty_sums]: a bit for each word of dirty */
+	_Atomic uint64_t *dirty;     /* [dirty_words]: a bit for each slot */
+	uint64_t dirty_sums, dirty_words;
 };
 
 struct rl_segment_spec {

@@ -74,16 +74,40 @@ static bool clear_tag(struct rl_seg *seg, uint64_t index)
 	return false;
 }
 
-/* Zero every word but head of a slot whose head is WIPE. Idempotent. */
-static void zero_words(struct rl_slot *slot)
+/* Relaxed: nobody trusts these words until a head published after them. */
+static void zero(_Atomic uint64_t *word, size_t count)
 {
-	/* Relaxed: nobody trusts these until a head published after them. */
-	for (int i = 0; i < 2; i++)
-		atomic_store_explicit(&slot->id[i], 0, memory_order_relaxed);
-	atomic_store_explicit(&slot->shape, 0, memory_order_relaxed);
-	atomic_store_explicit(&slot->window_ns, 0, memory_order_relaxed);
-	for (uint32_t i = 0; i < RL_RING; i++)
-		atomic_store_explicit(&slot->ring[i], 0, memory_order_relaxed);
+	for (size_t i = 0; i < count; i++)
+		atomic_store_explicit(&word[i], 0, memory_order_relaxed);
+}
+
+static void zero_side(struct rl_side *side)
+{
+	zero(&side->infl, 1);
+	zero(&side->acked, 1);
+	zero(&side->others, 1);
+	atomic_store_explicit(&side->refused, 0, memory_order_relaxed);
+	atomic_store_explicit(&side->debt, 0, memory_order_relaxed);
+	atomic_store_explicit(&side->waiters, 0, memory_order_relaxed);
+}
+
+/*
+ * Zero every word of a slot whose head is WIPE but head, and turn: who waits for it must not
+ * see an old turn come back. Idempotent.
+ */
+static void zero_words(struct rl_seg *seg, uint64_t index)
+{
+	struct rl_slot *slot = &seg->slot[index];
+
+	zero(slot->id, 2);
+	zero(&slot->shape, 1);
+	zero(&slot->window_ns, 1);
+	zero(&slot->hint, 1);
+	zero(&slot->tat, 1);
+	atomic_store_explicit(&slot->asked, 0, memory_order_relaxed);
+	zero(slot->ring, RL_RING);
+	zero_side(&seg->side[index]);
+	zero(seg->text[index].word, RL_TEXT_BYTES / 8);
 }
 
 bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head)
@@ -100,7 +124,7 @@ bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head)
 	/* Killed from here on: the slot stays WIPE and the next sweep does all this again. */
 	if (!clear_tag(seg, index))
 		return false;
-	zero_words(slot);
+	zero_words(seg, index);
 	if (n < RL_N_FIRST || n > RL_N_REBASE)
 		n = RL_N_FIRST; /* damaged; or 2^41 counts later, when nobody holds an old head */
 	/* pairs[slot_head.rel]: the words are zero before the slot is free. */

@@ -48,6 +48,7 @@
 
 #include "shm/rl_hash.h"
 #include "shm/rl_segment.h"
+#include "shm/rl_side.h"
 
 #define RL_NO_SLOT UINT64_MAX
 
@@ -62,6 +63,9 @@ struct rl_claim {
 	uint32_t rule_id;
 	uint32_t q;
 	uint64_t window_ns;
+	uint64_t hint;   /* rl_hint(): its partition */
+	uint32_t credit; /* it opens with: the blind share of a bounded rule, else 0 */
+	struct rl_key_text text;
 };
 
 /*

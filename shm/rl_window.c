@@ -64,7 +64,7 @@ static inline bool worth_skipping(uint64_t head, struct place next, uint64_t new
 	    (left >= terms->q / 4 ||
 	     (double)(now_ns - newest_stamp) * terms->q <= 4.0 * (double)terms->span_ns * left))
 		return false;
-	return head == rl_head_open(rl_head_n(head)) && rl_head_n(head) < RL_N_REBASE;
+	return !terms->counted && rl_head_n(head) < RL_N_REBASE;
 }
 
 /* First group in low .. high - 1 that has not expired; high when all have. */
@@ -231,6 +231,25 @@ int rl_window_try(struct rl_slot *slot, uint64_t head, const struct rl_window_te
 {
 	return cost == 1 ? try(slot, head, terms, 1, now_ns, ret)
 			 : try(slot, head, terms, cost, now_ns, ret);
+}
+
+int rl_window_add(struct rl_slot *slot, uint64_t head, uint32_t q, uint32_t cost, uint32_t credit,
+		  uint64_t now_ns)
+{
+	uint64_t n = rl_head_n(head);
+	uint64_t first = n / q, last = (n + cost - 1) / q;
+	uint64_t counted = head + ((uint64_t)cost << RL_HEAD_N_SHIFT) - credit;
+
+	if (n + cost > RL_N_MAX)
+		return RL_TRY_AGAIN; /* the agent is long overdue, or the word is damaged */
+	if (!raise_stamps(slot, first, last, stamp_of(slot, first), now_ns))
+		return RL_TRY_AGAIN;
+	/* Killed here: the groups live up to W longer, nothing was admitted.
+	 * pairs[slot_head.rel]: the stamps are raised before the count says so. */
+	if (!atomic_compare_exchange_strong_explicit(&slot->head, &head, counted,
+						     memory_order_release, memory_order_relaxed))
+		return RL_TRY_AGAIN;
+	return RL_TRY_ALLOWED;
 }
 
 int rl_window_mend(struct rl_slot *slot, uint32_t cell, uint64_t now_ns)

@@ -33,6 +33,7 @@
 #ifndef RL_WINDOW_H
 #define RL_WINDOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shm/rl_layout.h"
@@ -47,6 +48,7 @@ struct rl_window_terms {
 	uint32_t limit;   /* effective: at most (RL_RING - 1) * q; 1 .. RL_LIMIT_MAX */
 	uint32_t q;       /* the slot's own, >= 1 */
 	uint64_t span_ns; /* window plus hold */
+	bool counted;     /* n is reported: never skip a number */
 };
 
 struct rl_window_answer {
@@ -76,6 +78,14 @@ static inline uint32_t rl_window_limit(uint32_t limit, uint32_t q)
  */
 int rl_window_try(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
 		  uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret);
+
+/*
+ * Count cost events at now_ns without asking whether the window has room (somebody else has
+ * said so), and take credit units from head in the same CAS. RL_TRY_ALLOWED or RL_TRY_AGAIN;
+ * 1 <= cost <= rl_window_limit() of q, credit <= that of head. Otherwise as rl_window_try().
+ */
+int rl_window_add(struct rl_slot *slot, uint64_t head, uint32_t q, uint32_t cost, uint32_t credit,
+		  uint64_t now_ns);
 
 /* The answer a try would give, without writing: RL_TRY_ALLOWED or RL_TRY_LIMITED. */
 int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,

@@ -7,8 +7,12 @@
  *
  * n counts every unit of cost ever admitted through this slot, and its lives: it never goes
  * back while a process may still hold an old head (the agent's re-base near 2^41 apart, which
- * happens after 2 * 10^12 admits), so an old head can never match again. grant and credit
- * are kept for a sync between hosts and always 0 today.
+ * happens after 2 * 10^12 admits), so an old head can never match again.
+ *
+ * credit is what this host may still admit of a limit that it shares with others, without
+ * asking. A worker moves units from credit to n in one CAS; only the agent gives and takes
+ * them. grant is turned over by the CAS that adds a grant, so that a grant whose answer is
+ * seen twice is added once; workers copy it. rl_side (rl_layout.h) has the other half.
  *
  * While closed is 1 nobody may admit, grant is 0 and the credit bits say why:
  */
@@ -25,6 +29,8 @@
 #define RL_KIND_WIPE    UINT64_C(4) /* the agent is setting its words back to zero */
 #define RL_KIND_REBASE  UINT64_C(5) /* the agent is rewriting it from the journal */
 
+#define RL_HEAD_CREDIT  UINT64_C(0xfffff)
+#define RL_HEAD_GRANT   (UINT64_C(1) << 20)
 #define RL_HEAD_CLOSED  (UINT64_C(1) << 21)
 #define RL_HEAD_N_SHIFT 22
 #define RL_HEAD_LOW     ((UINT64_C(1) << RL_HEAD_N_SHIFT) - 1)
@@ -46,6 +52,17 @@ static inline uint64_t rl_head_closed(uint64_t n, uint64_t kind)
 static inline uint64_t rl_head_n(uint64_t head)
 {
 	return head >> RL_HEAD_N_SHIFT;
+}
+
+static inline uint32_t rl_head_credit(uint64_t head)
+{
+	return (uint32_t)(head & RL_HEAD_CREDIT);
+}
+
+/* The same head with another credit; 0 .. RL_CREDIT_MAX. */
+static inline uint64_t rl_head_with_credit(uint64_t head, uint32_t credit)
+{
+	return (head & ~RL_HEAD_CREDIT) | credit;
 }
 
 static inline bool rl_head_is_open(uint64_t head)

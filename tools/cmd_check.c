@@ -27,7 +27,7 @@ static int check(const struct tool *tool, struct rl_client *client, const char *
 
 	if (rl_rule(client, rule, &handle) != 0)
 		return rule_missing(tool, rule);
-	got = rl_check(client, handle, key, strlen(key), cost, &result);
+	got = rl_check(client, handle, key, strlen(key), cost, RL_MAY_WAIT, &result);
 	if (got < 0)
 		return tool_error("could not decide: %s", rl_strerror(got));
 	return answer_print(tool,

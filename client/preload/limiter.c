@@ -160,7 +160,7 @@ bool limiter_allows(const struct conn *conn, uint64_t *ret_retry_after_s)
 	struct rl_result result;
 
 	if (now == NULL || rl_check(now, atomic_load_explicit(&rule, memory_order_relaxed),
-				    conn->key, conn->key_len, 1, &result) != RL_LIMITED)
+				    conn->key, conn->key_len, 1, 0, &result) != RL_LIMITED)
 		return true;
 	*ret_retry_after_s = (result.retry_after_ns + 999999999) / 1000000000;
 	if (*ret_retry_after_s == 0)

@@ -86,11 +86,11 @@ static void work(uint64_t own_seed)
 		uint64_t fresh = 1000000 + t_below(&own_seed, 3000);
 
 		if (rule < 3)
-			note_answer(rl_check(client, handle[rule], &key, sizeof(key), 1, NULL),
+			note_answer(rl_check(client, handle[rule], &key, sizeof(key), 1, 0, NULL),
 				    rule, key);
 		else
-			note_answer(rl_check(client, handle[0], &fresh, sizeof(fresh), 1, NULL), 3,
-				    0);
+			note_answer(rl_check(client, handle[0], &fresh, sizeof(fresh), 1, 0, NULL),
+				    3, 0);
 	}
 }
 
@@ -202,7 +202,7 @@ static void open_first_rule(void)
 		struct rl_id id = id_of(0, key);
 
 		assert_int_equal(rl_check_spend(&t.seg, &t.seg.member[0], rule, &key, sizeof(key),
-						1, &answer),
+						1, 0, &answer),
 				 1);
 		atomic_fetch_add(&notes->allowed[0][key], 1);
 		assert_int_not_equal(rl_table_find(&t.seg.view, &id, &head), RL_NO_SLOT);

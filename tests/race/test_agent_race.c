@@ -39,8 +39,8 @@ static void ask(size_t me, uint64_t *seed)
 	/* Two keys at a time, others every 40 ms: the rest become idle and are freed. */
 	uint32_t key = (uint32_t)((t_now_ns() / (2 * W) + t_below(seed, 2)) % KEYS);
 	struct rl_answer answer;
-	int got =
-		rl_check_spend(&t.seg, &t.seg.member[1 + me], rule, &key, sizeof(key), 1, &answer);
+	int got = rl_check_spend(&t.seg, &t.seg.member[1 + me], rule, &key, sizeof(key), 1, 0,
+				 &answer);
 
 	if (got < 0)
 		atomic_fetch_add(&errors, 1);

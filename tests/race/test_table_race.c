@@ -58,7 +58,7 @@ static void judge_round(void)
 
 static void *claimant(void *arg)
 {
-	const struct rl_claim claim = {RULE, 1, 1000000000};
+	const struct rl_claim claim = {.rule_id = RULE, .q = 1, .window_ns = 1000000000};
 	uint64_t seed = t_seed() * 77 + 1;
 
 	for (int round = 0; round < ROUNDS; round++) {
@@ -76,7 +76,7 @@ static void *claimant(void *arg)
 
 static void *churner(void *unused)
 {
-	const struct rl_claim claim = {OTHER_RULE, 1, 1000000000};
+	const struct rl_claim claim = {.rule_id = OTHER_RULE, .q = 1, .window_ns = 1000000000};
 	uint64_t seed = t_seed() * 55 + 1;
 
 	(void)unused;

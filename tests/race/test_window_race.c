@@ -115,7 +115,8 @@ static void run(uint32_t limit, uint32_t most_cost, uint32_t credit)
 
 	memset(&slot, 0, sizeof(slot));
 	memset(admits, 0, sizeof(admits));
-	terms = (struct rl_window_terms){limit, rl_window_q(limit), W + 1};
+	terms = (struct rl_window_terms){
+		.limit = limit, .q = rl_window_q(limit), .span_ns = W + 1, .counted = credit != 0};
 	first_n = (RL_N_FIRST / terms.q + 1) * terms.q;
 	slot.head = rl_head_open(first_n) | credit;
 	cost_max = most_cost;

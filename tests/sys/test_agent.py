@@ -354,7 +354,7 @@ rl = ctypes.CDLL(sys.argv[1])
 client, rule = ctypes.c_void_p(), ctypes.c_uint64()
 assert rl.rl_attach(sys.argv[2].encode(), ctypes.byref(client), None) == 0
 assert rl.rl_rule(client, b"login", ctypes.byref(rule)) == 0
-rl.rl_check(client, rule, b"bob", ctypes.c_size_t(3), 1, None)
+rl.rl_check(client, rule, b"bob", ctypes.c_size_t(3), 1, 0, None)
 os.kill(os.getpid(), 9)
 """
 

@@ -51,7 +51,7 @@ static int teardown(void **state)
 
 static int ask(struct fixture *f, uint64_t rule, const char *key)
 {
-	return rl_check(f->client, rule, key, strlen(key), 1, NULL);
+	return rl_check(f->client, rule, key, strlen(key), 1, 0, NULL);
 }
 
 static void test_client__limit_holds_and_result_says_so(void **state)
@@ -61,15 +61,16 @@ static void test_client__limit_holds_and_result_says_so(void **state)
 
 	for (uint32_t i = 0; i < 5; i++) {
 		memset(&result, 0xff, sizeof(result));
-		assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 1, &result), RL_ALLOWED);
+		assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 1, 0, &result),
+				 RL_ALLOWED);
 		assert_int_equal(result.limit, 5);
 		assert_int_equal(result.remaining, 4 - i);
 		assert_int_equal(result.retry_after_ns, 0);
 		assert_int_equal(result.state, RL_STATE_FRESH);
 		assert_int_equal(result.window_ns, 3600 * RL_SECOND_NS);
-		assert_int_equal(result.reserved0 | result.reserved1[0] | result.reserved1[3], 0);
+		assert_int_equal(result.decided_by | result.reserved1[0] | result.reserved1[3], 0);
 	}
-	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 1, &result), RL_LIMITED);
+	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 1, 0, &result), RL_LIMITED);
 	assert_int_equal(result.remaining, 0);
 	assert_true(result.retry_after_ns > 3599 * RL_SECOND_NS);
 	assert_true(result.retry_after_ns <= 3600 * RL_SECOND_NS + RL_SECOND_NS / 10);
@@ -84,7 +85,7 @@ static void test_client__keys_and_rules_do_not_share(void **state)
 	assert_int_equal(ask(f, f->hourly, "bob"), RL_LIMITED);
 	assert_int_equal(ask(f, f->hourly, "alice"), RL_ALLOWED);
 	assert_int_equal(ask(f, f->brief, "bob"), RL_ALLOWED);
-	assert_int_equal(rl_check(f->client, f->hourly, "bob\0", 4, 1, NULL), RL_ALLOWED);
+	assert_int_equal(rl_check(f->client, f->hourly, "bob\0", 4, 1, 0, NULL), RL_ALLOWED);
 }
 
 static void test_client__refused_key_is_admitted_when_the_window_has_passed(void **state)
@@ -95,7 +96,7 @@ static void test_client__refused_key_is_admitted_when_the_window_has_passed(void
 
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(ask(f, f->brief, "bob"), RL_ALLOWED);
-	while (rl_check(f->client, f->brief, "bob", 3, 1, &result) == RL_LIMITED)
+	while (rl_check(f->client, f->brief, "bob", 3, 1, 0, &result) == RL_LIMITED)
 		assert_true(result.retry_after_ns <= 20000001);
 	waited = t_now_ns() - start;
 	assert_true(waited >= 20000000);
@@ -107,8 +108,8 @@ static void assert_held(struct rl_seg *seg, const char *rule, uint64_t held_ns)
 	uint64_t handle = t_rule(&seg->view, rule);
 	struct rl_answer spent, refused;
 
-	assert_int_equal(rl_check_spend(seg, &seg->member[0], handle, "bob", 3, 1, &spent), 1);
-	assert_int_equal(rl_check_spend(seg, &seg->member[0], handle, "bob", 3, 1, &refused), 0);
+	assert_int_equal(rl_check_spend(seg, &seg->member[0], handle, "bob", 3, 1, 0, &spent), 1);
+	assert_int_equal(rl_check_spend(seg, &seg->member[0], handle, "bob", 3, 1, 0, &refused), 0);
 	assert_int_equal(refused.now_ns + refused.wait_ns, spent.now_ns + held_ns);
 }
 
@@ -129,9 +130,9 @@ static void test_client__slot_keeps_its_clock_until_it_is_rebased(void **state)
 
 	t_rules(seg, 1, "login 1/10s");
 	rule = t_rule(&seg->view, "login");
-	assert_int_equal(rl_check_spend(seg, &seg->member[0], rule, "bob", 3, 1, &spent), 1);
+	assert_int_equal(rl_check_spend(seg, &seg->member[0], rule, "bob", 3, 1, 0, &spent), 1);
 	t_rules(seg, 1, "login 1/9s"); /* precise, but the stamp is of the coarse clock */
-	assert_int_equal(rl_check_spend(seg, &seg->member[0], rule, "bob", 3, 1, &refused), 0);
+	assert_int_equal(rl_check_spend(seg, &seg->member[0], rule, "bob", 3, 1, 0, &refused), 0);
 	assert_int_equal(refused.now_ns + refused.wait_ns,
 			 spent.now_ns + 9 * RL_SECOND_NS + 2 * seg->view.tick_ns + 1);
 }
@@ -141,13 +142,14 @@ static void test_client__cost_is_taken_whole_or_not_at_all(void **state)
 	struct fixture *f = *state;
 	struct rl_result result;
 
-	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 3, NULL), RL_ALLOWED);
-	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 3, &result), RL_LIMITED);
+	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 3, 0, NULL), RL_ALLOWED);
+	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 3, 0, &result), RL_LIMITED);
 	assert_int_equal(result.remaining, 2);
-	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 2, NULL), RL_ALLOWED);
-	assert_int_equal(rl_check(f->client, f->hourly, "eve", 3, 5, NULL), RL_ALLOWED);
-	assert_int_equal(rl_check(f->client, f->hourly, "eve", 3, 6, NULL), RL_ERR_COST);
-	assert_int_equal(rl_check(f->client, f->hourly, "eve", 3, UINT32_MAX, NULL), RL_ERR_COST);
+	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 2, 0, NULL), RL_ALLOWED);
+	assert_int_equal(rl_check(f->client, f->hourly, "eve", 3, 5, 0, NULL), RL_ALLOWED);
+	assert_int_equal(rl_check(f->client, f->hourly, "eve", 3, 6, 0, NULL), RL_ERR_COST);
+	assert_int_equal(rl_check(f->client, f->hourly, "eve", 3, UINT32_MAX, 0, NULL),
+			 RL_ERR_COST);
 }
 
 static void test_client__bad_arguments_are_einval_and_zero_the_result(void **state)
@@ -157,13 +159,13 @@ static void test_client__bad_arguments_are_einval_and_zero_the_result(void **sta
 	char key[RL_KEY_MAX + 1] = {0};
 
 	memset(&result, 0xff, sizeof(result));
-	assert_int_equal(rl_check(f->client, f->hourly, key, 0, 1, &result), -EINVAL);
+	assert_int_equal(rl_check(f->client, f->hourly, key, 0, 1, 0, &result), -EINVAL);
 	assert_int_equal(result.limit | result.state | result.remaining, 0);
-	assert_int_equal(rl_check(f->client, f->hourly, key, RL_KEY_MAX + 1, 1, NULL), -EINVAL);
-	assert_int_equal(rl_check(f->client, f->hourly, key, RL_KEY_MAX, 1, NULL), RL_ALLOWED);
-	assert_int_equal(rl_check(f->client, f->hourly, key, 1, 0, NULL), -EINVAL);
-	assert_int_equal(rl_check(f->client, f->hourly, NULL, 1, 1, NULL), -EINVAL);
-	assert_int_equal(rl_check(NULL, f->hourly, key, 1, 1, NULL), -EINVAL);
+	assert_int_equal(rl_check(f->client, f->hourly, key, RL_KEY_MAX + 1, 1, 0, NULL), -EINVAL);
+	assert_int_equal(rl_check(f->client, f->hourly, key, RL_KEY_MAX, 1, 0, NULL), RL_ALLOWED);
+	assert_int_equal(rl_check(f->client, f->hourly, key, 1, 0, 0, NULL), -EINVAL);
+	assert_int_equal(rl_check(f->client, f->hourly, NULL, 1, 1, 0, NULL), -EINVAL);
+	assert_int_equal(rl_check(NULL, f->hourly, key, 1, 1, 0, NULL), -EINVAL);
 	assert_int_equal(rl_rule(f->client, NULL, &f->hourly), -EINVAL);
 }
 
@@ -187,7 +189,7 @@ static void test_client__full_table_is_an_error_for_new_keys_only(void **state)
 
 	assert_int_equal(ask(f, f->hourly, "bob"), RL_ALLOWED);
 	for (int i = 0; got >= 0 && i < 100000; i++)
-		got = rl_check(f->client, f->hourly, key, (size_t)snprintf(key, 32, "k%d", i), 1,
+		got = rl_check(f->client, f->hourly, key, (size_t)snprintf(key, 32, "k%d", i), 1, 0,
 			       NULL);
 	assert_int_equal(got, RL_ERR_FULL);
 	for (int i = 0; i < 4; i++)
@@ -223,7 +225,7 @@ static void test_client__raise_beyond_the_ring_admits_what_the_ring_remembers(vo
 	while (admitted < 2000 && ask(f, f->hourly, "bob") == RL_ALLOWED)
 		admitted++;
 	assert_int_equal(admitted, 18);
-	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 500, NULL), RL_LIMITED);
+	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 500, 0, NULL), RL_LIMITED);
 	assert_int_equal(ask(f, f->hourly, "new"), RL_ALLOWED);
 }
 
@@ -233,10 +235,10 @@ static void test_client__old_heartbeat_is_alone(void **state)
 	struct rl_result result;
 
 	f->t.seg.live->beat_ns = rl_clock_precise_ns() - RL_SECOND_NS / 2;
-	rl_check(f->client, f->hourly, "bob", 3, 1, &result);
+	rl_check(f->client, f->hourly, "bob", 3, 1, 0, &result);
 	assert_int_equal(result.state, RL_STATE_FRESH);
 	f->t.seg.live->beat_ns = rl_clock_precise_ns() - 2 * RL_SECOND_NS;
-	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 1, &result), RL_ALLOWED);
+	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 1, 0, &result), RL_ALLOWED);
 	assert_int_equal(result.state, RL_STATE_ALONE);
 	assert_true(rl_agent_age_ms(f->client) >= 2000);
 	rl_clock_beat(f->t.seg.live);
@@ -252,10 +254,11 @@ static void test_client__two_handles_share_one_limit(void **state)
 	assert_int_equal(rl_attach(f->t.path, &second, NULL), 0);
 	assert_int_equal(rl_rule(second, "hourly", &rule), 0);
 	for (int i = 0; i < 5; i++)
-		assert_int_equal(rl_check(i % 2 == 0 ? f->client : second, rule, "bob", 3, 1, NULL),
-				 RL_ALLOWED);
+		assert_int_equal(
+			rl_check(i % 2 == 0 ? f->client : second, rule, "bob", 3, 1, 0, NULL),
+			RL_ALLOWED);
 	assert_int_equal(ask(f, f->hourly, "bob"), RL_LIMITED);
-	assert_int_equal(rl_check(second, rule, "bob", 3, 1, NULL), RL_LIMITED);
+	assert_int_equal(rl_check(second, rule, "bob", 3, 1, 0, NULL), RL_LIMITED);
 	rl_detach(second);
 	rl_detach(NULL);
 }
@@ -292,7 +295,7 @@ static void test_client__detached_handle_gives_its_line_back(void **state)
 	struct rl_totals totals;
 
 	assert_int_equal(rl_attach(f->t.path, &second, NULL), 0);
-	assert_int_equal(rl_check(second, f->hourly, "bob", 3, 1, NULL), RL_ALLOWED);
+	assert_int_equal(rl_check(second, f->hourly, "bob", 3, 1, 0, NULL), RL_ALLOWED);
 	rl_member_totals(&f->t.seg.view, &totals);
 	assert_int_equal(totals.members, 1);
 	rl_detach(second);

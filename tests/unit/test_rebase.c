@@ -57,7 +57,8 @@ static void replan(struct rl_slot *slot, uint32_t *q, uint32_t new_q, uint64_t n
 static void traffic(struct rl_slot *slot, uint32_t q, uint32_t limit, uint64_t *now, uint64_t *seed,
 		    int steps)
 {
-	struct rl_window_terms terms = {rl_window_limit(limit, q), q, W + 1};
+	struct rl_window_terms terms = {
+		.limit = rl_window_limit(limit, q), .q = q, .span_ns = W + 1};
 	struct rl_window_answer answer;
 
 	for (int i = 0; i < steps; i++) {
@@ -94,7 +95,7 @@ static void test_rebase__raised_limit_is_usable_at_once(void **state)
 {
 	struct rl_slot slot = {.head = rl_head_open(RL_N_FIRST + 1)};
 	uint64_t now = START, seed = t_seed();
-	struct rl_window_terms terms = {1000, rl_window_q(1000), W + 1};
+	struct rl_window_terms terms = {.limit = 1000, .q = rl_window_q(1000), .span_ns = W + 1};
 	struct rl_window_answer answer;
 	uint32_t q = rl_window_q(100), got = 0;
 
@@ -111,7 +112,7 @@ static void test_rebase__raised_limit_is_usable_at_once(void **state)
 static void test_rebase__lowered_limit_refuses_until_enough_has_passed(void **state)
 {
 	struct rl_slot slot = {.head = rl_head_open(RL_N_FIRST + 1)};
-	struct rl_window_terms terms = {1000, rl_window_q(1000), W + 1};
+	struct rl_window_terms terms = {.limit = 1000, .q = rl_window_q(1000), .span_ns = W + 1};
 	struct rl_window_answer answer;
 	uint32_t q = terms.q, got = 0;
 
@@ -120,14 +121,14 @@ static void test_rebase__lowered_limit_refuses_until_enough_has_passed(void **st
 		rl_window_try(&slot, slot.head, &terms, 1, START + (uint64_t)i * W / 1000, &answer);
 	replan(&slot, &q, rl_window_q(10), START + W);
 	assert_int_equal(q, rl_window_q(1000)); /* 1000 do not fit into 23 yet */
-	terms = (struct rl_window_terms){10, q, W + 1};
+	terms = (struct rl_window_terms){.limit = 10, .q = q, .span_ns = W + 1};
 	/* The newest 10 of the 1000 lie at 0.990 .. 0.999 W. */
 	assert_int_equal(
 		rl_window_try(&slot, slot.head, &terms, 1, START + W + W * 9 / 10, &answer),
 		RL_TRY_LIMITED);
 	replan(&slot, &q, 1, START + 2 * W + W / 10);
 	assert_int_equal(q, 1);
-	terms = (struct rl_window_terms){10, q, W + 1};
+	terms = (struct rl_window_terms){.limit = 10, .q = q, .span_ns = W + 1};
 	while (rl_window_try(&slot, slot.head, &terms, 1, START + 2 * W + W / 10, &answer) ==
 	       RL_TRY_ALLOWED)
 		got++;
@@ -136,7 +137,7 @@ static void test_rebase__lowered_limit_refuses_until_enough_has_passed(void **st
 
 static void test_rebase__newest_group_alone_is_not_forgotten(void **state)
 {
-	struct rl_window_terms terms = {1000, rl_window_q(1000), W + 1};
+	struct rl_window_terms terms = {.limit = 1000, .q = rl_window_q(1000), .span_ns = W + 1};
 	struct rl_slot slot = {.head = rl_head_open((RL_N_FIRST / terms.q + 1) * terms.q)};
 	struct rl_window_answer answer;
 	uint32_t q = terms.q;
@@ -153,7 +154,7 @@ static void test_rebase__newest_group_alone_is_not_forgotten(void **state)
 static void test_rebase__count_near_its_end_starts_anew_and_keeps_the_window(void **state)
 {
 	struct rl_slot slot = {.head = rl_head_open((RL_N_REBASE / 5 + 12345) * 5)};
-	struct rl_window_terms terms = {100, rl_window_q(100), W + 1};
+	struct rl_window_terms terms = {.limit = 100, .q = rl_window_q(100), .span_ns = W + 1};
 	struct rl_window_answer answer;
 	uint32_t q = terms.q;
 
@@ -173,12 +174,15 @@ static void test_rebase__count_near_its_end_starts_anew_and_keeps_the_window(voi
 static uint64_t make_slot(struct rl_seg *seg, struct rl_rule *rule)
 {
 	struct rl_id id = {{UINT64_C(0x123456789), UINT64_C(0x987654321)}};
-	struct rl_window_terms terms = {10, 1, rule->window_ns + 1};
+	struct rl_window_terms terms = {.limit = 10, .q = 1, .span_ns = rule->window_ns + 1};
 	struct rl_window_answer answer;
 	uint64_t head, index;
 
 	rule->q = rl_window_q(10);
-	assert_int_equal(rl_table_claim(seg, &id, &(struct rl_claim){rule->id, 1, rule->window_ns}),
+	assert_int_equal(rl_table_claim(seg, &id,
+					&(struct rl_claim){.rule_id = rule->id,
+							   .q = 1,
+							   .window_ns = rule->window_ns}),
 			 1);
 	index = rl_table_find(&seg->view, &id, &head);
 	assert_int_equal(rl_window_try(&seg->slot[index], head, &terms, 5, START, &answer),
@@ -197,7 +201,7 @@ static bool wanted(const struct rl_seg *seg, uint64_t index, const struct rl_rul
 static void test_rebase__slot_takes_the_rules_new_groups_and_window(void **state)
 {
 	struct rl_rule rule = {.id = 7, .limit = 10, .window_ns = W};
-	struct rl_window_terms terms = {100, 5, W + 1};
+	struct rl_window_terms terms = {.limit = 100, .q = 5, .span_ns = W + 1};
 	struct rl_window_answer answer;
 	struct t_seg t;
 	uint64_t index, head;
@@ -224,7 +228,7 @@ static void test_rebase__slot_takes_the_rules_new_groups_and_window(void **state
 static void test_rebase__killed_after_the_close_is_finished_by_the_next_agent(void **state)
 {
 	struct rl_rule rule = {.id = 7, .limit = 10, .window_ns = W};
-	struct rl_window_terms terms = {100, 5, W + 1};
+	struct rl_window_terms terms = {.limit = 100, .q = 5, .span_ns = W + 1};
 	struct rl_window_answer answer;
 	struct t_seg t;
 	uint64_t index, closed;
@@ -270,7 +274,7 @@ static void test_rebase__killed_at_the_first_new_stamp_is_finished_from_the_jour
 	/* Only the page of the ring traps; what is there at that moment is what recovers. */
 	struct rl_slot *split = t_split_slot();
 	struct rl_rule rule = {.id = 7, .limit = 10, .window_ns = W};
-	struct rl_window_terms terms = {100, 5, W + 1};
+	struct rl_window_terms terms = {.limit = 100, .q = 5, .span_ns = W + 1};
 	struct rl_window_answer answer;
 	struct remains left;
 	struct t_seg t;

@@ -174,7 +174,9 @@ static void test_segment__each_disagreeing_size_is_refused(void **state)
 	static const size_t field64[] = {
 		offsetof(struct rl_hdr, bucket_count), offsetof(struct rl_hdr, members_off),
 		offsetof(struct rl_hdr, tags_off),     offsetof(struct rl_hdr, slots_off),
-		offsetof(struct rl_hdr, total_size),   offsetof(struct rl_hdr, tick_ns),
+		offsetof(struct rl_hdr, sides_off),    offsetof(struct rl_hdr, texts_off),
+		offsetof(struct rl_hdr, dirty_off),    offsetof(struct rl_hdr, total_size),
+		offsetof(struct rl_hdr, tick_ns),
 	};
 	static const uint64_t wrong[] = {0, 1, UINT64_C(1) << 40, UINT64_MAX};
 	struct t_seg *t = *state;

@@ -26,7 +26,7 @@ static int spend(struct fixture *f, const char *key, uint32_t cost)
 {
 	struct rl_answer answer;
 
-	return rl_check_spend(&f->t.seg, &f->t.seg.member[0], f->rule, key, strlen(key), cost,
+	return rl_check_spend(&f->t.seg, &f->t.seg.member[0], f->rule, key, strlen(key), cost, 0,
 			      &answer);
 }
 

@@ -13,7 +13,7 @@
 #include "shm/rl_tags.h"
 #include "shm/rl_word.h"
 
-static const struct rl_claim made_for = {7, 1, 1000000000};
+static const struct rl_claim made_for = {.rule_id = 7, .q = 1, .window_ns = 1000000000};
 
 static struct rl_id random_id(uint64_t *seed)
 {

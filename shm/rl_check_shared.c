@@ -1,0 +1,170 @@
+/*
+ * rl_check_shared.c - a check under a rule that hosts share: as rl_check_spend(), but by credit,
+ * and the only one that may wait.
+ */
+#include "shm/rl_bell.h"
+#include "shm/rl_check_steps.h"
+#include "shm/rl_cold.h"
+#include "shm/rl_table.h"
+
+/* One check, while it goes on. */
+struct spending {
+	struct rl_seg *seg;
+	struct rl_member *member;
+	struct rl_rule rule;
+	uint64_t head;
+	uint32_t cost;
+	bool may_wait, asked;
+	uint64_t deadline_ns; /* of waiting; 0: not begun */
+	uint64_t waits_at;    /* the slot whose turn was seen; RL_NO_SLOT: none */
+	uint32_t turn;
+};
+
+static int try_credit(struct spending *s, uint64_t index, const struct rl_window_terms *terms,
+		      uint64_t now_ns, struct rl_answer *ret, uint32_t *ret_cell)
+{
+	const struct rl_shared_ask ask = {
+		.index = index,
+		.head = s->head,
+		.rule = &s->rule,
+		.terms = terms,
+		.cost = s->cost,
+		.now_ns = now_ns,
+		.may_wait = s->may_wait,
+		.ring = s->waits_at != index,
+		.asked = s->asked,
+	};
+	struct rl_shared_answer answer;
+	int got = rl_shared_try(s->seg, &ask, &answer);
+
+	s->asked = s->asked || answer.asked;
+	*ret_cell = answer.window.cell;
+	fill_answer(&s->seg->view, &s->rule, &answer.window, now_ns, ret);
+	ret->state = answer.state;
+	ret->by = answer.by;
+	return got;
+}
+
+/* One try on the open slot at index, whose head was read before anything else. */
+static int try_slot(struct spending *s, uint64_t index, struct rl_answer *ret, uint32_t *ret_cell)
+{
+	const struct rl_slot *slot = &s->seg->slot[index];
+	struct rl_window_terms terms;
+	uint64_t now_ns;
+	bool coarse;
+
+	if (!slot_terms(&s->seg->view, slot, &s->rule, &terms, &coarse))
+		return RL_TRY_AGAIN;
+	now_ns = rl_clock_now_ns(coarse);
+	if (s->cost <= terms.limit)
+		return try_credit(s, index, &terms, now_ns, ret, ret_cell);
+	/* A raise that the agent has not re-based this slot for yet. */
+	fill_answer(&s->seg->view, &s->rule, &(struct rl_window_answer){.wait_ns = RL_SECOND_NS},
+		    now_ns, ret);
+	return RL_TRY_LIMITED;
+}
+
+/*
+ * Short of credit, and the caller may wait. First only note the slot's turn, so that the next
+ * try reads a head that is newer; then sleep while the turn stays. After the rule's time the
+ * caller may no longer wait, and its last try says how it is answered.
+ */
+RL_COLD static void wait_for_credit(struct spending *s, uint64_t index)
+{
+	uint64_t now_ns = rl_clock_precise_ns();
+
+	if (s->deadline_ns == 0)
+		s->deadline_ns = now_ns + (s->rule.wait_ns < RL_WAIT_MAX_NS ? s->rule.wait_ns
+									    : RL_WAIT_MAX_NS);
+	if (now_ns >= s->deadline_ns) {
+		s->may_wait = false;
+		return;
+	}
+	if (s->waits_at == index) {
+		rl_turn_wait(s->seg, index, s->turn, s->deadline_ns - now_ns);
+		if (rl_turn_seen(&s->seg->slot[index]) == s->turn) /* in vain: the last try */
+			s->may_wait = rl_clock_precise_ns() < s->deadline_ns;
+		s->waits_at = RL_NO_SLOT; /* and ask again */
+		return;
+	}
+	s->waits_at = index;
+	s->turn = rl_turn_seen(&s->seg->slot[index]);
+}
+
+/* Above the limit, or above what credit can hold. */
+static int cost_fault(const struct rl_rule *rule, uint32_t cost)
+{
+	return cost > rule->limit || cost > RL_CREDIT_MAX ? RL_E_COST : 0;
+}
+
+/* Find or make the slot, and try. An error, or RL_TRY_*. */
+static int spend_once(struct spending *s, uint64_t handle, const struct rl_id *id, const void *key,
+		      size_t key_len, struct rl_answer *ret)
+{
+	uint64_t index = rl_table_find(&s->seg->view, id, &s->head);
+	uint32_t cell = 0;
+	int got = rl_rules_read(&s->seg->view, handle, &s->rule);
+
+	if (got == 0)
+		got = cost_fault(&s->rule, s->cost);
+	if (got == 0 && index == RL_NO_SLOT)
+		got = rl_check_claim(s->seg, s->member, id, &s->rule, key, key_len);
+	if (got < 0)
+		return got;
+	if (index == RL_NO_SLOT)
+		return RL_TRY_AGAIN;
+	got = try_slot(s, index, ret, &cell);
+	if (got == RL_TRY_AHEAD)
+		rl_check_mend(s->member, &s->seg->slot[index], cell);
+	if (got == RL_TRY_SHORT)
+		wait_for_credit(s, index);
+	return got;
+}
+
+int rl_check_spend_shared(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+			  const void *key, size_t key_len, uint32_t cost, uint32_t flags,
+			  struct rl_answer *ret)
+{
+	struct rl_id id = rl_hash_key(seg->view.hash_key, rl_pair_high(handle), key, key_len);
+	struct spending s = {.seg = seg,
+			     .member = member,
+			     .cost = cost,
+			     .may_wait = (flags & RL_CHECK_MAY_WAIT) != 0,
+			     .waits_at = RL_NO_SLOT};
+
+	for (int i = 0; i < CHECK_TRIES; i++) {
+		int got = spend_once(&s, handle, &id, key, key_len, ret);
+
+		if (got < 0)
+			return rl_check_failed(member, got, ret);
+		if (got == RL_TRY_ALLOWED) {
+			rl_member_count(&member->allowed, cost);
+			return 1;
+		}
+		if (got == RL_TRY_LIMITED) {
+			rl_member_count(&member->limited, 1);
+			return 0;
+		}
+	}
+	return rl_check_failed(member, RL_E_BUSY, ret);
+}
+
+int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t head,
+			 const struct rl_rule *rule, const struct rl_window_terms *terms,
+			 uint32_t cost, uint64_t now_ns, struct rl_answer *ret)
+{
+	const struct rl_shared_ask ask = {.index = index,
+					  .head = head,
+					  .rule = rule,
+					  .terms = terms,
+					  .cost = cost,
+					  .now_ns = now_ns};
+	struct rl_shared_answer answer;
+	int got = rl_shared_look(view, &ask, &answer);
+
+	ret->remaining = answer.window.remaining;
+	ret->wait_ns = answer.window.wait_ns;
+	ret->state = answer.state;
+	ret->by = answer.by;
+	return got == RL_TRY_ALLOWED;
+}

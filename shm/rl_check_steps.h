@@ -1,0 +1,85 @@
+/*
+ * rl_check_steps.h - the steps that a check by the own window and one by credit have in common.
+ *
+ * Rooms:  rl_check.c and rl_check_shared.c only. Inline: they are the hot path.
+ */
+#ifndef RL_CHECK_STEPS_H
+#define RL_CHECK_STEPS_H
+
+#include <stdbool.h>
+
+#include "shm/rl_check.h"
+#include "shm/rl_clock.h"
+#include "shm/rl_hash.h"
+#include "shm/rl_rules.h"
+#include "shm/rl_window.h"
+#include "shm/rl_word.h"
+
+#define CHECK_TRIES 4096 /* under 1 ms; a slot is re-based in under a microsecond */
+
+/* Age of the agent's heartbeat. A beat ahead of now (coarse clock) is fresh. */
+static inline uint64_t beat_age(const struct rl_view *view, uint64_t now_ns)
+{
+	/* Relaxed: the beat stands for itself. */
+	uint64_t beat = atomic_load_explicit(&view->live->beat_ns, memory_order_relaxed);
+
+	return now_ns > beat ? now_ns - beat : 0;
+}
+
+/*
+ * The terms a slot counts by: its own q and clock, the rule's limit and window. False when
+ * the slot was wiped or its words are damaged.
+ */
+static inline bool slot_terms(const struct rl_view *view, const struct rl_slot *slot,
+			      const struct rl_rule *rule, struct rl_window_terms *ret,
+			      bool *ret_coarse)
+{
+	/* Relaxed, both: ordered after the acquire of head, final while head keeps that value. */
+	uint32_t q = rl_pair_low(atomic_load_explicit(&slot->shape, memory_order_relaxed));
+	uint64_t made_for = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
+
+	if (q == 0)
+		return false;
+	*ret_coarse = rl_clock_is_coarse(made_for);
+	ret->q = q;
+	ret->limit = rl_window_limit(rule->limit, q);
+	ret->span_ns = rule->window_ns + rl_clock_hold_ns(*ret_coarse, view->tick_ns);
+	ret->counted = !rl_rule_is_local(rule);
+	return true;
+}
+
+static inline void fill_answer(const struct rl_view *view, const struct rl_rule *rule,
+			       const struct rl_window_answer *from, uint64_t now_ns,
+			       struct rl_answer *ret)
+{
+	ret->limit = rule->limit;
+	ret->window_ns = rule->window_ns;
+	ret->remaining = from->remaining;
+	ret->wait_ns = from->wait_ns;
+	ret->age_ns = beat_age(view, now_ns);
+	ret->state = ret->age_ns > RL_ALONE_NS ? RL_ALONE : RL_FRESH;
+	ret->by = RL_DECIDED_WINDOW;
+	ret->now_ns = now_ns;
+}
+
+/* Make a slot for a new key: RL_E_FULL or RL_E_BUSY, or not negative. */
+int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,
+		   const struct rl_rule *rule, const void *key, size_t key_len);
+
+/* A stamp lies ahead of the clock: bring it back, and let the check start over. */
+void rl_check_mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell);
+
+/* Count the error, empty the answer; returns error. */
+int rl_check_failed(struct rl_member *member, int error, struct rl_answer *ret);
+
+/* rl_check_spend() under a rule that hosts share. */
+int rl_check_spend_shared(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+			  const void *key, size_t key_len, uint32_t cost, uint32_t flags,
+			  struct rl_answer *ret);
+
+/* rl_check_look() at an open slot of such a rule, whose own window has been looked at. */
+int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t head,
+			 const struct rl_rule *rule, const struct rl_window_terms *terms,
+			 uint32_t cost, uint64_t now_ns, struct rl_answer *ret);
+
+#endif
