@@ -1,0 +1,29 @@
+/*
+ * redis_url.h - where a Redis is, from text and back.
+ */
+#ifndef AGENT_REDIS_URL_H
+#define AGENT_REDIS_URL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define REDIS_PORT_DEFAULT 6379
+
+struct redis_address {
+	enum { REDIS_TCP, REDIS_UNIX } kind;
+	char host[256]; /* TCP: a name, or an address without brackets */
+	uint16_t port;
+	char path[108]; /* UNIX: as long as sun_path, its NUL included */
+};
+
+/*
+ * Read "unix:/PATH", "unix:///PATH", "redis://HOST[:PORT]" or "HOST[:PORT]"; an IPv6 address
+ * stands in brackets. NULL, or the reason why not, one line; then *ret is untouched.
+ */
+const char *redis_url_parse(const char *text, struct redis_address *ret);
+
+/* The shortest of the ways above, for logs. Returns text; 280 bytes hold any address. */
+#define REDIS_URL_MAX 280
+const char *redis_url_format(const struct redis_address *address, char text[REDIS_URL_MAX]);
+
+#endif
