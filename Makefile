@@ -63,7 +63,7 @@ $(B)/librl-preload.so: $(call obj,$(PRELOAD) $(SHM) $(CLIENT)) client/preload/pr
 	  $(filter %.o,$^) $(LDFLAGS) -ldl
 $(B)/rl-agent: $(call obj,$(AGENT) $(SHM))
 	$(say) LINK $@
-	$(LINK) $^ $(LDFLAGS) -lyaml -levent_core
+	$(LINK) $^ $(LDFLAGS) -lyaml -levent_core -lhiredis
 $(B)/rlctl: $(call obj,$(TOOLS)) $(B)/librl.a
 	$(say) LINK $@
 	$(LINK) $^ $(LDFLAGS) -ljansson
@@ -75,7 +75,7 @@ $(B)/libtest.a: $(call obj,$(SHM) $(CLIENT) $(PURE) tests/t.c)
 	$(Q)$(AR) rcs $@ $^
 $(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
 	$(say) LINK $@
-	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core
+	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core -lhiredis
 # rl_check() of a figure is that of librl.so.1, what a user runs; what rl.h does not show (the
 # clock reading of an answer, the hash of the floor) comes from the same objects in librl.a.
 BENCH   := $(filter-out bench/figure_% bench/check_%,$(wildcard bench/*.c))

@@ -1,0 +1,203 @@
+#include "agent/redis_inner.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void redis_enter(struct redis *redis)
+{
+	redis->busy++;
+}
+
+void redis_leave(struct redis *redis)
+{
+	if (--redis->busy > 0 || !redis->gone)
+		return;
+	free(redis->lua.body);
+	free(redis);
+}
+
+/* A callback may free redis: then the call within has emptied the queue when it returns. */
+void redis_give_up_all(struct redis *redis)
+{
+	struct redis_request *request;
+
+	STAILQ_CONCAT(&redis->refused, &redis->sent);
+	STAILQ_CONCAT(&redis->refused, &redis->waiting);
+	while ((request = STAILQ_FIRST(&redis->refused)) != NULL) {
+		STAILQ_REMOVE_HEAD(&redis->refused, next);
+		if (request->fn != NULL)
+			request->fn(redis, NULL, request->arg);
+		free(request);
+	}
+}
+
+/* Load the script, or at least hear that somebody is there who speaks the protocol. */
+bool redis_greet(struct redis *redis)
+{
+	const char *load[] = {"SCRIPT", "LOAD", redis->lua.body}, *ping[] = {"PING"};
+	const size_t load_len[] = {6, 4, redis->lua.size}, ping_len[] = {4};
+	bool has_script = redis->lua.body != NULL;
+	struct redis_request *request =
+		has_script ? redis_request_new(REDIS_PLAIN, 0, 3, load, load_len)
+			   : redis_request_new(REDIS_PLAIN, 0, 1, ping, ping_len);
+
+	if (request == NULL)
+		return redis_blame(redis, "no memory for a command");
+	STAILQ_INSERT_TAIL(&redis->sent, request, next);
+	return redis_link_write(redis, request);
+}
+
+/* Nothing is on its way: all the refused ones get another try, in order, then the others. */
+static bool send_again(struct redis *redis)
+{
+	struct redis_request *one;
+	bool written = true;
+
+	for (one = STAILQ_FIRST(&redis->refused); one != NULL; one = STAILQ_NEXT(one, next))
+		one->how = REDIS_EVAL;
+	STAILQ_CONCAT(&redis->sent, &redis->refused);
+	STAILQ_CONCAT(&redis->sent, &redis->waiting);
+	for (one = STAILQ_FIRST(&redis->sent); one != NULL; one = STAILQ_NEXT(one, next))
+		written = written && redis_link_write(redis, one);
+	return written;
+}
+
+static bool is_forgotten(const struct redis_request *request, const redisReply *reply)
+{
+	return request->how == REDIS_EVALSHA && reply->type == REDIS_REPLY_ERROR &&
+	       strncmp(reply->str, "NOSCRIPT", 8) == 0;
+}
+
+static bool greeted(struct redis *redis, const redisReply *reply)
+{
+	if (reply->type == REDIS_REPLY_ERROR)
+		return redis_blame(redis, "refused: %s", reply->str);
+	if (redis->lua.body != NULL) {
+		if (reply->type != REDIS_REPLY_STRING || reply->len != sizeof(redis->lua.sha) - 1)
+			return redis_blame(redis, "an odd answer to SCRIPT LOAD: is it a Redis?");
+		memcpy(redis->lua.sha, reply->str, sizeof(redis->lua.sha));
+	}
+	redis->state = STATE_UP;
+	redis->events.up(redis->arg);
+	return true;
+}
+
+/* The oldest command has its answer. False: the connection is of no more use. */
+bool redis_answered(struct redis *redis, redisReply *reply)
+{
+	struct redis_request *request = STAILQ_FIRST(&redis->sent);
+	bool fine = true;
+
+	if (request == NULL)
+		return redis_blame(redis, "an answer that nobody asked for");
+	STAILQ_REMOVE_HEAD(&redis->sent, next);
+	if (redis->state == STATE_UP && is_forgotten(request, reply)) {
+		STAILQ_INSERT_TAIL(&redis->refused, request, next);
+	} else if (redis->state == STATE_GREETING) {
+		free(request);
+		fine = greeted(redis, reply);
+	} else {
+		redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
+		request->fn(redis, reply, request->arg);
+		free(request);
+	}
+	if (!redis->gone && !STAILQ_EMPTY(&redis->refused) && STAILQ_EMPTY(&redis->sent))
+		return send_again(redis);
+	return fine;
+}
+
+struct redis *redis_new(struct event_base *base, const struct redis_address *address,
+			const struct redis_events *events, void *arg)
+{
+	struct redis *redis = calloc(1, sizeof(*redis));
+
+	if (redis == NULL || !redis_link_init(redis, base)) {
+		free(redis);
+		return NULL;
+	}
+	redis->address = *address;
+	redis->events = *events;
+	redis->arg = arg;
+	redis->timeout_ms = REDIS_TIMEOUT_MS;
+	STAILQ_INIT(&redis->refused);
+	STAILQ_INIT(&redis->sent);
+	STAILQ_INIT(&redis->waiting);
+	return redis;
+}
+
+void redis_free(struct redis *redis)
+{
+	if (redis == NULL)
+		return;
+	assert(!redis->gone);
+	redis->gone = true;
+	redis_enter(redis);
+	redis_link_end(redis);
+	redis_give_up_all(redis);
+	redis_leave(redis);
+}
+
+int redis_set_script(struct redis *redis, const char *body, size_t size)
+{
+	assert(redis->lua.body == NULL && redis->state == STATE_WAITING);
+	redis->lua.body = malloc(size + 1);
+	if (redis->lua.body == NULL)
+		return -ENOMEM;
+	memcpy(redis->lua.body, body, size);
+	redis->lua.size = size;
+	return 0;
+}
+
+void redis_set_timeout(struct redis *redis, unsigned timeout_ms)
+{
+	redis->timeout_ms = timeout_ms;
+}
+
+bool redis_is_up(const struct redis *redis)
+{
+	return redis->state == STATE_UP;
+}
+
+const char *redis_why(const struct redis *redis)
+{
+	return redis->why;
+}
+
+static int issue(struct redis *redis, struct redis_request *request, redis_reply_fn *fn, void *arg)
+{
+	if (request == NULL)
+		return -ENOMEM;
+	request->fn = fn;
+	request->arg = arg;
+	if (!STAILQ_EMPTY(&redis->refused)) {
+		STAILQ_INSERT_TAIL(&redis->waiting, request, next);
+		return 0;
+	}
+	if (!redis_link_write(redis, request)) {
+		free(request);
+		return -ENOMEM;
+	}
+	STAILQ_INSERT_TAIL(&redis->sent, request, next);
+	return 0;
+}
+
+int redis_script(struct redis *redis, size_t key_count, size_t argc, const char **argv,
+		 const size_t *argv_len, redis_reply_fn *fn, void *arg)
+{
+	assert(redis->lua.body != NULL && key_count <= argc);
+	if (redis->state != STATE_UP)
+		return -ENOTCONN;
+	return issue(redis, redis_request_new(REDIS_EVALSHA, key_count, argc, argv, argv_len), fn,
+		     arg);
+}
+
+int redis_command(struct redis *redis, size_t argc, const char **argv, const size_t *argv_len,
+		  redis_reply_fn *fn, void *arg)
+{
+	assert(argc > 0);
+	if (redis->state != STATE_UP)
+		return -ENOTCONN;
+	return issue(redis, redis_request_new(REDIS_PLAIN, 0, argc, argv, argv_len), fn, arg);
+}

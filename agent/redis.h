@@ -1,0 +1,80 @@
+/*
+ * redis.h - one connection to one Redis or Valkey, which keeps itself up.
+ *
+ * It connects by itself and again after every loss: 20 ms later, then each time twice as long
+ * up to 500 ms, all +-20 %; 20 ms again once a connection has answered something while up.
+ * An attempt may take 1 s to connect; every answer has the time redis_set_timeout() gives.
+ *
+ * Commands are pipelined and answered in their order. When the connection is lost, each
+ * command that has no answer gets NULL, once and in order: it may or may not have been
+ * applied, and nothing sends it a second time. It says nothing to a log: down() has the reason.
+ *
+ * The kernel's SIGPIPE cannot be switched off for a write of libevent's (it has no
+ * MSG_NOSIGNAL): the program has to ignore that signal.
+ *
+ * All of it belongs to the thread of the event loop. Nothing is connected and nobody called
+ * before the loop runs. Every callback may call redis_script(), redis_command() and
+ * redis_free().
+ */
+#ifndef AGENT_REDIS_H
+#define AGENT_REDIS_H
+
+#include <event2/event.h>
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/redis_url.h"
+
+#define REDIS_TIMEOUT_MS   2000u
+#define REDIS_ANSWER_BYTES (16u << 20) /* an answer that is longer ends the connection */
+
+struct redis;
+
+struct redis_events {
+	void (*up)(void *arg);                    /* commands are taken from now on */
+	void (*down)(void *arg, const char *why); /* lost, or an attempt that failed */
+};
+
+/* NULL when there is no memory. events and address are copied. */
+struct redis *redis_new(struct event_base *base, const struct redis_address *address,
+			const struct redis_events *events, void *arg);
+
+/* Commands without an answer get NULL before this returns; down() is not called. NULL is fine. */
+void redis_free(struct redis *redis);
+
+/*
+ * The one script redis_script() runs, copied; before the loop runs. Each connection loads it
+ * before it is up. 0 or -ENOMEM.
+ */
+int redis_set_script(struct redis *redis, const char *body, size_t size);
+
+/* How long an answer may take from when its command was written; before the loop runs. */
+void redis_set_timeout(struct redis *redis, unsigned timeout_ms);
+
+bool redis_is_up(const struct redis *redis);
+
+/* Why it was last down; "" if it never was. */
+const char *redis_why(const struct redis *redis);
+
+/* reply is NULL when the connection was lost; it is freed when this returns. */
+typedef void redis_reply_fn(struct redis *redis, redisReply *reply, void *arg);
+
+/*
+ * Run the script: the first key_count of the arguments are KEYS, the others ARGV. The server
+ * may have forgotten it (SCRIPT FLUSH, a restart behind a proxy): then the command was not
+ * applied, and it is sent again with the script's text. What was issued meanwhile waits for
+ * it, so that commands are applied in the order of these calls. (One exception: another client
+ * loads the script amid ours; then those behind the refused one are applied before it.)
+ *
+ * Other errors of the server are handed to fn as they are. fn is called exactly once, and
+ * never before this returns. 0, -ENOTCONN when not up, or -ENOMEM; then fn is not called.
+ */
+int redis_script(struct redis *redis, size_t key_count, size_t argc, const char **argv,
+		 const size_t *argv_len, redis_reply_fn *fn, void *arg);
+
+/* Any other command, its name first. As above; it does not overtake a script that waits. */
+int redis_command(struct redis *redis, size_t argc, const char **argv, const size_t *argv_len,
+		  redis_reply_fn *fn, void *arg);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * redis_inner.h - what redis.c (commands and their answers) and redis_link.c (the connection
+ * that carries them) know of each other. For these two files only.
+ */
+#ifndef AGENT_REDIS_INNER_H
+#define AGENT_REDIS_INNER_H
+
+#include <event2/bufferevent.h>
+
+#include "agent/redis_request.h"
+
+#define REDIS_BACKOFF_MIN_MS 20u
+#define REDIS_BACKOFF_MAX_MS 500u
+
+enum redis_state {
+	STATE_WAITING,    /* for the next attempt */
+	STATE_CONNECTING, /* the socket is on its way */
+	STATE_GREETING,   /* the first answer is awaited: is it a Redis, and ready? */
+	STATE_UP,
+};
+
+struct redis {
+	struct event_base *base;
+	struct redis_address address;
+	struct redis_events events;
+	void *arg;
+	struct redis_lua lua;
+	unsigned timeout_ms;
+
+	enum redis_state state;
+	struct bufferevent *stream; /* with reader: NULL while waiting */
+	redisReader *reader;
+	size_t fed; /* bytes since the last whole answer */
+
+	/* Oldest first, and all of one are older than those of the next. */
+	struct redis_queue refused; /* the server had forgotten the script: not applied */
+	struct redis_queue sent;
+	struct redis_queue waiting; /* issued while refused is not empty; never written */
+
+	struct event *timer; /* the next attempt, or the end of what is awaited */
+	uint64_t timer_due_ns;
+	unsigned attempt;
+	unsigned backoff_ms;
+
+	unsigned busy; /* our callbacks on the stack */
+	bool gone;     /* freed by one of them: the last one to return releases the memory */
+	char why[160];
+};
+
+/* Around every call of a user's function: it may free redis, which then stays till leave(). */
+void redis_enter(struct redis *redis);
+void redis_leave(struct redis *redis);
+
+/* Write down why the connection is of no more use; always false. */
+bool redis_blame(struct redis *redis, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* redis.c: the first command of a connection; false with a reason. */
+bool redis_greet(struct redis *redis);
+
+/* redis.c: the oldest command has its answer. False, with a reason: drop the connection. */
+bool redis_answered(struct redis *redis, redisReply *reply);
+
+/* redis.c: NULL for all that have no answer, in order. */
+void redis_give_up_all(struct redis *redis);
+
+/* redis_link.c: put it on its way; false, with a reason, when there is no memory. */
+bool redis_link_write(struct redis *redis, struct redis_request *request);
+
+/* redis_link.c: begin with the first attempt, from the loop; false: no memory. */
+bool redis_link_init(struct redis *redis, struct event_base *base);
+
+/* redis_link.c: the end of the connection and of the timer; nobody is called. */
+void redis_link_end(struct redis *redis);
+
+#endif

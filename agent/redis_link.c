@@ -1,0 +1,222 @@
+#include "agent/redis_inner.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "agent/redis_dial.h"
+#include "shm/rl_clock.h"
+
+#define CONNECT_MS 1000u
+#define LATE_MS    50u  /* a timer as late as this: it is us who were held up */
+#define GRACE_MS   200u /* then what has come in meanwhile is read first */
+#define NS_PER_MS  UINT64_C(1000000)
+
+bool redis_blame(struct redis *redis, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(redis->why, sizeof(redis->why), format, args);
+	va_end(args);
+	return false;
+}
+
+static void arm(struct redis *redis, uint64_t ms)
+{
+	const struct timeval delay = {.tv_sec = (time_t)(ms / 1000),
+				      .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+
+	redis->timer_due_ns = rl_clock_precise_ns() + ms * NS_PER_MS;
+	evtimer_add(redis->timer, &delay);
+}
+
+/* From here on nothing can be written, and nothing is read any more. */
+static void disconnect(struct redis *redis)
+{
+	if (redis->stream != NULL)
+		bufferevent_free(redis->stream);
+	if (redis->reader != NULL)
+		redisReaderFree(redis->reader);
+	redis->stream = NULL;
+	redis->reader = NULL;
+	redis->state = STATE_WAITING;
+}
+
+static void retry_later(struct redis *redis)
+{
+	uint32_t random = 0;
+
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+		random = (uint32_t)rl_clock_precise_ns();
+	arm(redis, redis->backoff_ms * (80 + random % 41) / 100);
+	redis->backoff_ms *= 2;
+	if (redis->backoff_ms > REDIS_BACKOFF_MAX_MS)
+		redis->backoff_ms = REDIS_BACKOFF_MAX_MS;
+}
+
+/* The reason stands in redis->why. */
+static void drop(struct redis *redis)
+{
+	redis_enter(redis);
+	disconnect(redis);
+	retry_later(redis);
+	redis_give_up_all(redis);
+	if (!redis->gone)
+		redis->events.down(redis->arg, redis->why);
+	redis_leave(redis);
+}
+
+bool redis_link_write(struct redis *redis, struct redis_request *request)
+{
+	if (!redis_request_write(request, &redis->lua, bufferevent_get_output(redis->stream)))
+		return redis_blame(redis, "no memory for a command");
+	request->written_ns = rl_clock_precise_ns();
+	/* A timer that is armed already is never too late: it looks at the oldest and goes on. */
+	if (!evtimer_pending(redis->timer, NULL))
+		arm(redis, redis->timeout_ms);
+	return true;
+}
+
+static bool take_answers(struct redis *redis)
+{
+	void *reply = NULL;
+	bool fine = true;
+
+	while (fine && !redis->gone) {
+		if (redisReaderGetReply(redis->reader, &reply) != REDIS_OK)
+			return redis_blame(redis, "an answer that cannot be read: %s",
+					   redis->reader->errstr);
+		if (reply == NULL)
+			break;
+		redis->fed = 0;
+		fine = redis_answered(redis, reply);
+		freeReplyObject(reply);
+	}
+	if (fine && redis->fed > REDIS_ANSWER_BYTES)
+		return redis_blame(redis, "an answer of more than %u MiB",
+				   REDIS_ANSWER_BYTES >> 20);
+	return fine;
+}
+
+static void on_readable(struct bufferevent *stream, void *arg)
+{
+	struct evbuffer *input = bufferevent_get_input(stream);
+	struct redis *redis = arg;
+	bool fine = true;
+	size_t size;
+
+	redis_enter(redis);
+	while (fine && !redis->gone && (size = evbuffer_get_contiguous_space(input)) > 0) {
+		redisReaderFeed(redis->reader, (char *)evbuffer_pullup(input, (ev_ssize_t)size),
+				size);
+		evbuffer_drain(input, size);
+		redis->fed += size;
+		fine = take_answers(redis);
+	}
+	if (!fine && !redis->gone)
+		drop(redis);
+	redis_leave(redis);
+}
+
+static void on_event(struct bufferevent *stream, short what, void *arg)
+{
+	int error = EVUTIL_SOCKET_ERROR();
+	struct redis *redis = arg;
+
+	(void)stream;
+	if (what & BEV_EVENT_CONNECTED) {
+		redis->state = STATE_GREETING;
+		evtimer_del(redis->timer);
+		if (redis_greet(redis))
+			return;
+	} else if (what & BEV_EVENT_EOF) {
+		redis_blame(redis, "the server closed the connection");
+	} else {
+		redis_blame(redis, "%s", error != 0 ? strerror(error) : "the connection failed");
+	}
+	drop(redis);
+}
+
+static bool connect_now(struct redis *redis)
+{
+	const char *why = "no memory for a connection";
+	int fd = redis_dial(&redis->address, redis->attempt++, &why);
+
+	if (fd < 0)
+		return redis_blame(redis, "%s", why);
+	redis->state = STATE_CONNECTING;
+	redis->fed = 0;
+	redis->reader = redis_reader_new();
+	redis->stream = bufferevent_socket_new(redis->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	if (redis->stream == NULL)
+		evutil_closesocket(fd);
+	if (redis->stream == NULL || redis->reader == NULL)
+		return redis_blame(redis, "%s", why);
+	arm(redis, CONNECT_MS);
+	bufferevent_setcb(redis->stream, on_readable, NULL, on_event, redis);
+	if (bufferevent_enable(redis->stream, EV_READ) != 0 ||
+	    bufferevent_socket_connect(redis->stream, NULL, 0) != 0)
+		return redis_blame(redis, "%s", why);
+	return true;
+}
+
+/* The time of the oldest command: over, or still to come. */
+static bool in_time(struct redis *redis)
+{
+	const struct redis_request *oldest = STAILQ_FIRST(&redis->sent);
+	uint64_t now_ns = rl_clock_precise_ns(), due_ns;
+
+	if (oldest == NULL)
+		return true;
+	due_ns = oldest->written_ns + redis->timeout_ms * NS_PER_MS;
+	if (now_ns >= due_ns)
+		return redis_blame(redis, "no answer for %u ms", redis->timeout_ms);
+	arm(redis, (due_ns - now_ns) / NS_PER_MS + 1);
+	return true;
+}
+
+/*
+ * This process was stopped, or starved, while the time ran: the answer may lie in the socket
+ * for long, or the command may not even have left. Neither is the server's fault.
+ */
+static bool held_up(const struct redis *redis)
+{
+	return rl_clock_precise_ns() > redis->timer_due_ns + LATE_MS * NS_PER_MS;
+}
+
+static void on_timer(evutil_socket_t unused, short events, void *arg)
+{
+	struct redis *redis = arg;
+	bool fine = true;
+
+	(void)unused, (void)events;
+	if (redis->state == STATE_WAITING)
+		fine = connect_now(redis);
+	else if (held_up(redis))
+		arm(redis, GRACE_MS);
+	else if (redis->state == STATE_CONNECTING)
+		fine = redis_blame(redis, "no connection within %u ms", CONNECT_MS);
+	else
+		fine = in_time(redis);
+	if (!fine)
+		drop(redis);
+}
+
+bool redis_link_init(struct redis *redis, struct event_base *base)
+{
+	redis->base = base;
+	redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
+	redis->timer = evtimer_new(base, on_timer, redis);
+	if (redis->timer == NULL)
+		return false;
+	arm(redis, 0);
+	return true;
+}
+
+void redis_link_end(struct redis *redis)
+{
+	disconnect(redis);
+	event_free(redis->timer);
+}

@@ -1,0 +1,834 @@
+/*
+ * Goal:   the connection to Redis keeps itself up, and every command has exactly one answer,
+ *         in order, whatever the server or the network does.
+ * Method: a private redis-server that is stopped and killed; and a server played by the test
+ *         itself, byte by byte, for what a real one does not do. What the callbacks are given
+ *         is written into one line of text.
+ */
+#include "tests/t.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/redis.h"
+
+#define LONG_MS 10000u /* a deadline no test is meant to reach */
+#define SHA     "0123456789012345678901234567890123456789"
+#define BODY    "return redis.call('INCRBY', KEYS[1], ARGV[1])"
+
+static struct {
+	char dir[64];
+	struct redis_address address;
+	struct event_base *base;
+	struct redis *redis;
+	pid_t server;     /* the real one */
+	int listener;     /* of the played one */
+	int peer;         /* its connection */
+	char bytes[4096]; /* what came over it, and was not taken yet */
+	size_t bytes_size;
+	char said[8192]; /* "1=7 2=NULL": command and answer */
+	int ups, downs, answers;
+	bool free_in_answer, free_in_up, free_in_down;
+} f;
+
+static uint64_t now_ms(void)
+{
+	return t_now_ns() / 1000000;
+}
+
+/* One turn of the loop; false once it is past end_ms. */
+static bool turn(uint64_t end_ms)
+{
+	event_base_loop(f.base, EVLOOP_NONBLOCK);
+	usleep(200);
+	return now_ms() < end_ms;
+}
+
+static void run_for(unsigned ms)
+{
+	for (uint64_t end_ms = now_ms() + ms; turn(end_ms);)
+		;
+}
+
+/* Run the loop until the condition holds: that must come within ms. */
+#define comes_within(ms, condition) \
+	do { \
+		for (uint64_t end_ms = now_ms() + (ms); !(condition) && turn(end_ms);) \
+			; \
+		assert_true(condition); \
+	} while (0)
+#define comes(condition) comes_within(LONG_MS, condition)
+
+static void free_now(void)
+{
+	struct redis *redis = f.redis;
+
+	f.redis = NULL;
+	redis_free(redis);
+}
+
+static void on_up(void *arg)
+{
+	assert_ptr_equal(arg, &f);
+	assert_true(redis_is_up(f.redis));
+	f.ups++;
+	if (f.free_in_up)
+		free_now();
+}
+
+static void on_down(void *arg, const char *why)
+{
+	assert_ptr_equal(arg, &f);
+	assert_false(redis_is_up(f.redis));
+	assert_string_equal(why, redis_why(f.redis));
+	f.downs++;
+	if (f.free_in_down)
+		free_now();
+}
+
+static void say(const char *format, ...)
+{
+	size_t used = strlen(f.said);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(f.said + used, sizeof(f.said) - used, format, args);
+	va_end(args);
+}
+
+static void on_reply(struct redis *redis, redisReply *reply, void *arg)
+{
+	int number = (int)(intptr_t)arg;
+
+	assert_ptr_equal(redis, f.redis == NULL ? redis : f.redis);
+	f.answers++;
+	say("%s%d=", f.said[0] == '\0' ? "" : " ", number);
+	if (reply == NULL)
+		say("NULL");
+	else if (reply->type == REDIS_REPLY_INTEGER)
+		say("%lld", reply->integer);
+	else
+		say("%.60s", reply->str != NULL ? reply->str : "?");
+	if (f.free_in_answer && f.redis != NULL)
+		free_now();
+}
+
+static int increase(int number, const char *key, const char *by)
+{
+	const char *argv[] = {key, by};
+	const size_t lengths[] = {strlen(key), strlen(by)};
+
+	return redis_script(f.redis, 1, 2, argv, lengths, on_reply, (void *)(intptr_t)number);
+}
+
+static int command(int number, const char *name, const char *a, const char *b)
+{
+	const char *argv[] = {name, a, b};
+	const size_t lengths[] = {strlen(name), a ? strlen(a) : 0, b ? strlen(b) : 0};
+
+	return redis_command(f.redis, (size_t)1 + (a != NULL) + (b != NULL), argv, lengths,
+			     on_reply, (void *)(intptr_t)number);
+}
+
+static void connect_with(const char *body)
+{
+	static const struct redis_events events = {.up = on_up, .down = on_down};
+
+	f.redis = redis_new(f.base, &f.address, &events, &f);
+	assert_non_null(f.redis);
+	if (body != NULL)
+		assert_int_equal(redis_set_script(f.redis, body, strlen(body)), 0);
+}
+
+static int setup(void **unused)
+{
+	(void)unused;
+	memset(&f, 0, sizeof(f));
+	f.listener = f.peer = -1;
+	strcpy(f.dir, "/tmp/rl-test-XXXXXX");
+	assert_non_null(mkdtemp(f.dir));
+	f.address.kind = REDIS_UNIX;
+	snprintf(f.address.path, sizeof(f.address.path), "%s/sock", f.dir);
+	f.base = event_base_new();
+	assert_non_null(f.base);
+	return 0;
+}
+
+static void server_end(int signal_number)
+{
+	kill(f.server, signal_number);
+	kill(f.server, SIGCONT);
+	waitpid(f.server, NULL, 0);
+	f.server = 0;
+}
+
+static int teardown(void **unused)
+{
+	(void)unused;
+	redis_free(f.redis);
+	event_base_free(f.base);
+	if (f.server != 0)
+		server_end(SIGKILL);
+	if (f.listener >= 0)
+		close(f.listener);
+	if (f.peer >= 0)
+		close(f.peer);
+	unlink(f.address.path);
+	rmdir(f.dir);
+	return 0;
+}
+
+/* --- the real server --- */
+
+static bool server_answers(void)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	bool connected;
+
+	strcpy(at.sun_path, f.address.path);
+	connected = connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0;
+	close(fd);
+	return connected;
+}
+
+static void server_start(void)
+{
+	f.server = fork();
+	if (f.server == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(open("/dev/null", O_RDWR), 1);
+		execlp("redis-server", "redis-server", "--port", "0", "--unixsocket",
+		       f.address.path, "--dir", f.dir, "--save", "", "--appendonly", "no", NULL);
+		_exit(127);
+	}
+	for (uint64_t end_ms = now_ms() + LONG_MS; !server_answers();) {
+		if (waitpid(f.server, NULL, WNOHANG) != 0) {
+			f.server = 0;
+			skip(); /* there is no redis-server */
+		}
+		assert_true(now_ms() < end_ms);
+		usleep(1000);
+	}
+}
+
+static void real_and_up(void)
+{
+	server_start();
+	connect_with(BODY);
+	comes(f.ups == 1);
+}
+
+static void test_redis__script_with_any_bytes_comes_back_whole(void **unused)
+{
+	static const char *argv[] = {"k\0\r\n", "", "a"};
+	static const size_t lengths[] = {4, 0, 1};
+
+	(void)unused;
+	server_start();
+	connect_with("return #KEYS .. ':' .. #KEYS[1] .. ':' .. string.byte(KEYS[1], 2)"
+		     " .. ':' .. #ARGV .. ':' .. ARGV[1] .. ARGV[2]");
+	comes(f.ups == 1);
+	assert_int_equal(redis_script(f.redis, 1, 3, argv, lengths, on_reply, NULL), 0);
+	assert_string_equal(f.said, ""); /* never before the call returns */
+	comes(f.answers == 1);
+	assert_string_equal(f.said, "0=1:4:0:2:a");
+	assert_int_equal(f.downs, 0);
+}
+
+static void test_redis__pipelined_answers_come_in_order(void **unused)
+{
+	char want[sizeof(f.said)] = "";
+
+	(void)unused;
+	real_and_up();
+	for (int i = 1; i <= 800; i++) {
+		assert_int_equal(increase(i, "k", "1"), 0);
+		sprintf(want + strlen(want), "%s%d=%d", i == 1 ? "" : " ", i, i);
+	}
+	comes(f.answers == 800);
+	assert_string_equal(f.said, want);
+}
+
+static void test_redis__flushed_script_is_applied_once_and_in_order(void **unused)
+{
+	(void)unused;
+	real_and_up();
+	command(1, "SCRIPT", "FLUSH", NULL);
+	increase(2, "k", "1");
+	increase(3, "k", "10");
+	command(4, "PING", NULL, NULL);
+	comes(f.answers == 2); /* PING was not refused */
+	increase(5, "k", "100");
+	comes(f.answers == 5);
+	assert_string_equal(f.said, "1=OK 4=PONG 2=1 3=11 5=111");
+	assert_int_equal(f.downs, 0);
+}
+
+static void test_redis__killed_server_gives_null_once_each_and_comes_back(void **unused)
+{
+	(void)unused;
+	real_and_up();
+	kill(f.server, SIGSTOP);
+	for (int i = 1; i <= 5; i++)
+		assert_int_equal(increase(i, "k", "1"), 0);
+	run_for(50);
+	assert_int_equal(f.answers, 0);
+	server_end(SIGKILL);
+	comes(f.downs > 0);
+	assert_string_equal(f.said, "1=NULL 2=NULL 3=NULL 4=NULL 5=NULL");
+	assert_int_equal(f.downs, 1);
+	assert_int_equal(increase(6, "k", "1"), -ENOTCONN);
+	run_for(100);
+	assert_true(f.downs > 1);
+	assert_string_equal(redis_why(f.redis), "Connection refused");
+	server_start();
+	comes_within(1000, f.ups == 2);
+	increase(7, "k", "7");
+	comes(f.answers == 6);
+	assert_non_null(strstr(f.said, "5=NULL 7=7"));
+}
+
+static void test_redis__stopped_server_answers_at_once_when_it_goes_on(void **unused)
+{
+	uint64_t start_ms;
+
+	(void)unused;
+	real_and_up();
+	kill(f.server, SIGSTOP);
+	increase(1, "k", "1");
+	run_for(700);
+	start_ms = now_ms();
+	kill(f.server, SIGCONT);
+	comes(f.answers == 1);
+	assert_in_range(now_ms() - start_ms, 0, 200);
+	assert_string_equal(f.said, "1=1");
+	assert_int_equal(f.downs, 0);
+}
+
+/* --- the server played by the test --- */
+
+static void play_listen(void)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+	strcpy(at.sun_path, f.address.path);
+	unlink(at.sun_path);
+	f.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(f.listener, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(f.listener, 5), 0);
+}
+
+static void play_close(void)
+{
+	if (f.peer >= 0)
+		close(f.peer);
+	f.peer = -1;
+}
+
+static void play_accept(void)
+{
+	play_close();
+	f.bytes_size = 0;
+	comes(f.peer >= 0 || (f.peer = accept(f.listener, NULL, NULL)) >= 0);
+	fcntl(f.peer, F_SETFL, O_NONBLOCK);
+}
+
+static bool play_has(size_t size)
+{
+	ssize_t count = read(f.peer, f.bytes + f.bytes_size, sizeof(f.bytes) - f.bytes_size);
+
+	f.bytes_size += count > 0 ? (size_t)count : 0;
+	return f.bytes_size >= size;
+}
+
+/* The bytes that come next must be these. */
+static void play_expect(const char *want)
+{
+	size_t size = strlen(want);
+
+	comes(play_has(size));
+	assert_memory_equal(f.bytes, want, size);
+	f.bytes_size -= size;
+	memmove(f.bytes, f.bytes + size, f.bytes_size);
+}
+
+static void play(const char *bytes)
+{
+	assert_int_equal(write(f.peer, bytes, strlen(bytes)), strlen(bytes));
+}
+
+#define LOAD       "*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$4\r\nbody\r\n"
+#define SHA_ANSWER "$40\r\n" SHA "\r\n"
+#define EVALSHA(k) "*5\r\n$7\r\nEVALSHA\r\n$40\r\n" SHA "\r\n$1\r\n1\r\n$1\r\n" k "\r\n$1\r\n1\r\n"
+#define EVAL(k)    "*5\r\n$4\r\nEVAL\r\n$4\r\nbody\r\n$1\r\n1\r\n$1\r\n" k "\r\n$1\r\n1\r\n"
+#define NOSCRIPT   "-NOSCRIPT No matching script.\r\n"
+
+static void play_greeting(void)
+{
+	int ups = f.ups;
+
+	play_accept();
+	play_expect(LOAD);
+	assert_false(redis_is_up(f.redis));
+	play(SHA_ANSWER);
+	comes(f.ups == ups + 1);
+}
+
+static void played_and_up(void)
+{
+	play_listen();
+	connect_with("body");
+	play_greeting();
+}
+
+/* As above, with commands 1 .. count on their way. */
+static void played_with(int count)
+{
+	played_and_up();
+	for (int i = 1; i <= count; i++) {
+		increase(i, "k", "1");
+		play_expect(EVALSHA("k"));
+	}
+}
+
+static void test_redis__nothing_happens_before_the_loop_runs(void **unused)
+{
+	(void)unused;
+	connect_with(BODY); /* to nobody */
+	assert_int_equal(f.downs, 0);
+	assert_false(redis_is_up(f.redis));
+	assert_string_equal(redis_why(f.redis), "");
+	assert_int_equal(increase(1, "k", "1"), -ENOTCONN);
+	comes(f.downs > 0);
+	assert_string_equal(redis_why(f.redis), "No such file or directory");
+}
+
+static void test_redis__without_a_script_a_ping_finds_it_up(void **unused)
+{
+	(void)unused;
+	play_listen();
+	connect_with(NULL);
+	play_accept();
+	play_expect("*1\r\n$4\r\nPING\r\n");
+	assert_int_equal(f.ups, 0);
+	play("+PONG\r\n");
+	comes(f.ups == 1);
+}
+
+static void test_redis__refused_greeting_is_down_with_its_words(void **unused)
+{
+	(void)unused;
+	play_listen();
+	connect_with("body");
+	play_accept();
+	play("-LOADING Redis is loading\r\n");
+	comes(f.downs == 1);
+	assert_string_equal(redis_why(f.redis), "refused: LOADING Redis is loading");
+	play_accept();
+	play("+OK\r\n");
+	comes(f.downs == 2);
+	assert_non_null(strstr(redis_why(f.redis), "an odd answer to SCRIPT LOAD"));
+	assert_int_equal(f.ups, 0);
+	play_greeting();
+}
+
+static void test_redis__issued_after_a_refusal_waits_for_the_refused(void **unused)
+{
+	(void)unused;
+	played_and_up();
+	increase(1, "a", "1");
+	increase(2, "b", "1");
+	play_expect(EVALSHA("a") EVALSHA("b"));
+	play(NOSCRIPT);
+	run_for(20);
+	increase(3, "c", "1");
+	run_for(20);
+	assert_false(play_has(1)); /* b may be refused as well, and comes before c */
+	play(NOSCRIPT);
+	play_expect(EVAL("a") EVAL("b") EVALSHA("c"));
+	play(":1\r\n:2\r\n:3\r\n");
+	comes(f.answers == 3);
+	assert_string_equal(f.said, "1=1 2=2 3=3");
+	increase(4, "d", "1");
+	play_expect(EVALSHA("d"));
+}
+
+static void test_redis__lost_while_refused_ones_wait_gives_null_in_order(void **unused)
+{
+	(void)unused;
+	played_with(3);
+	play(NOSCRIPT);
+	run_for(20);
+	increase(4, "c", "1");
+	play_close();
+	comes(f.downs == 1);
+	assert_string_equal(f.said, "1=NULL 2=NULL 3=NULL 4=NULL");
+}
+
+static void test_redis__errors_are_handed_on_and_noscript_the_second_time(void **unused)
+{
+	(void)unused;
+	played_with(4);
+	play("-READONLY r\r\n-OOM o\r\n-BUSY b\r\n" NOSCRIPT);
+	play_expect(EVAL("k"));
+	play(NOSCRIPT);
+	comes(f.answers == 4);
+	assert_string_equal(f.said, "1=READONLY r 2=OOM o 3=BUSY b 4=NOSCRIPT No matching script.");
+	assert_int_equal(f.downs, 0);
+}
+
+static void test_redis__answer_in_single_bytes_is_put_together(void **unused)
+{
+	static const char answers[] = "$5\r\nhe\r\no\r\n:12\r\n-ERR x\r\n";
+
+	(void)unused;
+	played_with(3);
+	for (const char *at = answers; *at != '\0'; at++) {
+		play((char[]){*at, '\0'});
+		run_for(2);
+	}
+	assert_string_equal(f.said, "1=he\r\no 2=12 3=ERR x");
+}
+
+static void test_redis__garbage_drops_the_connection_behind_good_answers(void **unused)
+{
+	(void)unused;
+	played_with(3);
+	play(":1\r\n!garbage\r\n:2\r\n");
+	comes(f.downs == 1);
+	assert_string_equal(f.said, "1=1 2=NULL 3=NULL");
+	assert_non_null(strstr(redis_why(f.redis), "an answer that cannot be read"));
+	play_greeting();
+}
+
+static void test_redis__half_an_answer_and_the_end_is_null(void **unused)
+{
+	(void)unused;
+	played_with(2);
+	play("$10\r\nhalf");
+	run_for(20);
+	play_close();
+	comes(f.downs == 1);
+	assert_string_equal(f.said, "1=NULL 2=NULL");
+	assert_string_equal(redis_why(f.redis), "the server closed the connection");
+}
+
+static void test_redis__answer_nobody_asked_for_drops_the_connection(void **unused)
+{
+	(void)unused;
+	played_with(1);
+	play(":1\r\n:2\r\n");
+	comes(f.downs == 1);
+	assert_string_equal(f.said, "1=1");
+	assert_string_equal(redis_why(f.redis), "an answer that nobody asked for");
+}
+
+/* Bytes of a bulk string, as fast as the other side takes them. */
+static void play_filler(size_t size)
+{
+	static char filler[65536];
+	size_t sent = 0;
+
+	memset(filler, 'x', sizeof(filler));
+	for (uint64_t end_ms = now_ms() + LONG_MS; sent < size && f.downs == 0 && turn(end_ms);) {
+		size_t rest = size - sent < sizeof(filler) ? size - sent : sizeof(filler);
+		ssize_t count = send(f.peer, filler, rest, MSG_NOSIGNAL);
+
+		sent += count > 0 ? (size_t)count : 0;
+	}
+}
+
+static void test_redis__answer_over_the_limit_is_refused_and_one_below_is_not(void **unused)
+{
+	(void)unused;
+	played_with(2);
+	play("$16777000\r\n");
+	play_filler(16777000);
+	play("\r\n");
+	comes(f.answers == 1);
+	play("$900000000\r\n");
+	play_filler(REDIS_ANSWER_BYTES + 1);
+	comes(f.downs == 1);
+	assert_string_equal(redis_why(f.redis), "an answer of more than 16 MiB");
+	assert_int_equal(f.answers, 2);
+}
+
+static void test_redis__array_that_claims_to_be_huge_is_refused(void **unused)
+{
+	(void)unused;
+	played_with(1);
+	play("*1000000000\r\n");
+	comes(f.downs == 1);
+	assert_string_equal(f.said, "1=NULL");
+}
+
+static void test_redis__silent_server_is_dropped_after_the_timeout(void **unused)
+{
+	uint64_t start_ms;
+
+	(void)unused;
+	play_listen();
+	connect_with("body");
+	redis_set_timeout(f.redis, 200);
+	play_greeting();
+	run_for(300); /* idle is not silent */
+	start_ms = now_ms();
+	increase(1, "k", "1");
+	run_for(100);
+	increase(2, "k", "1");
+	comes(f.downs == 1);
+	assert_in_range(now_ms() - start_ms, 195, 350);
+	assert_string_equal(f.said, "1=NULL 2=NULL");
+	assert_string_equal(redis_why(f.redis), "no answer for 200 ms");
+}
+
+static void test_redis__each_command_has_the_whole_timeout(void **unused)
+{
+	(void)unused;
+	play_listen();
+	connect_with("body");
+	redis_set_timeout(f.redis, 200);
+	play_greeting();
+	for (int i = 1; i <= 6; i++) { /* always one on its way, for 900 ms */
+		increase(i, "k", "1");
+		run_for(150);
+		if (i > 1)
+			play(":1\r\n");
+		increase(0, "k", "1");
+		play(":0\r\n");
+	}
+	assert_int_equal(f.downs, 0);
+}
+
+static void test_redis__silence_after_connecting_is_down_too(void **unused)
+{
+	(void)unused;
+	play_listen();
+	connect_with("body");
+	redis_set_timeout(f.redis, 100);
+	play_accept();
+	comes(f.downs == 1);
+	assert_string_equal(redis_why(f.redis), "no answer for 100 ms");
+}
+
+static void test_redis__timeout_does_not_run_while_this_process_is_held_up(void **unused)
+{
+	(void)unused;
+	play_listen();
+	connect_with("body");
+	redis_set_timeout(f.redis, 100);
+	play_greeting();
+	increase(1, "k", "1");
+	usleep(300000); /* as SIGSTOP does: the command has not even left */
+	play_expect(EVALSHA("k"));
+	play(":1\r\n");
+	comes(f.answers == 1);
+	assert_string_equal(f.said, "1=1");
+	increase(2, "k", "1");
+	comes(f.downs == 1); /* and then it does run */
+}
+
+static int attempts_within(unsigned ms)
+{
+	int before = f.downs;
+
+	run_for(ms);
+	return f.downs - before;
+}
+
+static void test_redis__backs_off_and_is_quick_again_after_an_answer(void **unused)
+{
+	uint64_t start_ms;
+
+	(void)unused;
+	connect_with("body");
+	assert_in_range(attempts_within(450), 4, 6);  /* after 0, 20, 60, 140, 300 ms */
+	attempts_within(800);                         /* after 620 and 1120 ms */
+	assert_in_range(attempts_within(1600), 2, 5); /* each 400 to 600 ms */
+	play_listen();
+	play_greeting();
+	play_close(); /* up, but nothing answered: still slow */
+	start_ms = now_ms();
+	play_greeting();
+	assert_in_range(now_ms() - start_ms, 390, 700);
+	increase(1, "k", "1");
+	play(":1\r\n");
+	comes(f.answers == 1);
+	play_close();
+	start_ms = now_ms();
+	play_greeting();
+	assert_in_range(now_ms() - start_ms, 10, 150);
+}
+
+static void test_redis__freed_in_an_answer_the_others_get_null_in_order(void **unused)
+{
+	(void)unused;
+	played_with(4);
+	f.free_in_answer = true;
+	play(":1\r\n:2\r\n:3\r\n:4\r\n");
+	comes(f.answers > 0);
+	run_for(20);
+	assert_string_equal(f.said, "1=1 2=NULL 3=NULL 4=NULL");
+	assert_int_equal(f.downs, 0);
+}
+
+static void test_redis__freed_in_a_lost_answer_the_others_get_null_once(void **unused)
+{
+	(void)unused;
+	played_with(3);
+	f.free_in_answer = true;
+	play_close();
+	comes(f.answers > 0);
+	run_for(50);
+	assert_string_equal(f.said, "1=NULL 2=NULL 3=NULL");
+	assert_int_equal(f.downs, 0);
+}
+
+static void test_redis__freed_in_up_and_in_down(void **unused)
+{
+	(void)unused;
+	f.free_in_up = true;
+	play_listen();
+	connect_with("body");
+	play_greeting();
+	assert_null(f.redis);
+	f.free_in_up = false;
+	f.free_in_down = true;
+	connect_with("body");
+	play_greeting();
+	play_close();
+	comes(f.downs == 1);
+	assert_null(f.redis);
+	run_for(50);
+}
+
+static void issue_more(struct redis *redis, redisReply *reply, void *arg)
+{
+	on_reply(redis, reply, arg);
+	if (f.answers < 4)
+		say("(%d)", increase(f.answers, "k", "1"));
+}
+
+static void test_redis__answers_may_issue_commands_but_lost_ones_cannot(void **unused)
+{
+	const char *argv[] = {"k", "1"};
+	const size_t lengths[] = {1, 1};
+
+	(void)unused;
+	played_and_up();
+	for (intptr_t i = 8; i < 10; i++)
+		redis_script(f.redis, 1, 2, argv, lengths, issue_more, (void *)i);
+	play(":8\r\n");
+	comes(f.answers == 1);
+	play_close();
+	comes(f.downs == 1);
+	assert_string_equal(f.said, "8=8(0) 9=NULL(-107) 1=NULL");
+	assert_int_equal(ENOTCONN, 107);
+}
+
+/* --- TCP --- */
+
+static void tcp_listen(int backlog)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(at);
+
+	f.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(f.listener, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(f.listener, backlog), 0);
+	assert_int_equal(getsockname(f.listener, (struct sockaddr *)&at, &size), 0);
+	f.address.kind = REDIS_TCP;
+	strcpy(f.address.host, "127.0.0.1");
+	f.address.port = ntohs(at.sin_port);
+}
+
+static void test_redis__tcp_by_address_and_by_name(void **unused)
+{
+	static const char *const hosts[] = {"127.0.0.1", "localhost"};
+
+	(void)unused;
+	tcp_listen(5);
+	for (int i = 0; i < 2; i++) {
+		strcpy(f.address.host, hosts[i]); /* localhost may be ::1 first: then 127.0.0.1 */
+		connect_with("body");
+		play_greeting();
+		free_now();
+	}
+	strcpy(f.address.host, "no-such-host.invalid");
+	connect_with("body");
+	comes(f.downs > 0);
+}
+
+static void test_redis__connecting_takes_a_second_at_most(void **unused)
+{
+	uint64_t start_ms = now_ms();
+	int filler[4];
+
+	(void)unused;
+	tcp_listen(0);
+	for (int i = 0; i < 4; i++) { /* a full queue answers no further one */
+		struct sockaddr_in at = {.sin_family = AF_INET,
+					 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+					 .sin_port = htons(f.address.port)};
+
+		filler[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(filler[i], (struct sockaddr *)&at, sizeof(at));
+	}
+	connect_with("body");
+	comes(f.downs == 1);
+	assert_string_equal(redis_why(f.redis), "no connection within 1000 ms");
+	assert_in_range(now_ms() - start_ms, 990, 1400);
+	for (int i = 0; i < 4; i++)
+		close(filler[i]);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		TEST(test_redis__script_with_any_bytes_comes_back_whole),
+		TEST(test_redis__pipelined_answers_come_in_order),
+		TEST(test_redis__flushed_script_is_applied_once_and_in_order),
+		TEST(test_redis__killed_server_gives_null_once_each_and_comes_back),
+		TEST(test_redis__stopped_server_answers_at_once_when_it_goes_on),
+		TEST(test_redis__nothing_happens_before_the_loop_runs),
+		TEST(test_redis__without_a_script_a_ping_finds_it_up),
+		TEST(test_redis__refused_greeting_is_down_with_its_words),
+		TEST(test_redis__issued_after_a_refusal_waits_for_the_refused),
+		TEST(test_redis__lost_while_refused_ones_wait_gives_null_in_order),
+		TEST(test_redis__errors_are_handed_on_and_noscript_the_second_time),
+		TEST(test_redis__answer_in_single_bytes_is_put_together),
+		TEST(test_redis__garbage_drops_the_connection_behind_good_answers),
+		TEST(test_redis__half_an_answer_and_the_end_is_null),
+		TEST(test_redis__answer_nobody_asked_for_drops_the_connection),
+		TEST(test_redis__answer_over_the_limit_is_refused_and_one_below_is_not),
+		TEST(test_redis__array_that_claims_to_be_huge_is_refused),
+		TEST(test_redis__silent_server_is_dropped_after_the_timeout),
+		TEST(test_redis__each_command_has_the_whole_timeout),
+		TEST(test_redis__silence_after_connecting_is_down_too),
+		TEST(test_redis__timeout_does_not_run_while_this_process_is_held_up),
+		TEST(test_redis__backs_off_and_is_quick_again_after_an_answer),
+		TEST(test_redis__freed_in_an_answer_the_others_get_null_in_order),
+		TEST(test_redis__freed_in_a_lost_answer_the_others_get_null_once),
+		TEST(test_redis__freed_in_up_and_in_down),
+		TEST(test_redis__answers_may_issue_commands_but_lost_ones_cannot),
+		TEST(test_redis__tcp_by_address_and_by_name),
+		TEST(test_redis__connecting_takes_a_second_at_most),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests_name("redis", tests, NULL, NULL);
+}
