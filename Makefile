@@ -76,6 +76,10 @@ $(B)/libtest.a: $(call obj,$(SHM) $(CLIENT) $(PURE) tests/t.c)
 $(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
 	$(say) LINK $@
 	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core -lhiredis
+PROXY  := $(wildcard tests/proxy/*.c)
+$(B)/tests/fault_proxy: $(call obj,$(PROXY))
+	$(say) LINK $@
+	$(LINK) $^ $(LDFLAGS) -levent_core
 # rl_check() of a figure is that of librl.so.1, what a user runs; what rl.h does not show (the
 # clock reading of an answer, the hash of the floor) comes from the same objects in librl.a.
 BENCH   := $(filter-out bench/figure_% bench/check_%,$(wildcard bench/*.c))
@@ -88,7 +92,7 @@ RACE_BIN := $(patsubst %.c,build-tsan/%,$(wildcard tests/race/test_*.c))
 TSAN     := -fsanitize=thread
 ASAN     := -fsanitize=address,undefined -fno-sanitize-recover=all
 
-check: all layers pairs headers $(TEST_BIN) model
+check: all layers pairs headers $(TEST_BIN) $(B)/tests/fault_proxy model
 	@$(MAKE) B=build-tsan SAN=$(TSAN) $(RACE_BIN)
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(RACE_BIN) $(SCRIPTS)
 # The shim brings the sanitizer into servers that have none: it cannot come first there.
@@ -96,10 +100,10 @@ asan:
 	@ASAN_OPTIONS=verify_asan_link_order=0 $(MAKE) B=build-asan SAN="$(ASAN)" sanitized
 tsan:
 	@$(MAKE) B=build-tsan SAN=$(TSAN) sanitized SCRIPTS=
-sanitized: all $(TEST_BIN)
+sanitized: all $(TEST_BIN) $(B)/tests/fault_proxy
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(SCRIPTS)
 clang:
-	@$(MAKE) CC=clang B=build-clang all headers \
+	@$(MAKE) CC=clang B=build-clang all headers build-clang/tests/fault_proxy \
 	  $(patsubst %.c,build-clang/%,$(TESTS) $(wildcard bench/figure_*.c))
 mutants:
 	@tests/mutants.sh
