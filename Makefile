@@ -24,7 +24,7 @@ VERSION := 0.1.0
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
            -Wcast-qual -Wconversion -Wvla -Werror
 CFLAGS  ?= -O2 -g
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DRL_VERSION='"$(VERSION)"' -I. -fPIC -fvisibility=hidden \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DRL_VERSION='"$(VERSION)"' -I. -I$(B)/gen -fPIC -fvisibility=hidden \
              -pthread -MMD -MP $(WARN) $(SAN) $(CFLAGS)
 Q        = $(if $(V),,@)
 say      = @$(if $(V),:,echo ' ')
@@ -33,7 +33,7 @@ LINK     = $(Q)$(CC) $(SAN) $(CFLAGS) -pthread -o $@
 SHM     := $(wildcard shm/*.c)
 CLIENT  := $(wildcard client/*.c)
 PRELOAD := $(wildcard client/preload/*.c)
-AGENT   := $(wildcard agent/*.c)
+AGENT   := $(wildcard agent/*.c agent/redis/*.c agent/sync/*.c)
 TOOLS   := $(wildcard tools/*.c)
 TESTS   := $(wildcard tests/unit/test_*.c tests/race/test_*.c tests/proc/test_*.c)
 SCRIPTS := $(wildcard tests/sys/test_*.py)
@@ -49,6 +49,13 @@ $(B)/%.o: %.c
 	$(say) CC $@
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# A script as an array of C, without a NUL.
+$(B)/gen/%.lua.h: %.lua
+	@mkdir -p $(@D)
+	$(Q){ echo 'static const char $(notdir $*)_lua[] = {'; \
+	  od -An -v -tu1 $< | sed 's/ *\([0-9][0-9]*\)/\1,/g'; echo '};'; } > $@
+$(B)/agent/sync/sync.o: $(B)/gen/agent/sync/rl_sync.lua.h
+
 $(B)/librl.a: $(call obj,$(SHM) $(CLIENT))
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
@@ -63,7 +70,7 @@ $(B)/librl-preload.so: $(call obj,$(PRELOAD) $(SHM) $(CLIENT)) client/preload/pr
 	  $(filter %.o,$^) $(LDFLAGS) -ldl
 $(B)/rl-agent: $(call obj,$(AGENT) $(SHM))
 	$(say) LINK $@
-	$(LINK) $^ $(LDFLAGS) -lyaml -levent_core -lhiredis
+	$(LINK) $^ $(LDFLAGS) -lyaml -levent_core -lhiredis -lm
 $(B)/rlctl: $(call obj,$(TOOLS)) $(B)/librl.a
 	$(say) LINK $@
 	$(LINK) $^ $(LDFLAGS) -ljansson
@@ -75,7 +82,7 @@ $(B)/libtest.a: $(call obj,$(SHM) $(CLIENT) $(PURE) tests/t.c)
 	$(Q)$(AR) rcs $@ $^
 $(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
 	$(say) LINK $@
-	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core -lhiredis
+	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core -lhiredis -lm
 PROXY  := $(wildcard tests/proxy/*.c)
 $(B)/tests/fault_proxy: $(call obj,$(PROXY))
 	$(say) LINK $@
@@ -119,10 +126,13 @@ layers:
 	@! grep -nE '^#include "' shm/*.[ch] | grep -vE '"shm/'
 	@! grep -nE '^#include "' client/*.[ch] | grep -vE '"(client/rl\.h|shm/)'
 	@! grep -nE '^#include "' client/preload/*.[ch] | grep -vE '"client/(preload/|rl\.h)'
-	@! grep -nE '^#include "' agent/*.[ch] | grep -vE '"(agent|shm)/'
+	@! grep -nE '^#include "' agent/*.[ch] agent/*/*.[ch] | grep -vE '"(agent|shm)/'
+	@! grep -nE '^#include "' agent/redis/*.[ch] | grep -vE '"(agent/redis/|shm/)'
+	@! grep -nE '^#include "' agent/sync/*.[ch] | \
+	  grep -vE '"(agent/(sync|redis)/|agent/(config|log)\.h|shm/)'
 	@! grep -nE '^#include "' tools/*.[ch] | grep -vE '"(tools/|shm/|client/rl\.h)'
 pairs:
-	@awk -f tests/pairs.awk shm/*.[ch] agent/*.[ch] client/*.[ch] client/preload/*.[ch] tools/*.[ch]
+	@awk -f tests/pairs.awk shm/*.[ch] agent/*.[ch] agent/*/*.[ch] client/*.[ch] client/preload/*.[ch] tools/*.[ch]
 
 FIGURES := $(patsubst bench/figure_%.c,figure-%,$(wildcard bench/figure_*.c))
 bench: $(FIGURES)

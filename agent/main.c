@@ -18,6 +18,7 @@
 #include "agent/keeper.h"
 #include "agent/log.h"
 #include "agent/sweep.h"
+#include "agent/sync/sync.h"
 #include "shm/rl_member.h"
 
 #define BEAT_MS 100
@@ -30,6 +31,7 @@ struct agent {
 	struct agent_config config;
 	struct keeper keeper;
 	struct sweep sweep;
+	struct sync *sync; /* NULL: no Redis is configured */
 	struct event_base *base;
 	int exit_code;
 };
@@ -98,9 +100,18 @@ static void on_reload(evutil_socket_t unused, short events, void *arg)
 	    fresh.segment_mode != agent->config.segment_mode)
 		log_event(LOG_WARNING, "needs_restart",
 			  "msg=\"a changed 'segment' takes effect when rl-agent starts again\"");
+	if (!config_same_fleet(&fresh, &agent->config)) {
+		log_event(LOG_ERROR, "reload_refused",
+			  "config=%s msg=\"'fleet', 'host' and 'redis' take effect when rl-agent "
+			  "starts again; the old rules stay in force\"",
+			  agent->config_file);
+		return;
+	}
 	if (!keeper_publish(&agent->keeper, &fresh))
 		return;
 	sweep_rules_changed(&agent->sweep);
+	if (agent->sync != NULL)
+		sync_rules_changed(agent->sync);
 	log_event(LOG_INFO, "reloaded", "config=%s rules=%zu", agent->config_file,
 		  fresh.rule_count);
 }
@@ -139,6 +150,22 @@ static bool wire_signals(struct agent *agent)
 	       upon(agent, SIGTERM, on_stop) && upon(agent, SIGINT, on_stop);
 }
 
+static bool may_free(void *arg, uint64_t index)
+{
+	return sync_may_free(arg, index);
+}
+
+/* Rules that hosts share are in force already: they go by on_unreachable until Redis answers. */
+static bool wire_sync(struct agent *agent)
+{
+	if (!agent->config.has_redis)
+		return true;
+	agent->sync = sync_new(agent->base, &agent->keeper.seg, agent->keeper.path, &agent->config);
+	agent->sweep.may_free = may_free;
+	agent->sweep.may_free_arg = agent->sync;
+	return agent->sync != NULL;
+}
+
 static bool wire_timers(struct agent *agent)
 {
 	return every(agent, on_beat, BEAT_MS) && every(agent, on_slice, SWEEP_SLICE_MS) &&
@@ -155,12 +182,13 @@ static int run(struct agent *agent)
 		return EXIT_OTHER;
 	keeper_beat(&agent->keeper);
 	sweep_init(&agent->sweep, &agent->keeper.seg);
-	if (!wire_timers(agent))
+	if (!wire_sync(agent) || !wire_timers(agent))
 		return EXIT_OTHER;
 	log_event(LOG_INFO, "started", "segment=%s keys=%llu rules=%zu pid=%ld", agent->keeper.path,
 		  (unsigned long long)(agent->keeper.seg.view.slot_count / 10 * 9),
 		  agent->config.rule_count, (long)getpid());
 	event_base_dispatch(agent->base);
+	sync_free(agent->sync);
 	keeper_close(&agent->keeper);
 	return agent->exit_code;
 }

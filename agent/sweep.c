@@ -103,7 +103,8 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 	uint32_t q;
 
 	if (is_idle(sweep, slot, rule, now_ns)) {
-		if (rl_table_free(seg, index, head))
+		if ((sweep->may_free == NULL || sweep->may_free(sweep->may_free_arg, index)) &&
+		    rl_table_free(seg, index, head))
 			count(&seg->live->slots_freed);
 	} else if (rule != NULL && rl_rebase_wanted(&seg->view, slot, head, rule, now_ns, &q)) {
 		if (rl_rebase_slot(seg, index, head, rule, q))
@@ -143,7 +144,8 @@ static bool words_left(const struct rl_slot *slot)
 	return (atomic_load_explicit(&slot->id[0], memory_order_relaxed) |
 		atomic_load_explicit(&slot->id[1], memory_order_relaxed) |
 		atomic_load_explicit(&slot->shape, memory_order_relaxed) |
-		atomic_load_explicit(&slot->window_ns, memory_order_relaxed)) != 0;
+		atomic_load_explicit(&slot->window_ns, memory_order_relaxed) |
+		atomic_load_explicit(&slot->hint, memory_order_relaxed)) != 0;
 }
 
 void sweep_slot(struct sweep *sweep, uint64_t index, uint64_t now_ns)

@@ -23,6 +23,8 @@
 
 struct sweep {
 	struct rl_seg *seg;
+	bool (*may_free)(void *arg, uint64_t index); /* an idle slot; NULL: always */
+	void *may_free_arg;
 	uint64_t next;       /* slot the next slice begins with */
 	uint64_t used;       /* slots not free, counted in this pass */
 	uint64_t damaged;    /* slots with words nobody writes, in this pass */

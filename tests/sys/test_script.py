@@ -14,7 +14,7 @@ import sys
 from resp import Error, start
 from rig import contains, equal, main
 
-SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../agent/rl_sync.lua")
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../agent/sync/rl_sync.lua")
 
 BATCH = struct.Struct("<Q8sIIQ")
 ITEM = struct.Struct("<8sIQIQQIQIII")

@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/redis.h"
+#include "agent/redis/redis.h"
 
 #define LONG_MS 10000u /* a deadline no test is meant to reach */
 #define SHA     "0123456789012345678901234567890123456789"

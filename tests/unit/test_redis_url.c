@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "agent/redis_url.h"
+#include "agent/redis/url.h"
 
 static void test_redis_url__good_ones_are_read_and_written_back(void **unused)
 {

@@ -1,4 +1,4 @@
-#include "agent/redis_dial.h"
+#include "agent/redis/dial.h"
 
 #include <errno.h>
 #include <netdb.h>

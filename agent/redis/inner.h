@@ -7,7 +7,7 @@
 
 #include <event2/bufferevent.h>
 
-#include "agent/redis_request.h"
+#include "agent/redis/request.h"
 
 #define REDIS_BACKOFF_MIN_MS 20u
 #define REDIS_BACKOFF_MAX_MS 500u

@@ -10,7 +10,7 @@
 #include <event2/buffer.h>
 #include <sys/queue.h>
 
-#include "agent/redis.h"
+#include "agent/redis/redis.h"
 
 struct redis_lua {
 	char sha[41]; /* in hex, as SCRIPT LOAD answered */

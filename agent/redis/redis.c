@@ -1,4 +1,4 @@
-#include "agent/redis_inner.h"
+#include "agent/redis/inner.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "agent/redis_url.h"
+#include "agent/redis/url.h"
 
 #include <arpa/inet.h>
 #include <stdbool.h>

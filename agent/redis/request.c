@@ -1,4 +1,4 @@
-#include "agent/redis_request.h"
+#include "agent/redis/request.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
-#include "agent/redis_inner.h"
+#include "agent/redis/inner.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
-#include "agent/redis_dial.h"
+#include "agent/redis/dial.h"
 #include "shm/rl_clock.h"
 
 #define CONNECT_MS 1000u

@@ -24,7 +24,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "agent/redis_url.h"
+#include "agent/redis/url.h"
 
 #define REDIS_TIMEOUT_MS   2000u
 #define REDIS_ANSWER_BYTES (16u << 20) /* an answer that is longer ends the connection */

@@ -6,7 +6,7 @@
 
 #include <hiredis/hiredis.h>
 
-#include "agent/redis_url.h"
+#include "agent/redis/url.h"
 
 /*
  * Begin to connect: a non-blocking socket, connected or about to be, or -1 and *ret_why. A

@@ -1,0 +1,55 @@
+/*
+ * sync_active.h - the keys that are being synced: those with something to report, a lease, or
+ * somebody who asked a moment ago. All others cost nothing.
+ *
+ * Rooms:  agent/sync/. The agent's own memory; a kill loses it, a new agent finds the keys
+ * again from the slots.
+ */
+#ifndef AGENT_SYNC_ACTIVE_H
+#define AGENT_SYNC_ACTIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/sync/item.h"
+#include "shm/rl_layout.h"
+
+struct sync_entry {
+	uint64_t index;
+	uint64_t due_ns;   /* of the next call for this key, precise clock */
+	uint64_t busy_ns;  /* when it last had demand */
+	uint64_t taken_ns; /* when it was last part of a call */
+	double rate;       /* units of demand a nanosecond, smoothed */
+	uint16_t debt;     /* the slot's debt when it was taken */
+	bool recorded;     /* Redis has a lease of it */
+	bool urgent;       /* somebody runs short */
+	bool in_flight;
+	struct sync_item item; /* what the call under way says of it */
+};
+
+struct sync_list {
+	struct sync_entry *entry;
+	uint32_t count, room;
+};
+
+struct sync_active {
+	struct sync_list part[RL_PARTS];
+	uint32_t *where; /* of each slot: partition and place + 1 in its list; 0 = not active */
+	uint64_t slot_count;
+};
+
+/* False when there is no memory for four bytes a slot. */
+bool sync_active_init(struct sync_active *active, uint64_t slot_count);
+void sync_active_free(struct sync_active *active);
+
+/* The entry of a slot, or NULL. Valid until the next add or remove. */
+struct sync_entry *sync_active_find(struct sync_active *active, uint64_t index);
+
+/* The entry of a slot, a new one if need be; NULL when there is no memory. */
+struct sync_entry *sync_active_add(struct sync_active *active, uint32_t part, uint64_t index);
+
+/* Remove it; the last of its partition takes its place in the list. */
+void sync_active_remove(struct sync_active *active, uint32_t part, struct sync_entry *entry);
+
+#endif

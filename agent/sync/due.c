@@ -1,0 +1,269 @@
+#include "agent/sync/due.h"
+
+#include <math.h>
+
+#include "agent/sync/slot.h"
+#include "shm/rl_bell.h"
+#include "shm/rl_clock.h"
+#include "shm/rl_shared.h"
+#include "shm/rl_side.h"
+#include "shm/rl_word.h"
+
+#define RATE_OVER  3.0    /* intervals over which the rate of demand is smoothed */
+#define HEADROOM   1.5    /* credit for this many times the rate: demand is bursty */
+#define HEAR_NS    100000 /* from a worker's ring to our call */
+#define WAKE_MOST  64u    /* waiters woken at once for a refusal; the others time out */
+#define ASKED_ONCE 1u
+
+static uint64_t word_of(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed); /* each stands for itself */
+}
+
+uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule)
+{
+	return rl_shared_interval_ns(&sync->seg->view, rule->window_ns);
+}
+
+/* Demand of a key since its last call. */
+struct demand {
+	uint64_t units;   /* admitted or not */
+	uint32_t waiting; /* asked for by callers without credit */
+};
+
+static bool has_demand(const struct sync *sync, uint64_t index)
+{
+	const struct rl_view *view = &sync->seg->view;
+
+	return sync_slot_unsent(view, index) != 0 ||
+	       atomic_load_explicit(&view->side[index].refused, memory_order_relaxed) != 0 ||
+	       atomic_load_explicit(&view->slot[index].asked, memory_order_relaxed) != 0;
+}
+
+/*
+ * Callers that do not wait are gone when the credit comes: they are answered for by the rate,
+ * and by one unit that says that somebody was there.
+ */
+static struct demand take_demand(struct sync *sync, uint64_t index)
+{
+	struct rl_side *side = &sync->seg->side[index];
+	struct demand demand;
+	/* Relaxed: numbers. Killed after this: a little demand is not known to Redis. */
+	int32_t refused =
+		(int32_t)atomic_exchange_explicit(&side->refused, 0, memory_order_relaxed);
+	int64_t units = (int64_t)sync_slot_unsent(&sync->seg->view, index) + refused;
+
+	demand.waiting =
+		atomic_exchange_explicit(&sync->seg->slot[index].asked, 0, memory_order_relaxed);
+	if (demand.waiting > 0 && atomic_load_explicit(&side->waiters, memory_order_relaxed) == 0)
+		demand.waiting = ASKED_ONCE;
+	demand.units = units > 0 ? (uint64_t)units : 0;
+	return demand;
+}
+
+static void smooth(struct sync_entry *entry, uint64_t units, uint64_t interval_ns, uint64_t now_ns)
+{
+	uint64_t since_ns = entry->taken_ns == 0 ? interval_ns : now_ns - entry->taken_ns;
+	double part = 1.0 - exp(-(double)since_ns / (RATE_OVER * (double)interval_ns));
+
+	if (since_ns == 0)
+		return;
+	entry->rate += part * ((double)units / (double)since_ns - entry->rate);
+	entry->taken_ns = now_ns;
+}
+
+/* Credit to keep until the next call comes back; the rest is of use to others. */
+static uint32_t to_keep(const struct sync *sync, const struct sync_entry *entry,
+			const struct demand *demand, uint64_t interval_ns)
+{
+	double need = entry->rate * (double)(interval_ns + 2 * sync->round_trip_ns) * HEADROOM + 1;
+
+	if (!entry->recorded)
+		return SYNC_KEEP_ALL;
+	if (demand->units == 0)
+		need = 0;
+	if (need < demand->waiting)
+		need = demand->waiting;
+	return need < RL_CREDIT_MAX ? (uint32_t)need : RL_CREDIT_MAX;
+}
+
+static void fill_item(struct sync_part *part, struct sync_entry *entry, const struct rl_rule *rule,
+		      const struct demand *demand, uint32_t flags)
+{
+	struct sync *sync = part->sync;
+	uint64_t interval_ns = due_interval_ns(sync, rule);
+	struct rl_fleet_terms fleet;
+
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
+	/* After an outage hosts first tell what they admitted, or the first to ask takes all. */
+	if (part->back_ns != 0 && rl_clock_precise_ns() - part->back_ns < 2 * interval_ns)
+		flags |= SYNC_PUSH_ONLY;
+	entry->item.limit = rule->limit;
+	entry->item.window_ms = rule->window_ns / 1000000;
+	entry->item.interval_ms = (uint32_t)(interval_ns / 1000000);
+	entry->item.demand = demand->units;
+	entry->item.waiting = demand->waiting;
+	entry->item.blind =
+		rl_fleet_blind(rule->limit, &fleet, (uint32_t)word_of(&sync->seg->fleet->hosts));
+	entry->item.flags = flags;
+	entry->debt =
+		atomic_load_explicit(&sync->seg->side[entry->index].debt, memory_order_relaxed);
+	entry->in_flight = true;
+	entry->urgent = false;
+}
+
+static bool begin(struct sync_part *part, struct sync_entry *entry,
+		  const struct rl_named_rule *named, uint32_t keep, const struct demand *demand,
+		  uint32_t flags)
+{
+	struct rl_seg *seg = part->sync->seg;
+	uint32_t before;
+
+	if (!sync_slot_take(seg, entry->index, &named->rule, keep, &before) ||
+	    !sync_slot_infl(&seg->view, entry->index, &entry->item))
+		return false;
+	if (before > entry->item.credit)
+		atomic_fetch_add_explicit(&seg->fleet->returned, before - entry->item.credit,
+					  memory_order_relaxed);
+	fill_item(part, entry, &named->rule, demand, flags);
+	return true;
+}
+
+bool due_recover(struct sync_part *part, struct sync_entry *entry)
+{
+	const struct rl_named_rule *named = sync_rule_of(part->sync, entry->index);
+	struct demand demand = {0};
+
+	if (named == NULL || rl_rule_is_local(&named->rule) ||
+	    !sync_slot_infl(&part->sync->seg->view, entry->index, &entry->item))
+		return false;
+	demand.units = entry->item.used;
+	fill_item(part, entry, &named->rule, &demand, 0);
+	entry->recorded = true;
+	return true;
+}
+
+/* Nothing has happened since the last call: soon its credit is given back, then it rests. */
+static bool take_idle(struct sync_part *part, struct sync_entry *entry,
+		      const struct rl_named_rule *named, uint64_t now_ns, bool *ret_gone)
+{
+	uint64_t interval_ns = due_interval_ns(part->sync, &named->rule);
+	const struct demand none = {0};
+
+	entry->due_ns = now_ns + interval_ns;
+	if (now_ns - entry->busy_ns < 2 * interval_ns)
+		return false;
+	if (!entry->recorded) {
+		*ret_gone = true;
+		return false;
+	}
+	return begin(part, entry, named, 0, &none, SYNC_PUSH_ONLY);
+}
+
+bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64_t now_ns,
+	      bool *ret_gone)
+{
+	struct sync *sync = part->sync;
+	const struct rl_named_rule *named = sync_rule_of(sync, entry->index);
+	struct demand demand;
+	uint64_t interval_ns;
+
+	*ret_gone = false;
+	if (named == NULL || rl_rule_is_local(&named->rule)) {
+		sync_slot_take_credit(sync->seg, entry->index);
+		sync_slot_untrack(sync->seg, entry->index);
+		*ret_gone = true;
+		return false;
+	}
+	if (!entry->urgent && (!all || now_ns < entry->due_ns))
+		return false;
+	if (!has_demand(sync, entry->index)) {
+		entry->urgent = false;
+		return all && take_idle(part, entry, named, now_ns, ret_gone);
+	}
+	interval_ns = due_interval_ns(sync, &named->rule);
+	demand = take_demand(sync, entry->index);
+	smooth(entry, demand.units, interval_ns, now_ns);
+	entry->busy_ns = now_ns;
+	entry->due_ns = now_ns + interval_ns;
+	return begin(part, entry, named, to_keep(sync, entry, &demand, interval_ns), &demand, 0);
+}
+
+/* Units without credit that this answer has settled. */
+static void settle_debt(struct rl_side *side, uint16_t debt)
+{
+	/* Relaxed: a budget. */
+	uint16_t seen = atomic_load_explicit(&side->debt, memory_order_relaxed);
+
+	while (!atomic_compare_exchange_weak_explicit(&side->debt, &seen,
+						      seen > debt ? (uint16_t)(seen - debt) : 0,
+						      memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+/* What workers are told: when to ask again, and from what credit on to ring. */
+static void hint(struct sync_part *part, struct sync_entry *entry, const struct sync_answer *answer)
+{
+	struct rl_slot *slot = &part->sync->seg->slot[entry->index];
+	bool coarse = rl_clock_is_coarse(word_of(&slot->window_ns));
+	double low = entry->rate * (double)(part->sync->round_trip_ns + HEAR_NS) * 2;
+	uint64_t again_ms = 0;
+
+	if ((answer->flags & SYNC_BLIND) != 0)
+		low = entry->item.blind / 2;
+	if ((answer->flags & SYNC_EXHAUSTED) != 0)
+		again_ms = rl_clock_now_ns(coarse) / 1000000 + answer->retry_ms;
+	else if (answer->grant == 0 && (answer->flags & SYNC_BLIND) == 0)
+		again_ms = word_of(&slot->hint) >> 24; /* sticks: this host may not have asked */
+	atomic_store_explicit(
+		&slot->hint, rl_hint(again_ms, low < 0xffff ? (uint32_t)low : 0xffff, part->number),
+		memory_order_relaxed);
+}
+
+static void note_others(struct sync *sync, uint64_t index, const struct rl_rule *rule,
+			const struct sync_answer *answer)
+{
+	uint64_t held = sync_slot_held(&sync->seg->view, index, rule);
+	uint64_t others = answer->count > held ? answer->count - held : 0;
+
+	/* Relaxed: one word, an estimate. */
+	atomic_store_explicit(&sync->seg->side[index].others,
+			      rl_others(rl_clock_precise_ns(), others + answer->others_out),
+			      memory_order_relaxed);
+}
+
+static void wake_waiters(struct sync *sync, uint64_t index, const struct sync_answer *answer)
+{
+	uint32_t waiters =
+		atomic_load_explicit(&sync->seg->side[index].waiters, memory_order_relaxed);
+	uint32_t wake = answer->grant;
+
+	if ((answer->flags & SYNC_EXHAUSTED) != 0)
+		wake = WAKE_MOST;
+	rl_turn_next(sync->seg, index, waiters < wake ? waiters : wake);
+}
+
+void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sync_answer *answer,
+	       bool lapsed)
+{
+	struct sync *sync = part->sync;
+	const struct rl_named_rule *named = sync_rule_of(sync, entry->index);
+	uint32_t grant = lapsed ? 0 : answer->grant;
+
+	entry->in_flight = false;
+	if (named == NULL || rl_rule_is_local(&named->rule))
+		grant = 0;
+	sync_slot_apply(sync->seg, entry->index, grant);
+	settle_debt(&sync->seg->side[entry->index], entry->debt);
+	if (grant > 0)
+		atomic_fetch_add_explicit(&sync->seg->fleet->granted, grant, memory_order_relaxed);
+	entry->recorded = (answer->flags & SYNC_BLIND) == 0 && entry->item.credit + grant > 0;
+	if (named != NULL) {
+		hint(part, entry, answer);
+		note_others(sync, entry->index, &named->rule, answer);
+	}
+	wake_waiters(sync, entry->index, answer);
+	entry->urgent = (answer->flags & SYNC_EXHAUSTED) == 0 &&
+			atomic_load_explicit(&sync->seg->slot[entry->index].asked,
+					     memory_order_relaxed) != 0;
+}

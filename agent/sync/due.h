@@ -1,0 +1,32 @@
+/*
+ * due.h - which keys go into a call now, with how much of their credit.
+ *
+ * Rooms:  agent/sync/ only.
+ */
+#ifndef SYNC_DUE_H
+#define SYNC_DUE_H
+
+#include "agent/sync/part.h"
+
+/* How often an active key is synced. */
+uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule);
+
+/*
+ * Take an active key into the call that is being put together, if it is due: entry->item and
+ * the slot's infl are filled. Returns false when it is not. *ret_gone: it need not be synced
+ * any more, remove it from the list.
+ */
+bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64_t now_ns,
+	      bool *ret_gone);
+
+/* What a call that an agent before us began says of this key. False: its rule is not shared. */
+bool due_recover(struct sync_part *part, struct sync_entry *entry);
+
+/*
+ * The key's answer. lapsed: too late for its grant, the lease is over. entry->urgent then says
+ * whether somebody has run short meanwhile.
+ */
+void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sync_answer *answer,
+	       bool lapsed);
+
+#endif

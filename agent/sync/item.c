@@ -1,0 +1,63 @@
+#include "agent/sync/item.h"
+
+/* Little-endian whatever the machine: Lua's struct reads it with '<'. */
+static unsigned char *put(unsigned char *at, uint64_t value, unsigned bytes)
+{
+	for (unsigned i = 0; i < bytes; i++)
+		*at++ = (unsigned char)(value >> (8 * i));
+	return at;
+}
+
+static const unsigned char *take(const unsigned char *at, unsigned bytes, uint64_t *ret)
+{
+	*ret = 0;
+	for (unsigned i = 0; i < bytes; i++)
+		*ret |= (uint64_t)at[i] << (8 * i);
+	return at + bytes;
+}
+
+static const unsigned char *take4(const unsigned char *at, uint32_t *ret)
+{
+	uint64_t value;
+
+	at = take(at, 4, &value);
+	*ret = (uint32_t)value;
+	return at;
+}
+
+void sync_header_write(const struct sync_header *header, unsigned char out[SYNC_HEADER_SIZE])
+{
+	out = put(out, header->seq, 8);
+	out = put(out, header->nonce, 8);
+	out = put(out, header->lease_ms, 4);
+	out = put(out, header->flags, 4);
+	put(out, 0, 8); /* the time is Redis's own */
+}
+
+void sync_item_write(const struct sync_item *item, unsigned char out[SYNC_ITEM_SIZE])
+{
+	out = put(out, item->tag, 8);
+	out = put(out, item->limit, 4);
+	out = put(out, item->window_ms, 8);
+	out = put(out, item->interval_ms, 4);
+	out = put(out, item->used, 8);
+	out = put(out, item->age_ms, 8);
+	out = put(out, item->credit, 4);
+	out = put(out, item->demand, 8);
+	out = put(out, item->waiting, 4);
+	out = put(out, item->blind, 4);
+	put(out, item->flags, 4);
+}
+
+void sync_answer_read(const unsigned char in[SYNC_ANSWER_SIZE], struct sync_answer *ret)
+{
+	uint32_t spare;
+
+	in = take(in, 8, &ret->tag);
+	in = take4(in, &ret->grant);
+	in = take4(in, &ret->flags);
+	in = take4(in, &ret->retry_ms);
+	in = take4(in, &ret->count);
+	in = take4(in, &ret->others_out);
+	take4(in, &spare);
+}

@@ -1,0 +1,63 @@
+/*
+ * sync_item.h - one key in one call of the sync script, and the call's bytes.
+ *
+ * Rooms:  agent/sync/. Pure; agent/sync/rl_sync.lua has the other side of every format.
+ */
+#ifndef AGENT_SYNC_ITEM_H
+#define AGENT_SYNC_ITEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SYNC_BATCH_MAX   64u /* keys in a call: keeps Redis from being held up for over 1 ms */
+#define SYNC_HEADER_SIZE 32u
+#define SYNC_ITEM_SIZE   64u
+#define SYNC_ANSWER_SIZE 32u
+
+#define SYNC_PUSH_ONLY 1u /* item flag: take what was used, grant nothing */
+#define SYNC_TOTALS    1u /* header flag: keep never-expiring totals, for tests */
+
+#define SYNC_BLIND     1u /* answer flag: the grant is not recorded as a lease */
+#define SYNC_EXHAUSTED 2u /* answer flag: asking again is useless until retry_ms */
+
+#define SYNC_APPLIED   0
+#define SYNC_DUPLICATE 1
+#define SYNC_OLD       (-1) /* another host with this identity is ahead of us */
+#define SYNC_CLASH     (-2) /* another host with this identity sent this number */
+
+struct sync_header {
+	uint64_t seq;   /* below 2^53 */
+	uint64_t nonce; /* any bits */
+	uint32_t lease_ms;
+	uint32_t flags;
+};
+
+struct sync_item {
+	uint64_t tag; /* the slot's index, comes back with the answer */
+	uint32_t limit;
+	uint64_t window_ms;
+	uint32_t interval_ms;
+	uint64_t used;    /* units admitted since the last acknowledged call */
+	uint64_t age_ms;  /* since the last of them; never too old */
+	uint32_t credit;  /* units still held */
+	uint64_t demand;  /* units requested since the last call, admitted or not */
+	uint32_t waiting; /* units asked for by callers without credit */
+	uint32_t blind;   /* the host's blind share */
+	uint32_t flags;
+};
+
+struct sync_answer {
+	uint64_t tag;
+	uint32_t grant;
+	uint32_t flags;
+	uint32_t retry_ms;
+	uint32_t count;      /* units in the fleet's window */
+	uint32_t others_out; /* units of credit the other hosts hold */
+};
+
+void sync_header_write(const struct sync_header *header, unsigned char out[SYNC_HEADER_SIZE]);
+void sync_item_write(const struct sync_item *item, unsigned char out[SYNC_ITEM_SIZE]);
+void sync_answer_read(const unsigned char in[SYNC_ANSWER_SIZE], struct sync_answer *ret);
+
+#endif

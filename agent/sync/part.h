@@ -1,0 +1,83 @@
+/*
+ * part.h - one partition's call to Redis: put together, sent, sent again, answered.
+ *
+ * Rooms:  agent/sync/ only.
+ */
+#ifndef SYNC_PART_H
+#define SYNC_PART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/redis/redis.h"
+#include "agent/sync/active.h"
+#include "agent/sync/identity.h"
+#include "agent/sync/item.h"
+#include "shm/rl_rules.h"
+#include "shm/rl_segment.h"
+
+struct sync_part {
+	struct sync *sync;
+	uint32_t number;
+	bool in_flight; /* a call waits for its answer; kept over losses of the connection */
+	bool refused;   /* the server answered it with an error: again at retry_ns */
+	bool backlog;   /* more keys were due than one call takes */
+	uint32_t cursor;
+	uint32_t serial;  /* of the call as sent: an answer to another is not for us */
+	uint64_t sent_ns; /* when something was last sent; also again */
+	uint64_t retry_ns;
+	uint64_t back_ns; /* when answers came again after an outage */
+	uint32_t count;
+	uint64_t batch[SYNC_BATCH_MAX]; /* slots of the call */
+	uint32_t wanted_count;
+	uint64_t wanted[SYNC_BATCH_MAX]; /* slots that run short; more than that: backlog */
+};
+
+struct sync {
+	struct event_base *base;
+	struct rl_seg *seg;
+	struct redis *redis;
+	struct bell *bell;
+	struct event *tick, *gap;
+	struct identity identity;
+	struct redis_address address;
+	struct sync_active active;
+	struct sync_part part[RL_PARTS];
+	uint64_t round_trip_ns, suspend_ns, told_other_ns, told_error_ns;
+	bool whole; /* the next look at the dirty bits is at all of them */
+	bool totals;
+	uint32_t rule_count; /* sorted by id */
+	struct rl_named_rule rule[RL_RULES_MAX];
+};
+
+/* The rule of a slot, shared or not, or NULL. */
+const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index);
+
+/*
+ * Put together and send what is due; all: not only who runs short. When that comes too soon
+ * after the last call, the gap's timer is set.
+ */
+void part_pump(struct sync_part *part, bool all);
+
+/* This slot runs short. */
+void part_want(struct sync_part *part, uint64_t index);
+
+/* A nonce of its own for the first call. */
+void part_init(struct sync *sync, uint32_t number);
+
+/* The connection is up again: send the call under way once more. */
+void part_resend(struct sync_part *part);
+
+/* A new agent: make the call out of what the slots say is under way, which may be nothing. */
+void part_recover(struct sync_part *part, const uint64_t *slot, uint32_t count);
+
+/* No answers come: since now, if not for longer. */
+void part_silent(struct sync_part *part);
+
+/* All credit of this partition whose lease has lapsed is taken away. */
+void part_drop_lapsed(struct sync_part *part);
+
+/* The identity was used by another host: drop the call, begin anew. */
+void sync_renew(struct sync *sync);
+
+#endif

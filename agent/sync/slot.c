@@ -1,0 +1,207 @@
+#include "agent/sync/slot.h"
+
+#include "shm/rl_clock.h"
+#include "shm/rl_rebase.h"
+#include "shm/rl_side.h"
+#include "shm/rl_window.h"
+#include "shm/rl_word.h"
+
+#define HEAD_TRIES  1024    /* each failure is a worker's admit on this one slot */
+#define GRANT_TRIES 1000000 /* likewise */
+
+/* Relaxed: the agent is the only writer, or the word stands under head. */
+static uint64_t word_of(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* In program order for whoever maps the segment after a kill. */
+static void record(_Atomic uint64_t *word, uint64_t value)
+{
+	/* pairs[side.rel]: the steps before this one are done when it is seen. */
+	atomic_store_explicit(word, value, memory_order_release);
+}
+
+static uint64_t head_of(const struct rl_view *view, uint64_t index)
+{
+	/* pairs[slot_head.acq]: as any reader of a slot. */
+	return atomic_load_explicit(&view->slot[index].head, memory_order_acquire);
+}
+
+static bool swap_head(struct rl_seg *seg, uint64_t index, uint64_t *head, uint64_t next)
+{
+	/* pairs[slot_head.rel]: a worker that finds the credit finds what was written before. */
+	return atomic_compare_exchange_weak_explicit(&seg->slot[index].head, head, next,
+						     memory_order_acq_rel, memory_order_acquire);
+}
+
+/* Lower the credit; returns the head that says so, or 0 when the slot is closed or too busy. */
+static uint64_t lower_credit(struct rl_seg *seg, uint64_t index, uint32_t keep,
+			     uint32_t *ret_before)
+{
+	uint64_t head = head_of(&seg->view, index);
+
+	for (int i = 0; i < HEAD_TRIES && rl_head_is_open(head); i++) {
+		*ret_before = rl_head_credit(head);
+		if (*ret_before <= keep)
+			return head;
+		if (swap_head(seg, index, &head, rl_head_with_credit(head, keep)))
+			return rl_head_with_credit(head, keep);
+	}
+	return 0;
+}
+
+/* Does q divide, and are n and the window what a worker would accept? */
+static bool is_sound(const struct rl_view *view, uint64_t index, uint64_t head)
+{
+	return rl_rebase_sound(rl_head_n(head), word_of(&view->slot[index].shape),
+			       word_of(&view->slot[index].window_ns));
+}
+
+static uint64_t used_in_window(const struct rl_view *view, uint64_t index, uint64_t head,
+			       const struct rl_rule *rule)
+{
+	const struct rl_slot *slot = &view->slot[index];
+	uint32_t q = rl_pair_low(word_of(&slot->shape));
+	bool coarse = rl_clock_is_coarse(word_of(&slot->window_ns));
+	struct rl_window_terms terms = {
+		.limit = rl_window_limit(RL_LIMIT_MAX, q),
+		.q = q,
+		.span_ns = rule->window_ns + rl_clock_hold_ns(coarse, view->tick_ns),
+		.counted = true,
+	};
+	struct rl_window_answer answer;
+
+	rl_window_look(slot, head, &terms, 1, rl_clock_now_ns(coarse), &answer);
+	return terms.limit - answer.remaining;
+}
+
+static void track(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule)
+{
+	uint64_t acked = word_of(&seg->side[index].acked), n = rl_head_n(head);
+	uint64_t held = used_in_window(&seg->view, index, head, rule);
+	uint64_t from = rl_acked_n(acked);
+
+	if (from < n - held || from > n)
+		from = n - held;
+	record(&seg->side[index].acked, rl_acked(from, true, rl_acked_text(acked)));
+}
+
+bool sync_slot_take(struct rl_seg *seg, uint64_t index, const struct rl_rule *rule, uint32_t keep,
+		    uint32_t *ret_credit_before)
+{
+	struct rl_side *side = &seg->side[index];
+	uint64_t head;
+
+	if (word_of(&side->infl) != 0)
+		return false;
+	head = lower_credit(seg, index, keep, ret_credit_before);
+	if (head == 0 || !is_sound(&seg->view, index, head))
+		return false;
+	if ((word_of(&side->acked) & RL_TRACKED) == 0)
+		track(seg, index, head, rule);
+	record(&side->infl, (head ^ RL_HEAD_GRANT) | RL_INFL_VALID);
+	return true;
+}
+
+/* How long ago event n - 1 was admitted, never too long: a millisecond less, on its own clock. */
+static uint64_t age_ms(const struct rl_view *view, uint64_t index, uint64_t n)
+{
+	const struct rl_slot *slot = &view->slot[index];
+	uint32_t q = rl_pair_low(word_of(&slot->shape));
+	uint64_t now_ns = rl_clock_now_ns(rl_clock_is_coarse(word_of(&slot->window_ns)));
+	uint64_t stamp, age;
+
+	if (q == 0 || n == 0)
+		return 0;
+	/* pairs[ring_stamp.acq]: at least the stamp of that event; a later one is younger. */
+	stamp = atomic_load_explicit(&slot->ring[(n - 1) / q % RL_RING], memory_order_acquire);
+	age = (int64_t)(now_ns - stamp) > 0 ? (now_ns - stamp) / 1000000 : 0;
+	return age > 0 ? age - 1 : 0;
+}
+
+bool sync_slot_infl(const struct rl_view *view, uint64_t index, struct sync_item *ret)
+{
+	uint64_t infl = word_of(&view->side[index].infl);
+	uint64_t n = rl_head_n(infl), acked = rl_acked_n(word_of(&view->side[index].acked));
+
+	if ((infl & RL_INFL_VALID) == 0)
+		return false;
+	ret->tag = index;
+	ret->used = n > acked ? n - acked : 0;
+	ret->age_ms = age_ms(view, index, n);
+	ret->credit = rl_head_credit(infl);
+	return true;
+}
+
+/* Step 1 of apply. A grant that finds no way in is not lost: the next call restates the credit. */
+static void add_grant(struct rl_seg *seg, uint64_t index, uint64_t infl, uint32_t grant)
+{
+	uint64_t head = head_of(&seg->view, index);
+
+	for (int i = 0; i < GRANT_TRIES; i++) {
+		uint64_t credit = (uint64_t)rl_head_credit(head) + grant;
+
+		if (!rl_head_is_open(head) || ((head ^ infl) & RL_HEAD_GRANT) == 0)
+			return;
+		if (credit > RL_CREDIT_MAX)
+			credit = RL_CREDIT_MAX;
+		if (swap_head(seg, index, &head,
+			      rl_head_with_credit(head, (uint32_t)credit) ^ RL_HEAD_GRANT))
+			return;
+	}
+}
+
+void sync_slot_apply(struct rl_seg *seg, uint64_t index, uint32_t grant)
+{
+	struct rl_side *side = &seg->side[index];
+	uint64_t infl = word_of(&side->infl), acked = word_of(&side->acked);
+
+	if ((infl & RL_INFL_VALID) == 0)
+		return;
+	if (grant > 0)
+		add_grant(seg, index, infl, grant);
+	/* Killed here: the grant bit has been turned over, the grant is not added again. */
+	record(&side->acked, rl_acked(rl_head_n(infl), true, rl_acked_text(acked)));
+	/* Killed here: the call is sent again with nothing used, and answered from the record. */
+	record(&side->infl, 0);
+}
+
+void sync_slot_forget(struct rl_seg *seg, uint64_t index)
+{
+	record(&seg->side[index].infl, 0);
+}
+
+uint32_t sync_slot_take_credit(struct rl_seg *seg, uint64_t index)
+{
+	uint32_t before = 0;
+
+	return lower_credit(seg, index, 0, &before) != 0 ? before : 0;
+}
+
+void sync_slot_untrack(struct rl_seg *seg, uint64_t index)
+{
+	uint64_t acked = word_of(&seg->side[index].acked);
+
+	record(&seg->side[index].infl, 0);
+	record(&seg->side[index].acked, acked & ~RL_TRACKED);
+}
+
+uint64_t sync_slot_unsent(const struct rl_view *view, uint64_t index)
+{
+	uint64_t n = rl_head_n(head_of(view, index));
+	uint64_t acked = rl_acked_n(word_of(&view->side[index].acked));
+
+	return n > acked ? n - acked : 0;
+}
+
+uint64_t sync_slot_held(const struct rl_view *view, uint64_t index, const struct rl_rule *rule)
+{
+	uint64_t head = head_of(view, index), used, unsent;
+
+	if (!rl_head_is_open(head) || !is_sound(view, index, head))
+		return 0;
+	used = used_in_window(view, index, head, rule);
+	unsent = sync_slot_unsent(view, index);
+	return used > unsent ? used - unsent : 0;
+}

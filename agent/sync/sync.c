@@ -1,0 +1,370 @@
+#include "agent/sync/sync.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <agent/sync/rl_sync.lua.h> /* made from rl_sync.lua: rl_sync_lua[] */
+
+#include "agent/log.h"
+#include "agent/redis/redis.h"
+#include "agent/sync/bell.h"
+#include "agent/sync/due.h"
+#include "agent/sync/part.h"
+#include "agent/sync/slot.h"
+#include "shm/rl_clock.h"
+#include "shm/rl_clock_check.h"
+#include "shm/rl_side.h"
+#include "shm/rl_word.h"
+
+/* Relaxed, all: the agent is the only writer; clients and tools read single words. */
+static uint64_t word_of(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+	atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	uint32_t x = ((const struct rl_named_rule *)a)->rule.id;
+	uint32_t y = ((const struct rl_named_rule *)b)->rule.id;
+
+	return x < y ? -1 : x > y;
+}
+
+void sync_rules_changed(struct sync *sync)
+{
+	uint64_t generation;
+	int count = rl_rules_list(&sync->seg->view, sync->rule, &generation);
+
+	sync->rule_count = count > 0 ? (uint32_t)count : 0;
+	qsort(sync->rule, sync->rule_count, sizeof(sync->rule[0]), by_id);
+}
+
+const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index)
+{
+	const struct rl_named_rule key = {
+		.rule.id = rl_pair_high(word_of(&sync->seg->slot[index].shape))};
+
+	return bsearch(&key, sync->rule, sync->rule_count, sizeof(sync->rule[0]), by_id);
+}
+
+static uint32_t part_of(const struct sync *sync, uint64_t index)
+{
+	char name[RL_NAME_BYTES];
+	size_t len = rl_side_name(&sync->seg->view, index, name);
+
+	return rl_side_part(rl_pair_high(word_of(&sync->seg->slot[index].shape)), name, len);
+}
+
+/* Somebody has run short, or is about to, and asking is of use. */
+static bool runs_short(const struct sync *sync, uint64_t index)
+{
+	const struct rl_slot *slot = &sync->seg->slot[index];
+	uint64_t hint = word_of(&slot->hint);
+
+	if (rl_hint_again_ns(hint) > rl_clock_precise_ns())
+		return false;
+	return atomic_load_explicit(&slot->asked, memory_order_relaxed) != 0 ||
+	       rl_head_credit(word_of(&slot->head)) <= rl_hint_low(hint);
+}
+
+/* A worker has marked this slot: it is active from now on. */
+static void touch(uint64_t index, void *arg)
+{
+	struct sync *sync = arg;
+	const struct rl_named_rule *named = sync_rule_of(sync, index);
+	struct sync_entry *entry = sync_active_find(&sync->active, index);
+	uint64_t now_ns = rl_clock_precise_ns();
+	uint32_t part;
+
+	if (named == NULL || rl_rule_is_local(&named->rule) ||
+	    !rl_head_is_open(word_of(&sync->seg->slot[index].head)))
+		return;
+	part = part_of(sync, index);
+	if (entry == NULL) {
+		entry = sync_active_add(&sync->active, part, index);
+		if (entry == NULL)
+			return; /* no memory: its next mark tries again */
+		entry->busy_ns = now_ns;
+		entry->due_ns = now_ns + due_interval_ns(sync, &named->rule);
+	}
+	if (runs_short(sync, index))
+		part_want(&sync->part[part], index);
+}
+
+static void on_heard(void *arg)
+{
+	struct sync *sync = arg;
+
+	rl_dirty_take(sync->seg, false, touch, sync);
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		if (sync->part[p].wanted_count > 0)
+			part_pump(&sync->part[p], false);
+}
+
+static void on_gap(evutil_socket_t unused, short events, void *arg)
+{
+	struct sync *sync = arg;
+
+	(void)unused, (void)events;
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		if (sync->part[p].wanted_count > 0 || sync->part[p].backlog)
+			part_pump(&sync->part[p], false);
+}
+
+static uint64_t boot_ns(void)
+{
+	return rl_clock_read_ns(CLOCK_BOOTTIME) - rl_clock_read_ns(CLOCK_MONOTONIC);
+}
+
+/* CLOCK_MONOTONIC stood still while the host was suspended; leases did not. */
+static void count_suspend(struct sync *sync)
+{
+	uint64_t suspend_ns = boot_ns(), slept_ns = suspend_ns - sync->suspend_ns;
+
+	if ((int64_t)slept_ns < 1000000)
+		return;
+	sync->suspend_ns = suspend_ns;
+	for (uint32_t p = 0; p < RL_PARTS; p++) {
+		_Atomic uint64_t *until = &sync->seg->fleet->part[p].lease_until_ns;
+
+		put(until, word_of(until) > slept_ns ? word_of(until) - slept_ns : 0);
+	}
+}
+
+static void tick_part(struct sync *sync, struct sync_part *part)
+{
+	if (!redis_is_up(sync->redis))
+		part_silent(part);
+	else if (!part->in_flight)
+		part_pump(part, true);
+	else if (part->refused && rl_clock_precise_ns() >= part->retry_ns)
+		part_resend(part);
+}
+
+static void on_tick(evutil_socket_t unused, short events, void *arg)
+{
+	struct sync *sync = arg;
+
+	(void)unused, (void)events;
+	rl_clock_beat(sync->seg->live);
+	count_suspend(sync);
+	rl_dirty_take(sync->seg, sync->whole, touch, sync);
+	sync->whole = false;
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		tick_part(sync, &sync->part[p]);
+}
+
+static void note_redis(struct sync *sync, uint64_t state)
+{
+	if (word_of(&sync->seg->fleet->redis) == state)
+		return;
+	put(&sync->seg->fleet->redis, state);
+	put(&sync->seg->fleet->redis_since_ns, rl_clock_precise_ns());
+}
+
+static void on_up(void *arg)
+{
+	struct sync *sync = arg;
+
+	if (word_of(&sync->seg->fleet->redis) != RL_REDIS_UP)
+		log_event(LOG_INFO, "redis_up", "fleet=%s host=%s", sync->identity.fleet,
+			  sync->identity.host);
+	note_redis(sync, RL_REDIS_UP);
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		part_resend(&sync->part[p]);
+}
+
+static void on_down(void *arg, const char *why)
+{
+	struct sync *sync = arg;
+
+	if (word_of(&sync->seg->fleet->redis) != RL_REDIS_DOWN)
+		log_event(LOG_WARNING, "redis_down",
+			  "msg=\"%s\" hint=\"rules go by their on_unreachable until it is back\"",
+			  why);
+	note_redis(sync, RL_REDIS_DOWN);
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		part_silent(&sync->part[p]);
+}
+
+void sync_renew(struct sync *sync)
+{
+	log_event(LOG_ERROR, "identity_clash",
+		  "host=%s row=%s msg=\"another live host uses this host's segment identity (a "
+		  "copy of its memory or file?): taking a new one; what it held is given up\"",
+		  sync->identity.host, sync->identity.row);
+	atomic_fetch_add_explicit(&sync->seg->fleet->clashes, 1, memory_order_relaxed);
+	for (uint32_t p = 0; p < RL_PARTS; p++) {
+		struct sync_list *list = &sync->active.part[p];
+
+		for (uint32_t i = 0; i < list->count; i++) {
+			sync_slot_forget(sync->seg, list->entry[i].index);
+			sync_slot_take_credit(sync->seg, list->entry[i].index);
+			list->entry[i].in_flight = list->entry[i].recorded = false;
+		}
+		sync->part[p].in_flight = false;
+	}
+	if (!identity_renew(sync->seg, &sync->identity))
+		log_event(LOG_ERROR, "no_random", "msg=\"the kernel gives no random numbers\"");
+}
+
+/* What an agent before us left: calls under way, credit, units not reported. */
+struct leftovers {
+	uint32_t count[RL_PARTS];
+	uint64_t slot[RL_PARTS][SYNC_BATCH_MAX];
+};
+
+static void take_up(struct sync *sync, uint64_t index, bool forget, struct leftovers *left)
+{
+	struct rl_side *side = &sync->seg->side[index];
+	uint32_t part = part_of(sync, index);
+	struct sync_entry *entry;
+
+	/* Relaxed: who waited for the last agent has given up by now. */
+	atomic_store_explicit(&side->debt, 0, memory_order_relaxed);
+	atomic_store_explicit(&side->waiters, 0, memory_order_relaxed);
+	if (forget)
+		sync_slot_forget(sync->seg, index);
+	entry = sync_active_add(&sync->active, part, index);
+	if (entry == NULL)
+		return;
+	entry->recorded = rl_head_credit(word_of(&sync->seg->slot[index].head)) > 0;
+	entry->busy_ns = entry->due_ns = rl_clock_precise_ns();
+	/* pairs[side.acq]: with the record comes all that was done before it. */
+	if (atomic_load_explicit(&side->infl, memory_order_acquire) == 0)
+		return;
+	if (left->count[part] < SYNC_BATCH_MAX && due_recover(&sync->part[part], entry))
+		left->slot[part][left->count[part]++] = index;
+	else
+		sync_slot_forget(sync->seg, index); /* no longer shared, or damaged */
+}
+
+static void take_over(struct sync *sync, bool forget)
+{
+	static struct leftovers left;
+	const struct rl_view *view = &sync->seg->view;
+
+	memset(&left, 0, sizeof(left));
+	for (uint64_t i = 0; i < view->slot_count; i++) {
+		uint64_t head = word_of(&view->slot[i].head);
+
+		if (!rl_head_is_open(head))
+			continue;
+		if (rl_head_credit(head) > 0 || word_of(&view->side[i].infl) != 0 ||
+		    ((word_of(&view->side[i].acked) & RL_TRACKED) != 0 &&
+		     sync_slot_unsent(view, i) > 0))
+			take_up(sync, i, forget, &left);
+	}
+	/* Also with nothing under way: whether the last number was used up only Redis knows. */
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		part_recover(&sync->part[p], left.slot[p], left.count[p]);
+}
+
+bool sync_may_free(struct sync *sync, uint64_t index)
+{
+	struct sync_entry *entry = sync == NULL ? NULL : sync_active_find(&sync->active, index);
+	uint64_t unsent;
+
+	if (sync == NULL || (word_of(&sync->seg->side[index].acked) & RL_TRACKED) == 0)
+		return true;
+	unsent = sync_slot_unsent(&sync->seg->view, index);
+	if (entry != NULL && entry->in_flight)
+		return false;
+	if (redis_is_up(sync->redis) && (entry != NULL || unsent > 0)) {
+		if (entry == NULL)
+			rl_dirty_mark(sync->seg, index);
+		return false; /* it is given back within three intervals */
+	}
+	/* Nobody to tell, and its window has passed: it would not count any more. */
+	atomic_fetch_add_explicit(&sync->seg->fleet->dropped, unsent, memory_order_relaxed);
+	if (entry != NULL)
+		sync_active_remove(&sync->active, part_of(sync, index), entry);
+	return true;
+}
+
+static bool wire(struct sync *sync, const struct agent_config *config)
+{
+	static const struct redis_events events = {on_up, on_down};
+	const struct timeval tick = {.tv_usec = SYNC_TICK_MS * 1000};
+
+	sync->tick = event_new(sync->base, -1, EV_PERSIST, on_tick, sync);
+	sync->gap = evtimer_new(sync->base, on_gap, sync);
+	sync->bell = bell_new(sync->base, sync->seg, on_heard, sync);
+	sync->redis = redis_new(sync->base, &sync->address, &events, sync);
+	if (sync->tick == NULL || sync->gap == NULL || sync->bell == NULL || sync->redis == NULL)
+		return false;
+	redis_set_timeout(sync->redis, (unsigned)(config->redis_timeout_ns / 1000000));
+	return redis_set_script(sync->redis, rl_sync_lua, sizeof(rl_sync_lua)) == 0 &&
+	       event_add(sync->tick, &tick) == 0;
+}
+
+static void publish(struct sync *sync, const struct agent_config *config)
+{
+	struct rl_fleet *fleet = sync->seg->fleet;
+
+	put(&fleet->stale_after_ns, config->stale_after_ns);
+	put(&fleet->interval_ns, config->interval_ns);
+	note_redis(sync, RL_REDIS_DOWN); /* until the first connection */
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		part_silent(&sync->part[p]);
+}
+
+/* Identity, rules, and what was left: everything before the loop. */
+static bool prepare(struct sync *sync, const char *path, const struct agent_config *config)
+{
+	bool good, fresh;
+
+	if (redis_url_parse(config->redis_url, &sync->address) != NULL ||
+	    !sync_active_init(&sync->active, sync->seg->view.slot_count))
+		return false;
+	fresh = identity_open(sync->seg, config->fleet, config->host, path, &sync->identity, &good);
+	if (!good)
+		return false;
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		part_init(sync, p);
+	sync->whole = true;
+	sync->totals = getenv("RL_TEST_TOTALS") != NULL;
+	sync->suspend_ns = boot_ns();
+	sync_rules_changed(sync);
+	publish(sync, config);
+	take_over(sync, fresh);
+	return true;
+}
+
+struct sync *sync_new(struct event_base *base, struct rl_seg *seg, const char *path,
+		      const struct agent_config *config)
+{
+	struct sync *sync = calloc(1, sizeof(*sync));
+
+	if (sync == NULL)
+		return NULL;
+	sync->base = base;
+	sync->seg = seg;
+	if (prepare(sync, path, config) && wire(sync, config))
+		return sync;
+	log_event(LOG_ERROR, "no_sync",
+		  "msg=\"cannot begin to sync with Redis: out of memory, "
+		  "threads or descriptors\"");
+	sync_free(sync);
+	return NULL;
+}
+
+void sync_free(struct sync *sync)
+{
+	if (sync == NULL)
+		return;
+	bell_free(sync->bell);
+	redis_free(sync->redis);
+	if (sync->tick != NULL)
+		event_free(sync->tick);
+	if (sync->gap != NULL)
+		event_free(sync->gap);
+	sync_active_free(&sync->active);
+	free(sync);
+}
