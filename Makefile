@@ -35,7 +35,8 @@ CLIENT  := $(wildcard client/*.c)
 PRELOAD := $(wildcard client/preload/*.c)
 AGENT   := $(wildcard agent/*.c agent/redis/*.c agent/sync/*.c)
 TOOLS   := $(wildcard tools/*.c)
-TESTS   := $(wildcard tests/unit/test_*.c tests/race/test_*.c tests/proc/test_*.c)
+TESTS   := $(wildcard tests/unit/test_*.c tests/race/test_*.c tests/proc/test_*.c \
+                      tests/fleet/test_*.c)
 SCRIPTS := $(wildcard tests/sys/test_*.py)
 obj      = $(patsubst %.c,$(B)/%.o,$(1))
 
@@ -92,7 +93,24 @@ $(B)/tests/fault_proxy: $(call obj,$(PROXY))
 BENCH   := $(filter-out bench/figure_% bench/check_%,$(wildcard bench/*.c))
 $(B)/bench/%: $(B)/bench/%.o $(call obj,$(BENCH)) $(B)/librl.a $(B)/librl.so.1
 	$(say) LINK $@
-	$(LINK) $(filter %.o,$^) -L$(B) -lrl -Wl,-rpath,'$$ORIGIN/..' $(B)/librl.a $(LDFLAGS) -lm
+	$(LINK) $(filter %.o,$^) -L$(B) -lrl -Wl,-rpath,'$$ORIGIN/..' $(B)/librl.a $(LDFLAGS) \
+	  $(FLEET_LIBS) -lm
+
+# A fleet on one machine: figures and tests that start agents, a Redis and fault proxies.
+FLEET   := $(wildcard bench/fleet/*.c)
+RIG      = $(B)/rl-agent $(patsubst tests/proxy/%.c,$(B)/tests/%,$(wildcard tests/proxy/fault_proxy.c))
+$(B)/bench/figure_strict $(B)/bench/figure_outage: $(call obj,$(FLEET)) $(RIG)
+$(B)/bench/figure_strict $(B)/bench/figure_outage: FLEET_LIBS = -lhiredis
+$(B)/tests/fleet/%: $(B)/tests/fleet/%.o $(call obj,$(FLEET) bench/bench.c bench/judge.c) \
+                    $(B)/libtest.a $(RIG)
+	$(say) LINK $@
+	$(LINK) $(filter %.o %.a,$^) $(LDFLAGS) -lcmocka -lhiredis -lyaml -levent_core -lm
+$(B)/tests/fleet/test_fleet_skew: $(B)/tests/skew/skew.o $(B)/tests/skew/skew.so
+# Without the sanitizer: it goes into programs that have it, and into others.
+$(B)/tests/skew/skew.so: tests/skew/skew.c
+	@mkdir -p $(@D)
+	$(say) LINK $@
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -fPIC $(WARN) -O2 -g -shared -o $@ $<
 
 TEST_BIN := $(patsubst %.c,$(B)/%,$(TESTS))
 RACE_BIN := $(patsubst %.c,build-tsan/%,$(wildcard tests/race/test_*.c))
