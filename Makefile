@@ -98,7 +98,7 @@ $(B)/bench/%: $(B)/bench/%.o $(call obj,$(BENCH)) $(B)/librl.a $(B)/librl.so.1
 
 # A fleet on one machine: figures and tests that start agents, a Redis and fault proxies.
 FLEET   := $(wildcard bench/fleet/*.c)
-RIG      = $(B)/rl-agent $(patsubst tests/proxy/%.c,$(B)/tests/%,$(wildcard tests/proxy/fault_proxy.c))
+RIG      = $(B)/rl-agent $(B)/tests/fault_proxy
 $(B)/bench/figure_strict $(B)/bench/figure_outage: $(call obj,$(FLEET)) $(RIG)
 $(B)/bench/figure_strict $(B)/bench/figure_outage: FLEET_LIBS = -lhiredis
 $(B)/tests/fleet/%: $(B)/tests/fleet/%.o $(call obj,$(FLEET) bench/bench.c bench/judge.c) \

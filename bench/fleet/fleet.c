@@ -455,3 +455,12 @@ uint64_t fleet_syncs(const struct fleet *fleet)
 		sum += read_word(&fleet->host[h].seg.fleet->syncs);
 	return sum;
 }
+
+uint64_t fleet_resends(const struct fleet *fleet)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t h = 0; h < fleet->spec.hosts; h++)
+		sum += read_word(&fleet->host[h].seg.fleet->resends);
+	return sum;
+}

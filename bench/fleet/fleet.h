@@ -87,6 +87,9 @@ uint64_t fleet_total(struct fleet *fleet, const char *key);
 /* Syncs of all hosts together that Redis answered, since the segments were made. */
 uint64_t fleet_syncs(const struct fleet *fleet);
 
+/* Syncs that were sent again after a loss, likewise. */
+uint64_t fleet_resends(const struct fleet *fleet);
+
 /* The recorder's clock: real nanoseconds of CLOCK_MONOTONIC, whatever set_clock did. */
 uint64_t fleet_now_ns(const struct fleet *fleet);
 

@@ -35,6 +35,15 @@ static void kill_agents_until(uint64_t end_ns)
 	fleet_sleep_until(&fleet, end_ns);
 }
 
+/* Without a loss the case would prove nothing. */
+static void assert_was_lossy(const char *name)
+{
+	uint64_t resends = fleet_resends(&fleet);
+
+	printf("# %s: %llu syncs sent again\n", name, (unsigned long long)resends);
+	assert_true(resends > 0);
+}
+
 static void run_r15(const char *name, const char *fault, uint64_t ns)
 {
 	const struct fleet_traffic traffic = {.rule = "r",
@@ -55,6 +64,7 @@ static void run_r15(const char *name, const char *fault, uint64_t ns)
 	kill_agents_until(fleet_load_began_ns(load) + ns);
 	fleet_load_end(load, &log);
 	fleet_fault(&fleet, FLEET_ALL, "clear");
+	assert_was_lossy(name);
 	v = judge_and_print(name, &log, &whole, LIMIT, SECOND);
 	assert_all_in_redis(name, &log, "r15-", 1);
 	fleet_log_free(&log);
@@ -75,7 +85,7 @@ test_fleet_faults__cut_connections_and_killed_agents_lose_and_double_nothing(voi
 }
 
 /* One kind of fault for 2 s; agents live, callers do not wait, and several keys are asked for. */
-static void run_with(const char *fault)
+static void run_with(const char *fault, bool lossy)
 {
 	const struct fleet_traffic traffic = {.rule = "r",
 					      .key = "f-",
@@ -94,6 +104,8 @@ static void run_with(const char *fault)
 	fleet_sleep_until(&fleet, fleet_load_began_ns(load) + 2 * SECOND);
 	fleet_load_end(load, &log);
 	fleet_fault(&fleet, FLEET_ALL, "clear");
+	if (lossy)
+		assert_was_lossy(fault);
 	for (part.key = 0; part.key < KEYS; part.key++) {
 		struct verdict v;
 
@@ -108,31 +120,31 @@ static void run_with(const char *fault)
 static void test_fleet_faults__delayed_replies_are_counted_once(void **state)
 {
 	(void)state;
-	run_with("delay 20 15");
+	run_with("delay 20 15", false);
 }
 
 static void test_fleet_faults__dropped_replies_are_counted_once(void **state)
 {
 	(void)state;
-	run_with("drop-reply 4");
+	run_with("drop-reply 4", true);
 }
 
 static void test_fleet_faults__half_replies_are_counted_once(void **state)
 {
 	(void)state;
-	run_with("half-reply 4");
+	run_with("half-reply 4", true);
 }
 
 static void test_fleet_faults__garbled_replies_are_counted_once(void **state)
 {
 	(void)state;
-	run_with("garbage 4");
+	run_with("garbage 4", true);
 }
 
 static void test_fleet_faults__cut_connections_are_counted_once(void **state)
 {
 	(void)state;
-	run_with("cut-ms 70");
+	run_with("cut-ms 70", true);
 }
 
 int main(void)
