@@ -332,7 +332,7 @@ def leave_a_slot_closed(rig):
         closed = head >> 22 << 22 | 1 << 21 | 5
         reopened = head + (24 << 22)  # a whole ring later, so that each stamp stays in its cell
         f.seek(4096 + 256)
-        f.write(struct.pack("<6Q", 1, (at - first) // 256, closed, reopened, shape, window_ns))
+        f.write(struct.pack("<7Q", 1, (at - first) // 256, closed, reopened, shape, window_ns, 0))
         f.write(data[at + 64:at + 256])
         f.seek(at)
         f.write(struct.pack("<5Q", closed, *struct.unpack_from("<2Q", data, at + 8), 0, 0))
