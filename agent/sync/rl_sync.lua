@@ -311,6 +311,17 @@ local function wish(L, count, others, credit, waiting, blind, part, mine, coin)
 	return grant, need, room
 end
 
+-- Is the host to deny for a while, instead of asking again at once? When it has not one unit, or
+-- was cut short of what a steady demand needs with nothing to hope for within T. Never when it
+-- asked for nothing: it would deny whoever comes next.
+local function is_short(L, W, T, count, room, asked, grant, credit, own)
+	if asked <= 0 then
+		return false
+	end
+	return (grant < 1 and credit < 1)
+	    or (grant < asked - 0.5 and own >= 3 and (room < 1 or L - count < L * T / W))
+end
+
 local function add_total(log_key, units)
 	local cut = log_key:find('}:k:', 1, true)
 	if cut then
@@ -380,8 +391,8 @@ local function sync(i, log)
 		grant, need, room = wish(L, count, others, credit, waiting, blind, part, own, coin)
 		if room and need > credit and (grant > room or room < 1) and others > 0
 		    and now - looked >= LOOK_MS then
-			-- Too little: see what the leases really are. Those of dead hosts make no room
-			-- yet: they become units that leave in W. But nobody waits for them longer.
+			-- Too little: see what the leases are. Those of dead hosts make no room yet:
+			-- they become units that leave in W. But nobody waits for them any more.
 			local silent
 			others, silent = held_by_others(lease_key, true)
 			if silent > 0 then
@@ -389,7 +400,8 @@ local function sync(i, log)
 				count = count + silent
 			end
 			looked, changed = now, true
-			grant, need, room = wish(L, count, others, credit, waiting, blind, part, own, coin)
+			grant, need, room =
+				wish(L, count, others, credit, waiting, blind, part, own, coin)
 		end
 		if not room then
 			flag, held = BLIND, 0
@@ -397,9 +409,7 @@ local function sync(i, log)
 			grant = max(min(grant, floor(room)), 0)
 			held = credit + grant
 			room = room - grant
-			local cut = grant < need - credit - 0.5 and own >= 3
-			    and (room < 1 or L - count < L * T / W)
-			if need > credit and ((grant < 1 and credit < 1) or cut) then
+			if is_short(L, W, T, count, room, need - credit, grant, credit, own) then
 				-- Leases may be back within T; a full window says when it has room.
 				flag = EXHAUSTED
 				retry = L - count >= 1 and min(0.9 * T, W / 64)
