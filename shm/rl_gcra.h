@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-/* ns that units take at limit units a window, rounded up; limit >= 1. Saturates at 2^62. */
+/* ns that units take at limit units a window, a little more; limit >= 1. At most 2^62. */
 uint64_t rl_gcra_span(uint64_t units, uint64_t limit, uint64_t window_ns);
 
 /*

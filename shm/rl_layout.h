@@ -252,7 +252,7 @@ static_assert(offsetof(struct rl_slot, ring) == 64, "shared layout: bump RL_ABI_
 struct rl_side {
 	_Atomic uint64_t infl;    /* 0 = nothing under way; relaxed, one writer */
 	_Atomic uint64_t acked;   /* [ n:42 | tracked:1 | text:21 ], see rl_side.h; relaxed */
-	_Atomic uint64_t others;  /* [ when:32 | units:32 ], see rl_side.h; relaxed */
+	_Atomic uint64_t total;   /* [ when:32 | units:32 ], see rl_side.h; relaxed */
 	_Atomic uint32_t refused; /* units refused since the last call, for the demand; relaxed */
 	_Atomic uint16_t debt;    /* units admitted without credit since the last answer; relaxed */
 	_Atomic uint16_t waiters; /* callers in a futex wait for credit, or killed in it; relaxed */

@@ -10,8 +10,8 @@
  *          tracked: the agent has begun to report this slot.
  *          text: 1 + bytes of the key, up to 64; RL_TEXT_LONG for a longer key, of which the
  *          text holds 32 bytes and the 32 of its SHA-256. 0 = not written.
- *   others [ when:32 | units:32 ]   at the last answer: what other hosts hold of the window,
- *          leases too; when in units of 2^22 ns (4.2 ms; it wraps after 208 days)
+ *   total  [ when:32 | units:32 ]   at the last answer: the fleet's window and the leases of the
+ *          other hosts; when in units of 2^22 ns (4.2 ms; it wraps after 208 days)
  *   hint   [ again:40 | low:16 | part:8 ]
  *          again: ms of the slot's clock until which asking is useless; 0 = ask
  *          low: ring when credit falls to this; part: 1 + partition, 0 = not known
@@ -47,12 +47,12 @@ static inline uint32_t rl_acked_text(uint64_t acked)
 	return (uint32_t)(acked & RL_TEXT_MASK);
 }
 
-/* others: when, in units of 2^22 ns. */
-#define RL_OTHERS_SHIFT 22
+/* total: when, in units of 2^22 ns. */
+#define RL_TOTAL_SHIFT 22
 
-static inline uint64_t rl_others(uint64_t now_ns, uint64_t units)
+static inline uint64_t rl_total(uint64_t now_ns, uint64_t units)
 {
-	return (uint64_t)(uint32_t)(now_ns >> RL_OTHERS_SHIFT) << 32 |
+	return (uint64_t)(uint32_t)(now_ns >> RL_TOTAL_SHIFT) << 32 |
 	       (units > UINT32_MAX ? UINT32_MAX : units);
 }
 

@@ -85,7 +85,7 @@ static void zero_side(struct rl_side *side)
 {
 	zero(&side->infl, 1);
 	zero(&side->acked, 1);
-	zero(&side->others, 1);
+	zero(&side->total, 1);
 	atomic_store_explicit(&side->refused, 0, memory_order_relaxed);
 	atomic_store_explicit(&side->debt, 0, memory_order_relaxed);
 	atomic_store_explicit(&side->waiters, 0, memory_order_relaxed);

@@ -18,56 +18,46 @@ static uint64_t hosts_of(const struct rl_view *view)
 	return hosts == 0 ? 1 : hosts > UINT32_MAX ? UINT32_MAX : hosts;
 }
 
-/* What the others held at the last answer, less what has left the window since. */
-static uint64_t others_now(uint64_t others, uint64_t window_ns, uint64_t now_ns)
+/* What the fleet held at the last answer, less what has left the window since. */
+static uint64_t total_now(uint64_t total, uint64_t window_ns, uint64_t now_ns)
 {
-	uint32_t then = (uint32_t)(others >> 32);
-	uint64_t gone_ns = (uint64_t)((uint32_t)(now_ns >> RL_OTHERS_SHIFT) - then)
-			   << RL_OTHERS_SHIFT;
+	uint32_t then = (uint32_t)(total >> 32);
+	uint64_t gone_ns = (uint64_t)((uint32_t)(now_ns >> RL_TOTAL_SHIFT) - then)
+			   << RL_TOTAL_SHIFT;
 
-	if (gone_ns >= window_ns)
+	if ((total & UINT32_MAX) == 0 || gone_ns >= window_ns)
 		return 0;
-	return (uint64_t)((double)(others & UINT32_MAX) *
+	return (uint64_t)((double)(total & UINT32_MAX) *
 			  (1.0 - (double)gone_ns / (double)window_ns)) +
 	       1;
 }
 
-/* Admits of this host that Redis has not been told of, as far as they are in the window. */
-static uint64_t own_unsent(const struct rl_view *view, const struct rl_shared_ask *ask,
-			   uint64_t held)
+/*
+ * Would the fleet still be within L, if the others have admitted as much as this host since
+ * the last answer? More than its share it has not in any window, by its rate.
+ */
+static bool fits(const struct rl_view *view, const struct rl_shared_ask *ask, uint64_t share)
 {
-	uint64_t n = rl_head_n(ask->head);
-	uint64_t acked = rl_acked_n(word_of(&view->side[ask->index].acked));
-	uint64_t unsent = n > acked ? n - acked : 0;
+	const struct rl_side *side = &view->side[ask->index];
+	uint64_t n = rl_head_n(ask->head), acked = rl_acked_n(word_of(&side->acked));
+	uint64_t since = ask->cost + (n > acked ? n - acked : 0);
 
-	return unsent < held ? unsent : held;
-}
-
-/* Would the fleet still be within L, if the others admit as much as this host does? */
-static bool fits(const struct rl_view *view, const struct rl_shared_ask *ask, uint32_t remaining)
-{
-	uint64_t held = ask->terms->limit - remaining;
-	uint64_t others = word_of(&view->side[ask->index].others);
-	uint64_t sum = held + ask->cost + own_unsent(view, ask, held) * (hosts_of(view) - 1);
-
-	if ((others & UINT32_MAX) != 0)
-		sum += others_now(others, ask->rule->window_ns, ask->now_ns);
-	return sum <= ask->rule->limit;
+	if (since > share)
+		since = share;
+	return total_now(word_of(&side->total), ask->rule->window_ns, ask->now_ns) +
+		       since * hosts_of(view) <=
+	       ask->rule->limit;
 }
 
 struct rate {
-	uint64_t cost_ns, burst_ns; /* for rl_gcra_take(); cost_ns 0: the share is nothing */
+	uint64_t cost_ns, burst_ns; /* for rl_gcra_take() */
 };
 
 static struct rate rate_of(const struct rl_view *view, const struct rl_shared_ask *ask,
-			   const struct rl_fleet_terms *fleet)
+			   uint64_t share)
 {
-	uint64_t hosts = hosts_of(view), limit = ask->rule->limit;
-	uint64_t share = rl_shared_share(ask->rule->limit, fleet, hosts),
-		 burst = share / BURST_PART;
+	uint64_t hosts = hosts_of(view), limit = ask->rule->limit, burst = share / BURST_PART;
 
-	if (share == 0)
-		return (struct rate){0};
 	if (limit < hosts) /* bounded, and a share that rounds to 0: one in a window */
 		limit = hosts;
 	return (struct rate){
@@ -88,13 +78,11 @@ static int try_share(struct rl_seg *seg, const struct rl_shared_ask *ask,
 		     const struct rl_fleet_terms *fleet, struct rl_window_answer *ret)
 {
 	struct rl_slot *slot = &seg->slot[ask->index];
-	struct rate rate = rate_of(&seg->view, ask, fleet);
-	uint64_t wait_ns;
-	int got = rl_window_look(slot, ask->head, ask->terms, ask->cost, ask->now_ns, ret);
+	uint64_t share = rl_shared_share(ask->rule->limit, fleet, hosts_of(&seg->view)), wait_ns;
+	struct rate rate = rate_of(&seg->view, ask, share);
+	int got;
 
-	if (got != RL_TRY_ALLOWED)
-		return got;
-	if (rate.cost_ns == 0 || !fits(&seg->view, ask, ret->remaining))
+	if (share == 0 || !fits(&seg->view, ask, share))
 		return limited(ret, ask->rule->window_ns / 8);
 	wait_ns = rl_gcra_take(&slot->tat, rate.cost_ns, rate.burst_ns, ask->now_ns);
 	if (wait_ns > 0)
@@ -127,8 +115,9 @@ int rl_unreachable_look(const struct rl_view *view, const struct rl_shared_ask *
 			const struct rl_fleet_terms *fleet, struct rl_window_answer *ret)
 {
 	const struct rl_slot *slot = &view->slot[ask->index];
-	struct rate rate = rate_of(view, ask, fleet);
+	uint64_t share = rl_shared_share(ask->rule->limit, fleet, hosts_of(view));
 	uint64_t tat = word_of(&slot->tat);
+	struct rate rate = rate_of(view, ask, share);
 	int got = rl_window_look(slot, ask->head, ask->terms, ask->cost, ask->now_ns, ret);
 
 	if (fleet->on_unreachable == RL_OPEN)
@@ -137,7 +126,7 @@ int rl_unreachable_look(const struct rl_view *view, const struct rl_shared_ask *
 		return limited(ret, RL_ALONE_NS);
 	if (got != RL_TRY_ALLOWED || fleet->on_unreachable == RL_OWN)
 		return got;
-	if (rate.cost_ns == 0 || !fits(view, ask, ret->remaining))
+	if (share == 0 || !fits(view, ask, share))
 		return limited(ret, ask->rule->window_ns / 8);
 	if ((int64_t)(tat - ask->now_ns) > 0 && tat + rate.cost_ns - ask->now_ns > rate.burst_ns)
 		return limited(ret, tat + rate.cost_ns - ask->now_ns - rate.burst_ns);

@@ -220,16 +220,14 @@ static void hint(struct sync_part *part, struct sync_entry *entry, const struct 
 		memory_order_relaxed);
 }
 
-static void note_others(struct sync *sync, uint64_t index, const struct rl_rule *rule,
-			const struct sync_answer *answer)
+/* For the time when no answers come. */
+static void note_total(struct sync *sync, uint64_t index, const struct sync_answer *answer)
 {
-	uint64_t held = sync_slot_held(&sync->seg->view, index, rule);
-	uint64_t others = answer->count > held ? answer->count - held : 0;
-
 	/* Relaxed: one word, an estimate. */
-	atomic_store_explicit(&sync->seg->side[index].others,
-			      rl_others(rl_clock_precise_ns(), others + answer->others_out),
-			      memory_order_relaxed);
+	atomic_store_explicit(
+		&sync->seg->side[index].total,
+		rl_total(rl_clock_precise_ns(), (uint64_t)answer->count + answer->others_out),
+		memory_order_relaxed);
 }
 
 static void wake_waiters(struct sync *sync, uint64_t index, const struct sync_answer *answer)
@@ -260,7 +258,7 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	entry->recorded = (answer->flags & SYNC_BLIND) == 0 && entry->item.credit + grant > 0;
 	if (named != NULL) {
 		hint(part, entry, answer);
-		note_others(sync, entry->index, &named->rule, answer);
+		note_total(sync, entry->index, answer);
 	}
 	wake_waiters(sync, entry->index, answer);
 	entry->urgent = (answer->flags & SYNC_EXHAUSTED) == 0 &&

@@ -49,6 +49,12 @@ void sync_item_write(const struct sync_item *item, unsigned char out[SYNC_ITEM_S
 	put(out, item->flags, 4);
 }
 
+void sync_piece_write(const struct sync_piece *piece, unsigned char out[SYNC_PIECE_SIZE])
+{
+	out = put(out, piece->units, 8);
+	put(out, piece->age_ms, 8);
+}
+
 void sync_answer_read(const unsigned char in[SYNC_ANSWER_SIZE], struct sync_answer *ret)
 {
 	uint32_t spare;

@@ -14,6 +14,9 @@
 #define SYNC_HEADER_SIZE 32u
 #define SYNC_ITEM_SIZE   64u
 #define SYNC_ANSWER_SIZE 32u
+#define SYNC_PIECES_MAX  24u /* behind an item: RL_RING */
+#define SYNC_PIECE_SIZE  16u
+#define SYNC_ITEM_MOST   (SYNC_ITEM_SIZE + SYNC_PIECES_MAX * SYNC_PIECE_SIZE)
 
 #define SYNC_PUSH_ONLY 1u /* item flag: take what was used, grant nothing */
 #define SYNC_TOTALS    1u /* header flag: keep never-expiring totals, for tests */
@@ -47,6 +50,12 @@ struct sync_item {
 	uint32_t flags;
 };
 
+/* Units of an item that were admitted at about one time: for one that spans an outage. */
+struct sync_piece {
+	uint64_t units;
+	uint64_t age_ms; /* since the last of them; never too old */
+};
+
 struct sync_answer {
 	uint64_t tag;
 	uint32_t grant;
@@ -58,6 +67,7 @@ struct sync_answer {
 
 void sync_header_write(const struct sync_header *header, unsigned char out[SYNC_HEADER_SIZE]);
 void sync_item_write(const struct sync_item *item, unsigned char out[SYNC_ITEM_SIZE]);
+void sync_piece_write(const struct sync_piece *piece, unsigned char out[SYNC_PIECE_SIZE]);
 void sync_answer_read(const unsigned char in[SYNC_ANSWER_SIZE], struct sync_answer *ret);
 
 #endif

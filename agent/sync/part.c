@@ -15,6 +15,7 @@
 #define RETRY_NS     UINT64_C(100000000) /* after an error of the server */
 #define COMPLAIN_NS  UINT64_C(60000000000)
 #define ANSWER_PARTS 5
+#define PIECES_OVER  4 /* intervals: an item of less is said by its last age well enough */
 
 /* Relaxed, all: the agent is the only writer; clients read single words. */
 static uint64_t word_of(const _Atomic uint64_t *word)
@@ -50,7 +51,7 @@ struct call {
 	size_t count, keys;
 	char name[2 + 2 * SYNC_BATCH_MAX][KEY_SIZE];
 	unsigned char header[SYNC_HEADER_SIZE];
-	unsigned char item[SYNC_BATCH_MAX][SYNC_ITEM_SIZE];
+	unsigned char item[SYNC_BATCH_MAX][SYNC_ITEM_MOST];
 };
 
 static void push(struct call *call, const void *bytes, size_t len)
@@ -98,6 +99,29 @@ static void push_header(struct call *call, const struct sync_part *part)
 	push(call, call->header, sizeof(call->header));
 }
 
+/*
+ * An item as it is now: its age grows while it waits to be sent again. After an outage, when it
+ * is of many intervals, the times within it go along.
+ */
+static size_t write_item(const struct sync_part *part, struct sync_entry *entry,
+			 unsigned char out[SYNC_ITEM_MOST])
+{
+	const struct rl_view *view = &part->sync->seg->view;
+	struct sync_piece piece[SYNC_PIECES_MAX];
+	struct sync_item *item = &entry->item;
+	uint32_t count;
+
+	sync_slot_infl(view, entry->index, item);
+	count = sync_slot_pieces(view, entry->index, item->window_ms, piece);
+	sync_item_write(item, out);
+	if (count < 2 ||
+	    piece[0].age_ms - piece[count - 1].age_ms <= PIECES_OVER * item->interval_ms)
+		return SYNC_ITEM_SIZE;
+	for (uint32_t i = 0; i < count; i++)
+		sync_piece_write(&piece[i], out + SYNC_ITEM_SIZE + i * SYNC_PIECE_SIZE);
+	return SYNC_ITEM_SIZE + count * SYNC_PIECE_SIZE;
+}
+
 static void write_call(struct call *call, const struct sync_part *part)
 {
 	call->count = call->keys = 0;
@@ -109,10 +133,7 @@ static void write_call(struct call *call, const struct sync_part *part)
 	for (uint32_t i = 0; i < part->count; i++) {
 		struct sync_entry *entry = sync_active_find(&part->sync->active, part->batch[i]);
 
-		/* The age grows while the call waits to be sent again. */
-		sync_slot_infl(&part->sync->seg->view, part->batch[i], &entry->item);
-		sync_item_write(&entry->item, call->item[i]);
-		push(call, call->item[i], sizeof(call->item[i]));
+		push(call, call->item[i], write_item(part, entry, call->item[i]));
 	}
 }
 
@@ -304,7 +325,12 @@ static void apply_answers(struct sync_part *part, const char *bytes, size_t len)
 {
 	uint64_t now_ns = rl_clock_precise_ns();
 	uint64_t first_ns = word_of(&shared_part(part)->sent_ns);
-	bool lapsed = first_ns == 0 || now_ns >= first_ns + SYNC_LEASE_NS;
+	/*
+	 * A grant that comes out of an outage is not taken: Redis has given it before any host
+	 * could tell what it admitted meanwhile. The next call restates the credit.
+	 */
+	bool lapsed = first_ns == 0 ||
+		      now_ns - first_ns > word_of(&part->sync->seg->fleet->stale_after_ns);
 
 	for (size_t at = 0; at + SYNC_ANSWER_SIZE <= len; at += SYNC_ANSWER_SIZE) {
 		struct sync_answer answer;

@@ -39,6 +39,9 @@ local KEEP_TOTALS = 1 -- flag of a batch: count every unit ever reported, for te
 -- tag, L, W ms, T ms, units, age of the last of them ms, credit, demand, waiting, blind, flags
 local ITEM, ITEM_SIZE = '<c8I4I8I4I8I8I4I8I4I4I4', 64
 local PUSH_ONLY = 1 -- flag of an item: take what is reported, grant nothing
+-- Behind an item, when its units were admitted over a longer time (an outage): units of that time,
+-- age of the last of them; oldest first, and those that are older than W left out.
+local PIECE, PIECE_SIZE = '<I8I8', 16
 -- tag, grant, flags, retry ms, units in the window, leases of others, spare
 local ANSWER, ANSWER_SIZE = '<c8I4I4I4I4I4I4', 32
 local BLIND, EXHAUSTED = 1, 2 -- flags of an answer
@@ -66,7 +69,7 @@ end
 local log_keys, item_of = {}, {}
 for i = 1, items do
 	local key = KEYS[1 + 2 * i]
-	if #ARGV[4 + i] ~= ITEM_SIZE then
+	if #ARGV[4 + i] < ITEM_SIZE or (#ARGV[4 + i] - ITEM_SIZE) % PIECE_SIZE ~= 0 then
 		return redis.error_reply('ERR rl_sync: item ' .. i .. ' has a wrong length')
 	elseif item_of[key] then
 		return redis.error_reply('ERR rl_sync: item ' .. i .. ' has the key of another')
@@ -134,9 +137,14 @@ if holder then
 	end
 end
 
+local live_rows -- rows seen within lease_ms, this one too: read once
+local function live()
+	live_rows = live_rows or call('ZCOUNT', KEYS[2], stamp(now - lease_ms), '+inf')
+	return live_rows
+end
+
 local function answer(status, answers)
-	local live = call('ZCOUNT', KEYS[2], stamp(now - lease_ms), '+inf')
-	return { status, now, live, other, answers }
+	return { status, now, live(), other, answers }
 end
 
 local function seen()
@@ -180,6 +188,23 @@ local function add(groups, te, units, L)
 		end
 	end
 	return groups, pack(GROUP, te, units)
+end
+
+-- The same for units of before the newest group: they join the first group that leaves no earlier
+-- than they must, or get one of their own where that one leaves much later.
+local function put_in(groups, te, units, L, W)
+	for at = 1, #groups, GROUP_SIZE do
+		local t, n = from_bytes(GROUP, groups, at)
+		if t >= te then
+			local before, rest = groups:sub(1, at - 1), groups:sub(at)
+			if t - te > W / K and #groups < K * GROUP_SIZE then
+				return before .. pack(GROUP, te, units) .. rest
+			end
+			return before .. pack(GROUP, t, n + units) .. rest:sub(GROUP_SIZE + 1)
+		end
+	end
+	local before, last_group = add(groups, te, units, L)
+	return before .. last_group
 end
 
 -- Time until the window has room for a unit. More than the first group may have to leave, when
@@ -297,9 +322,9 @@ local function wish(L, count, others, credit, waiting, blind, part, mine, coin)
 	if blind > 0 and cold and need <= blind and credit <= blind then
 		return blind - credit, need
 	end
-	-- Half of the fair part: the rest is for those who call next.
+	-- Half of the fair part: the rest is for those who call next, if there are any.
 	local room = L - count - others - credit
-	local want = max(min(need, 0.5 * part * (L - count)) - credit, 0)
+	local want = max(min(need, (live() > 1 and 0.5 or 1) * part * (L - count)) - credit, 0)
 	local grant = floor(want)
 	if coin < want - grant then
 		grant = grant + 1
@@ -355,7 +380,15 @@ local function sync(i, log)
 	-- window by the host's own word (and ages are never too old) is over.
 	local tail = ''
 	if units > 0 then
-		if age < W then
+		if #ARGV[4 + i] > ITEM_SIZE then
+			for at = ITEM_SIZE + 1, #ARGV[4 + i], PIECE_SIZE do
+				local n, old = from_bytes(PIECE, ARGV[4 + i], at)
+				if n > 0 and old < W then
+					groups = put_in(groups, now - old, n, L, W)
+					count, changed = count + n, true
+				end
+			end
+		elseif age < W then
 			groups, tail = add(groups, now - age, units, L)
 			count = count + units
 		end

@@ -104,20 +104,65 @@ bool sync_slot_take(struct rl_seg *seg, uint64_t index, const struct rl_rule *ru
 	return true;
 }
 
-/* How long ago event n - 1 was admitted, never too long: a millisecond less, on its own clock. */
+/* The slot's own clock, and its group size; 0 in a damaged one. */
+struct slot_clock {
+	uint64_t now_ns;
+	uint32_t q;
+};
+
+static struct slot_clock clock_of(const struct rl_slot *slot)
+{
+	return (struct slot_clock){
+		.now_ns = rl_clock_now_ns(rl_clock_is_coarse(word_of(&slot->window_ns))),
+		.q = rl_pair_low(word_of(&slot->shape)),
+	};
+}
+
+/*
+ * How long ago the last event of this group was admitted. Never too long: a millisecond less,
+ * both ends on the slot's own clock; a cell that has been used again is younger.
+ */
+static uint64_t group_age_ms(const struct rl_slot *slot, uint64_t group, uint64_t now_ns)
+{
+	/* pairs[ring_stamp.acq]: at least the stamp of each counted event of the group. */
+	uint64_t stamp = atomic_load_explicit(&slot->ring[group % RL_RING], memory_order_acquire);
+	uint64_t age = (int64_t)(now_ns - stamp) > 0 ? (now_ns - stamp) / 1000000 : 0;
+
+	return age > 0 ? age - 1 : 0;
+}
+
 static uint64_t age_ms(const struct rl_view *view, uint64_t index, uint64_t n)
 {
 	const struct rl_slot *slot = &view->slot[index];
-	uint32_t q = rl_pair_low(word_of(&slot->shape));
-	uint64_t now_ns = rl_clock_now_ns(rl_clock_is_coarse(word_of(&slot->window_ns)));
-	uint64_t stamp, age;
+	struct slot_clock clock = clock_of(slot);
 
-	if (q == 0 || n == 0)
+	return clock.q == 0 || n == 0 ? 0 : group_age_ms(slot, (n - 1) / clock.q, clock.now_ns);
+}
+
+uint32_t sync_slot_pieces(const struct rl_view *view, uint64_t index, uint64_t window_ms,
+			  struct sync_piece ret[SYNC_PIECES_MAX])
+{
+	const struct rl_slot *slot = &view->slot[index];
+	uint64_t end = rl_head_n(word_of(&view->side[index].infl));
+	uint64_t begin = rl_acked_n(word_of(&view->side[index].acked)), last, first;
+	struct slot_clock clock = clock_of(slot);
+	uint32_t count = 0;
+
+	if (clock.q == 0 || begin >= end)
 		return 0;
-	/* pairs[ring_stamp.acq]: at least the stamp of that event; a later one is younger. */
-	stamp = atomic_load_explicit(&slot->ring[(n - 1) / q % RL_RING], memory_order_acquire);
-	age = (int64_t)(now_ns - stamp) > 0 ? (now_ns - stamp) / 1000000 : 0;
-	return age > 0 ? age - 1 : 0;
+	last = (end - 1) / clock.q;
+	first = begin / clock.q;
+	if (last - first >= RL_RING)
+		first = last - (RL_RING - 1);
+	for (uint64_t g = first; g <= last; g++) {
+		uint64_t to = (g + 1) * clock.q < end ? (g + 1) * clock.q : end;
+		struct sync_piece piece = {to - begin, group_age_ms(slot, g, clock.now_ns)};
+
+		begin = to;
+		if (piece.age_ms < window_ms)
+			ret[count++] = piece;
+	}
+	return count;
 }
 
 bool sync_slot_infl(const struct rl_view *view, uint64_t index, struct sync_item *ret)
@@ -193,15 +238,4 @@ uint64_t sync_slot_unsent(const struct rl_view *view, uint64_t index)
 	uint64_t acked = rl_acked_n(word_of(&view->side[index].acked));
 
 	return n > acked ? n - acked : 0;
-}
-
-uint64_t sync_slot_held(const struct rl_view *view, uint64_t index, const struct rl_rule *rule)
-{
-	uint64_t head = head_of(view, index), used, unsent;
-
-	if (!rl_head_is_open(head) || !is_sound(view, index, head))
-		return 0;
-	used = used_in_window(view, index, head, rule);
-	unsent = sync_slot_unsent(view, index);
-	return used > unsent ? used - unsent : 0;
 }

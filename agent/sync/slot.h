@@ -41,6 +41,14 @@ bool sync_slot_take(struct rl_seg *seg, uint64_t index, const struct rl_rule *ru
 bool sync_slot_infl(const struct rl_view *view, uint64_t index, struct sync_item *ret);
 
 /*
+ * The units of the call under way by the groups of the slot's ring they lie in, oldest first:
+ * those that are in the window still, at most SYNC_PIECES_MAX. Units of before the ring's
+ * oldest group count with it. Returns how many; 0 and 1 say no more than the item itself.
+ */
+uint32_t sync_slot_pieces(const struct rl_view *view, uint64_t index, uint64_t window_ms,
+			  struct sync_piece ret[SYNC_PIECES_MAX]);
+
+/*
  * Apply an answer's grant, at most what fits into the credit bits; 0 when its lease has lapsed
  * meanwhile. Nothing happens when no call is under way.
  */
@@ -60,8 +68,5 @@ void sync_slot_untrack(struct rl_seg *seg, uint64_t index);
 
 /* Units admitted that Redis has not acknowledged. */
 uint64_t sync_slot_unsent(const struct rl_view *view, uint64_t index);
-
-/* Units that this host's own window holds of what Redis has acknowledged; an estimate. */
-uint64_t sync_slot_held(const struct rl_view *view, uint64_t index, const struct rl_rule *rule);
 
 #endif
