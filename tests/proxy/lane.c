@@ -36,7 +36,7 @@ static void pass_on(struct lane *lane)
 	uint64_t now = now_ns();
 	struct chunk *chunk;
 
-	while (!lane->held && (chunk = STAILQ_FIRST(&lane->chunks)) != NULL) {
+	while ((chunk = STAILQ_FIRST(&lane->chunks)) != NULL) {
 		if (chunk->due_ns > now) {
 			wake_in(lane, chunk->due_ns - now);
 			return;
@@ -53,7 +53,7 @@ static void on_timer(evutil_socket_t unused, short events, void *arg)
 
 	(void)unused, (void)events;
 	pass_on(lane);
-	if (lane->ends && !lane->held && STAILQ_EMPTY(&lane->chunks) &&
+	if (lane->ends && STAILQ_EMPTY(&lane->chunks) &&
 	    evbuffer_get_length(bufferevent_get_output(lane->to)) == 0)
 		lane->ended(lane->arg);
 }
@@ -84,9 +84,6 @@ void lane_push(struct lane *lane, const void *data, size_t size, unsigned delay_
 
 	assert(chunk != NULL);
 	chunk->due_ns = now_ns() + delay_ms * NS_PER_MS;
-	if (chunk->due_ns < lane->last_due_ns)
-		chunk->due_ns = lane->last_due_ns;
-	lane->last_due_ns = chunk->due_ns;
 	chunk->size = size;
 	memcpy(chunk->data, data, size);
 	STAILQ_INSERT_TAIL(&lane->chunks, chunk, next);
@@ -97,13 +94,6 @@ void lane_end(struct lane *lane)
 {
 	lane->ends = true;
 	wake_in(lane, 0);
-}
-
-void lane_hold(struct lane *lane, bool held)
-{
-	lane->held = held;
-	if (!held)
-		wake_in(lane, 0);
 }
 
 void lane_written(struct lane *lane)

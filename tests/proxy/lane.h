@@ -1,5 +1,6 @@
 /*
- * lane.h - bytes on their way in one direction, each held for its delay, none overtaking.
+ * lane.h - bytes on their way in one direction, each held for its delay, none overtaking: the
+ * first in the queue holds up all behind it.
  */
 #ifndef TESTS_PROXY_LANE_H
 #define TESTS_PROXY_LANE_H
@@ -17,8 +18,6 @@ struct lane {
 	struct bufferevent *to;
 	struct event *timer;
 	struct chunks chunks;
-	uint64_t last_due_ns;
-	bool held; /* passes nothing on */
 	bool ends; /* ended(arg) is to be called once everything is passed on and written */
 	void (*ended)(void *arg);
 	void *arg;
@@ -32,8 +31,6 @@ void lane_push(struct lane *lane, const void *data, size_t size, unsigned delay_
 
 /* Nothing comes after what is there. ended() comes from the loop, never from within. */
 void lane_end(struct lane *lane);
-
-void lane_hold(struct lane *lane, bool held);
 
 /* To be called when the output of `to` has been written. */
 void lane_written(struct lane *lane);

@@ -133,8 +133,6 @@ static void stall(struct pair *pair, bool stalled)
 
 	change(pair->client, EV_READ | EV_WRITE);
 	change(pair->server, EV_READ | EV_WRITE);
-	lane_hold(&pair->up, stalled);
-	lane_hold(&pair->down, stalled);
 }
 
 void pair_begin(struct proxy *proxy, evutil_socket_t client)

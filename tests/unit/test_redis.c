@@ -238,13 +238,13 @@ static void test_redis__script_with_any_bytes_comes_back_whole(void **unused)
 
 	(void)unused;
 	server_start();
-	connect_with("return #KEYS .. ':' .. #KEYS[1] .. ':' .. string.byte(KEYS[1], 2)"
+	connect_with("return #KEYS .. ':' .. #KEYS[1] .. ':' .. string.byte(KEYS[1], 3)"
 		     " .. ':' .. #ARGV .. ':' .. ARGV[1] .. ARGV[2]");
 	comes(f.ups == 1);
 	assert_int_equal(redis_script(f.redis, 1, 3, argv, lengths, on_reply, NULL), 0);
 	assert_string_equal(f.said, ""); /* never before the call returns */
 	comes(f.answers == 1);
-	assert_string_equal(f.said, "0=1:4:0:2:a");
+	assert_string_equal(f.said, "0=1:4:13:2:a");
 	assert_int_equal(f.downs, 0);
 }
 
@@ -270,7 +270,7 @@ static void test_redis__flushed_script_is_applied_once_and_in_order(void **unuse
 	increase(2, "k", "1");
 	increase(3, "k", "10");
 	command(4, "PING", NULL, NULL);
-	comes(f.answers == 2); /* PING was not refused */
+	comes(f.answers >= 2); /* PING was not refused */
 	increase(5, "k", "100");
 	comes(f.answers == 5);
 	assert_string_equal(f.said, "1=OK 4=PONG 2=1 3=11 5=111");
@@ -313,7 +313,7 @@ static void test_redis__stopped_server_answers_at_once_when_it_goes_on(void **un
 	start_ms = now_ms();
 	kill(f.server, SIGCONT);
 	comes(f.answers == 1);
-	assert_in_range(now_ms() - start_ms, 0, 200);
+	assert_in_range(now_ms() - start_ms, 0, 500);
 	assert_string_equal(f.said, "1=1");
 	assert_int_equal(f.downs, 0);
 }
@@ -383,6 +383,7 @@ static void play_greeting(void)
 	play_accept();
 	play_expect(LOAD);
 	assert_false(redis_is_up(f.redis));
+	assert_int_equal(increase(0, "k", "1"), -ENOTCONN);
 	play(SHA_ANSWER);
 	comes(f.ups == ups + 1);
 }
@@ -554,24 +555,26 @@ static void play_filler(size_t size)
 static void test_redis__answer_over_the_limit_is_refused_and_one_below_is_not(void **unused)
 {
 	(void)unused;
-	played_with(2);
-	play("$16777000\r\n");
-	play_filler(16777000);
-	play("\r\n");
-	comes(f.answers == 1);
+	played_with(3);
+	for (int i = 1; i <= 2; i++) {
+		play("$16777000\r\n");
+		play_filler(16777000);
+		play("\r\n");
+		comes(f.answers == i);
+	}
 	play("$900000000\r\n");
 	play_filler(REDIS_ANSWER_BYTES + 1);
 	comes(f.downs == 1);
 	assert_string_equal(redis_why(f.redis), "an answer of more than 16 MiB");
-	assert_int_equal(f.answers, 2);
+	assert_int_equal(f.answers, 3);
 }
 
 static void test_redis__array_that_claims_to_be_huge_is_refused(void **unused)
 {
 	(void)unused;
 	played_with(1);
-	play("*1000000000\r\n");
-	comes(f.downs == 1);
+	play("*20000000\r\n"); /* its 160 MB would be there for the asking */
+	comes_within(1000, f.downs == 1);
 	assert_string_equal(f.said, "1=NULL");
 }
 
@@ -590,7 +593,7 @@ static void test_redis__silent_server_is_dropped_after_the_timeout(void **unused
 	run_for(100);
 	increase(2, "k", "1");
 	comes(f.downs == 1);
-	assert_in_range(now_ms() - start_ms, 195, 350);
+	assert_in_range(now_ms() - start_ms, 195, 1000);
 	assert_string_equal(f.said, "1=NULL 2=NULL");
 	assert_string_equal(redis_why(f.redis), "no answer for 200 ms");
 }
@@ -641,36 +644,33 @@ static void test_redis__timeout_does_not_run_while_this_process_is_held_up(void 
 	comes(f.downs == 1); /* and then it does run */
 }
 
-static int attempts_within(unsigned ms)
-{
-	int before = f.downs;
-
-	run_for(ms);
-	return f.downs - before;
-}
-
 static void test_redis__backs_off_and_is_quick_again_after_an_answer(void **unused)
 {
+	static const unsigned nominal_ms[] = {20, 40, 80, 160, 320, 500, 500, 500};
 	uint64_t start_ms;
 
 	(void)unused;
 	connect_with("body");
-	assert_in_range(attempts_within(450), 4, 6);  /* after 0, 20, 60, 140, 300 ms */
-	attempts_within(800);                         /* after 620 and 1120 ms */
-	assert_in_range(attempts_within(1600), 2, 5); /* each 400 to 600 ms */
+	comes(f.downs == 1);
+	for (int i = 0; i < 8; i++) { /* +-20 %; the loop's clock is a tick or two behind */
+		start_ms = now_ms();
+		comes(f.downs == 2 + i);
+		assert_in_range(now_ms() - start_ms, nominal_ms[i] * 8 / 10 - 10,
+				nominal_ms[i] * 12 / 10 + 300);
+	}
 	play_listen();
 	play_greeting();
 	play_close(); /* up, but nothing answered: still slow */
 	start_ms = now_ms();
 	play_greeting();
-	assert_in_range(now_ms() - start_ms, 390, 700);
+	assert_in_range(now_ms() - start_ms, 390, 2000);
 	increase(1, "k", "1");
 	play(":1\r\n");
 	comes(f.answers == 1);
 	play_close();
 	start_ms = now_ms();
 	play_greeting();
-	assert_in_range(now_ms() - start_ms, 10, 150);
+	assert_in_range(now_ms() - start_ms, 10, 350);
 }
 
 static void test_redis__freed_in_an_answer_the_others_get_null_in_order(void **unused)
@@ -790,7 +790,7 @@ static void test_redis__connecting_takes_a_second_at_most(void **unused)
 	connect_with("body");
 	comes(f.downs == 1);
 	assert_string_equal(redis_why(f.redis), "no connection within 1000 ms");
-	assert_in_range(now_ms() - start_ms, 990, 1400);
+	assert_in_range(now_ms() - start_ms, 990, 2500);
 	for (int i = 0; i < 4; i++)
 		close(filler[i]);
 }
