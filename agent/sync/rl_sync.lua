@@ -424,8 +424,8 @@ local function sync(i, log)
 		grant, need, room = wish(L, count, others, credit, waiting, blind, part, own, coin)
 		if room and need > credit and (grant > room or room < 1) and others > 0
 		    and now - looked >= LOOK_MS then
-			-- Too little: see what the leases are. Those of dead hosts make no room yet:
-			-- they become units that leave in W. But nobody waits for them any more.
+			-- Too little: see what the leases are. Those of dead hosts make no room
+			-- yet: they become units that leave in W, and nobody waits for them then.
 			local silent
 			others, silent = held_by_others(lease_key, true)
 			if silent > 0 then

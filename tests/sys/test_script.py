@@ -298,6 +298,9 @@ def test_script__leases_of_others_alone_ask_for_patience_within_t(rig):
     # Nobody who did not ask is sent away.
     equal(script.sync("c:1", 1, 1001, demand=2).flags, 0)
     equal(script.sync("c:1", 2, 1001, waiting=9, flags=PUSH_ONLY).flags, 0)
+    # Nor is who gets less than it needs while there is more to come.
+    got = script.sync("d:1", 1, 1001, name=b"free", demand=80)
+    equal((got.grant, got.flags), (50, 0))
 
 
 def test_script__units_are_placed_by_their_age_in_order(rig):
