@@ -96,7 +96,7 @@ static void fill_item(struct sync_part *part, struct sync_entry *entry, const st
 
 	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
 	/* After an outage hosts first tell what they admitted, or the first to ask takes all. */
-	if (part->back_ns != 0 && rl_clock_precise_ns() - part->back_ns < 2 * interval_ns)
+	if (part_in_grace(part))
 		flags |= SYNC_PUSH_ONLY;
 	entry->item.limit = rule->limit;
 	entry->item.window_ms = rule->window_ns / 1000000;

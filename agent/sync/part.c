@@ -293,11 +293,32 @@ void part_drop_lapsed(struct sync_part *part)
 		}
 }
 
-/* Answers come again after so long that rules had gone by on_unreachable? */
-static void note_return(struct sync_part *part, uint64_t silent_ns, uint64_t now_ns)
+/*
+ * Answers come again after so long that rules went by on_unreachable: they go on with that for
+ * PART_GRACE_NS, while all hosts tell what they admitted. Else whoever comes back first would
+ * find the window empty.
+ */
+static bool note_return(struct sync_part *part)
 {
-	if (silent_ns != 0 && now_ns - silent_ns > word_of(&part->sync->seg->fleet->stale_after_ns))
+	uint64_t now_ns = rl_clock_precise_ns(), silent_ns = word_of(&shared_part(part)->silent_ns);
+
+	if (part->back_ns == 0 && silent_ns != 0 &&
+	    now_ns - silent_ns > word_of(&part->sync->seg->fleet->stale_after_ns))
 		part->back_ns = now_ns;
+	return part_in_grace(part);
+}
+
+bool part_in_grace(const struct sync_part *part)
+{
+	return part->back_ns != 0 && rl_clock_precise_ns() - part->back_ns < PART_GRACE_NS;
+}
+
+void part_end_grace(struct sync_part *part)
+{
+	if (part->back_ns == 0 || part->in_flight || part_in_grace(part))
+		return;
+	part->back_ns = 0;
+	put(&shared_part(part)->silent_ns, 0);
 }
 
 /*
@@ -312,8 +333,10 @@ static void close_call(struct sync_part *part)
 
 	if (first_ns != 0 && first_ns + SYNC_LEASE_NS > word_of(&shared->lease_until_ns))
 		put(&shared->lease_until_ns, first_ns + SYNC_LEASE_NS);
-	note_return(part, word_of(&shared->silent_ns), rl_clock_precise_ns());
-	put(&shared->silent_ns, 0);
+	if (!note_return(part)) {
+		part->back_ns = 0;
+		put(&shared->silent_ns, 0);
+	}
 	/* pairs[side.rel]: after the last slot's record of the call is gone. */
 	atomic_store_explicit(&shared->seq, word_of(&shared->seq) + 1, memory_order_release);
 	put(&shared->sent_ns, 0);

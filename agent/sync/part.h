@@ -16,6 +16,8 @@
 #include "shm/rl_rules.h"
 #include "shm/rl_segment.h"
 
+#define PART_GRACE_NS UINT64_C(200000000) /* two of the longest intervals */
+
 struct sync_part {
 	struct sync *sync;
 	uint32_t number;
@@ -73,6 +75,12 @@ void part_recover(struct sync_part *part, const uint64_t *slot, uint32_t count);
 
 /* No answers come: since now, if not for longer. */
 void part_silent(struct sync_part *part);
+
+/* Has it just come back from an outage? Then calls tell, and ask for nothing. */
+bool part_in_grace(const struct sync_part *part);
+
+/* The grace is over: fresh again. Nothing happens when there was none. */
+void part_end_grace(struct sync_part *part);
 
 /* All credit of this partition whose lease has lapsed is taken away. */
 void part_drop_lapsed(struct sync_part *part);

@@ -139,6 +139,7 @@ static void count_suspend(struct sync *sync)
 
 static void tick_part(struct sync *sync, struct sync_part *part)
 {
+	part_end_grace(part);
 	if (!redis_is_up(sync->redis))
 		part_silent(part);
 	else if (!part->in_flight)
