@@ -53,18 +53,19 @@ struct rate {
 	uint64_t cost_ns, burst_ns; /* for rl_gcra_take() */
 };
 
-static struct rate rate_of(const struct rl_view *view, const struct rl_shared_ask *ask,
-			   uint64_t share)
+static inline struct rate rate_of(const struct rl_view *view, const struct rl_shared_ask *ask,
+				  uint64_t share)
 {
 	uint64_t hosts = hosts_of(view), limit = ask->rule->limit, burst = share / BURST_PART;
+	struct rate rate;
 
 	if (limit < hosts) /* bounded, and a share that rounds to 0: one in a window */
 		limit = hosts;
-	return (struct rate){
-		.cost_ns = rl_gcra_span(ask->cost * hosts, limit, ask->rule->window_ns),
-		.burst_ns =
-			rl_gcra_span((burst > 0 ? burst : 1) * hosts, limit, ask->rule->window_ns),
-	};
+	rate.cost_ns = rl_gcra_span(ask->cost * hosts, limit, ask->rule->window_ns);
+	rate.burst_ns = ask->cost == 1 ? rate.cost_ns * (burst > 0 ? burst : 1)
+				       : rl_gcra_span((burst > 0 ? burst : 1) * hosts, limit,
+						      ask->rule->window_ns);
+	return rate;
 }
 
 static int limited(struct rl_window_answer *ret, uint64_t wait_ns)

@@ -221,7 +221,9 @@ static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint6
 	if (!atomic_compare_exchange_strong_explicit(&slot->head, &head, counted,
 						     memory_order_release, memory_order_relaxed))
 		return RL_TRY_AGAIN;
-	ret->remaining = room(slot, forward(oldest, cost, terms->q), after, terms, now_ns);
+	ret->remaining = 0;
+	if (!terms->counted) /* the own window is not what a shared limit leaves */
+		ret->remaining = room(slot, forward(oldest, cost, terms->q), after, terms, now_ns);
 	ret->wait_ns = 0;
 	return RL_TRY_ALLOWED;
 }

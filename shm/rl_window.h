@@ -52,7 +52,8 @@ struct rl_window_terms {
 };
 
 struct rl_window_answer {
-	uint32_t remaining; /* units that could be admitted right now, after this answer */
+	uint32_t remaining; /* units that could be admitted right now, after this answer; of a
+			     * counted slot that rl_window_try() admitted in: 0 */
 	uint32_t cell;      /* RL_TRY_AHEAD: which stamp */
 	uint64_t wait_ns;   /* RL_TRY_LIMITED: until this cost could pass; > 0 */
 };

@@ -344,7 +344,7 @@ local function is_short(L, W, T, count, room, asked, grant, credit, own)
 		return false
 	end
 	return (grant < 1 and credit < 1)
-	    or (grant < asked - 0.5 and own >= 3 and (room < 1 or L - count < L * T / W))
+	    or (grant < asked - 0.5 and own >= 3 and live() > 1 and (room < 1 or L - count < L * T / W))
 end
 
 local function add_total(log_key, units)
