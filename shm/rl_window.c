@@ -54,7 +54,8 @@ static inline bool expired(uint64_t stamp, uint64_t span_ns, uint64_t now_ns)
  * stamp. A quarter of the break-even: below it a burst that is spread out loses by skipping.
  */
 static inline bool worth_skipping(uint64_t head, struct place next, uint64_t newest_stamp,
-				  const struct rl_window_terms *terms, uint64_t now_ns)
+				  const struct rl_window_terms *terms, bool counted,
+				  uint64_t now_ns)
 {
 	uint32_t left = terms->q - next.at;
 
@@ -64,7 +65,7 @@ static inline bool worth_skipping(uint64_t head, struct place next, uint64_t new
 	    (left >= terms->q / 4 ||
 	     (double)(now_ns - newest_stamp) * terms->q <= 4.0 * (double)terms->span_ns * left))
 		return false;
-	return !terms->counted && rl_head_n(head) < RL_N_REBASE;
+	return !counted && rl_head_n(head) < RL_N_REBASE;
 }
 
 /* First group in low .. high - 1 that has not expired; high when all have. */
@@ -174,7 +175,7 @@ int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_wi
 	*ret = (struct rl_window_answer){0};
 	if (n < terms->limit)
 		return RL_TRY_AGAIN; /* damaged: no slot ever counts below RL_N_FIRST */
-	if (worth_skipping(head, next, stamp_of(slot, next.group), terms, now_ns))
+	if (worth_skipping(head, next, stamp_of(slot, next.group), terms, terms->counted, now_ns))
 		next = (struct place){next.group + 1, 0};
 	oldest = back(next, terms->limit, terms->q);
 	ret->remaining = room(slot, oldest, next, terms, now_ns);
@@ -191,23 +192,23 @@ static int refuse(const struct rl_slot *slot, uint64_t head, const struct rl_win
 	return ret->wait_ns > terms->span_ns + 2 * RL_TICK_MAX_NS ? RL_TRY_AHEAD : RL_TRY_LIMITED;
 }
 
-/* Inlined twice, so that the loops over groups vanish for a cost of 1. */
+/* Inlined thrice, so that the loops over groups vanish for a cost of 1. */
 static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint64_t head,
 						     const struct rl_window_terms *terms,
-						     uint32_t cost, uint64_t now_ns,
+						     uint32_t cost, bool counted, uint64_t now_ns,
 						     struct rl_window_answer *ret)
 {
 	struct place next = place_of(rl_head_n(head), terms->q), oldest, after;
-	uint64_t newest_stamp = stamp_of(slot, next.group), n = rl_head_n(head), counted;
+	uint64_t newest_stamp = stamp_of(slot, next.group), n = rl_head_n(head), next_head;
 
-	if (worth_skipping(head, next, newest_stamp, terms, now_ns)) {
+	if (worth_skipping(head, next, newest_stamp, terms, counted, now_ns)) {
 		next = (struct place){next.group + 1, 0};
 		n = next.group * terms->q;
 		newest_stamp = stamp_of(slot, next.group);
 	}
 	oldest = back(next, terms->limit, terms->q);
 	after = forward(next, cost, terms->q);
-	counted = head + ((n + cost - rl_head_n(head)) << RL_HEAD_N_SHIFT);
+	next_head = head + ((n + cost - rl_head_n(head)) << RL_HEAD_N_SHIFT);
 	if (n + cost > RL_N_MAX || rl_head_n(head) < terms->limit)
 		return RL_TRY_AGAIN; /* the agent is long overdue, or the word is damaged */
 	if (blocked(slot, oldest, terms, cost, now_ns, ret)) {
@@ -218,11 +219,11 @@ static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint6
 		return RL_TRY_AGAIN;
 	/* Killed here: the groups live up to W longer, nothing was admitted.
 	 * pairs[slot_head.rel]: the stamps are raised before the count says so. */
-	if (!atomic_compare_exchange_strong_explicit(&slot->head, &head, counted,
+	if (!atomic_compare_exchange_strong_explicit(&slot->head, &head, next_head,
 						     memory_order_release, memory_order_relaxed))
 		return RL_TRY_AGAIN;
 	ret->remaining = 0;
-	if (!terms->counted) /* the own window is not what a shared limit leaves */
+	if (!counted) /* the own window is not what a shared limit leaves */
 		ret->remaining = room(slot, forward(oldest, cost, terms->q), after, terms, now_ns);
 	ret->wait_ns = 0;
 	return RL_TRY_ALLOWED;
@@ -231,8 +232,10 @@ static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint6
 int rl_window_try(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
 		  uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret)
 {
-	return cost == 1 ? try(slot, head, terms, 1, now_ns, ret)
-			 : try(slot, head, terms, cost, now_ns, ret);
+	if (terms->counted)
+		return try(slot, head, terms, cost, true, now_ns, ret);
+	return cost == 1 ? try(slot, head, terms, 1, false, now_ns, ret)
+			 : try(slot, head, terms, cost, false, now_ns, ret);
 }
 
 int rl_window_add(struct rl_slot *slot, uint64_t head, uint32_t q, uint32_t cost, uint32_t credit,
