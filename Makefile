@@ -33,7 +33,7 @@ LINK     = $(Q)$(CC) $(SAN) $(CFLAGS) -pthread -o $@
 SHM     := $(wildcard shm/*.c)
 CLIENT  := $(wildcard client/*.c)
 PRELOAD := $(wildcard client/preload/*.c)
-AGENT   := $(wildcard agent/*.c agent/redis/*.c agent/sync/*.c)
+AGENT   := $(wildcard agent/*.c agent/*/*.c)
 TOOLS   := $(wildcard tools/*.c)
 TESTS   := $(wildcard tests/unit/test_*.c tests/race/test_*.c tests/proc/test_*.c \
                       tests/fleet/test_*.c)
@@ -151,7 +151,7 @@ layers:
 	@! grep -nE '^#include "' agent/*.[ch] agent/*/*.[ch] | grep -vE '"(agent|shm)/'
 	@! grep -nE '^#include "' agent/redis/*.[ch] | grep -vE '"(agent/redis/|shm/)'
 	@! grep -nE '^#include "' agent/sync/*.[ch] | \
-	  grep -vE '"(agent/(sync|redis)/|agent/(config|log)\.h|shm/)'
+	  grep -vE '"(agent/(sync|redis)/|agent/config/config\.h|agent/log\.h|shm/)'
 	@! grep -nE '^#include "' tools/*.[ch] | grep -vE '"(tools/|shm/|client/rl\.h)'
 pairs:
 	@awk -f tests/pairs.awk shm/*.[ch] agent/*.[ch] agent/*/*.[ch] client/*.[ch] client/preload/*.[ch] tools/*.[ch]

@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "agent/config.h"
+#include "agent/config/config.h"
 #include "shm/rl_segment.h"
 
 struct keeper {

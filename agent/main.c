@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/config.h"
+#include "agent/config/config.h"
 #include "agent/keeper.h"
 #include "agent/log.h"
 #include "agent/sweep.h"

@@ -20,7 +20,7 @@
 #include <event2/event.h>
 #include <stdbool.h>
 
-#include "agent/config.h"
+#include "agent/config/config.h"
 #include "shm/rl_segment.h"
 
 #define SYNC_TICK_MS    10u

@@ -1,7 +1,7 @@
 #include <string.h>
 
-#include "agent/config_read.h"
-#include "agent/config_value.h"
+#include "agent/config/read.h"
+#include "agent/config/value.h"
 
 #define MS_NS UINT64_C(1000000)
 

@@ -1,4 +1,4 @@
-#include "agent/config_value.h"
+#include "agent/config/value.h"
 
 #include <stdarg.h>
 #include <string.h>

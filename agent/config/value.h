@@ -1,18 +1,18 @@
 /*
- * config_value.h - the values that several options of a configuration have in common.
+ * value.h - the values that several options of a configuration have in common.
  *
- * Rooms:  agent/config*.c.
+ * Rooms:  agent/config/.
  *
  * Each reads the value of a key of a mapping into *ret. A key that is not there leaves *ret as
  * it was: the default. So does a fault.
  */
-#ifndef AGENT_CONFIG_VALUE_H
-#define AGENT_CONFIG_VALUE_H
+#ifndef CONFIG_VALUE_H
+#define CONFIG_VALUE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "agent/yaml.h"
+#include "agent/config/yaml.h"
 #include "shm/rl_terms.h"
 
 struct value_choice {

@@ -1,5 +1,5 @@
-#include "agent/config_read.h"
-#include "agent/config_value.h"
+#include "agent/config/read.h"
+#include "agent/config/value.h"
 
 #define MS_NS UINT64_C(1000000)
 

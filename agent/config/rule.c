@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "agent/config_read.h"
+#include "agent/config/read.h"
 #include "shm/rl_hash.h"
 
 static void read_name(struct yaml_file *file, const yaml_node_t *rule, struct rl_rule_spec *spec)

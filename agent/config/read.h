@@ -1,13 +1,13 @@
 /*
- * config_read.h - the parts of config_load(), each for one top-level key.
+ * read.h - the parts of config_load(), each for one top-level key.
  *
- * Rooms:  agent/config*.c. What is wrong is printed and counted by file; see agent/yaml.h.
+ * Rooms:  agent/config/. What is wrong is printed and counted by file; see yaml.h.
  */
-#ifndef AGENT_CONFIG_READ_H
-#define AGENT_CONFIG_READ_H
+#ifndef CONFIG_READ_H
+#define CONFIG_READ_H
 
-#include "agent/config.h"
-#include "agent/yaml.h"
+#include "agent/config/config.h"
+#include "agent/config/yaml.h"
 
 /* The value of 'redis'. */
 void config_read_redis(struct yaml_file *file, const yaml_node_t *node,

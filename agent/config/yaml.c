@@ -1,4 +1,4 @@
-#include "agent/yaml.h"
+#include "agent/config/yaml.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,12 +1,12 @@
-#include "agent/config.h"
+#include "agent/config/config.h"
 
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/config_read.h"
-#include "agent/config_value.h"
-#include "agent/yaml.h"
+#include "agent/config/read.h"
+#include "agent/config/value.h"
+#include "agent/config/yaml.h"
 
 static void read_path(struct yaml_file *file, const yaml_node_t *node, const char *key,
 		      struct agent_config *config)

@@ -1,7 +1,7 @@
 /*
  * yaml.h - a YAML file as a tree whose every node knows its line and column.
  *
- * Rooms:  agent/config.c. Over libyaml's document API; knows nothing of Ratel's options.
+ * Rooms:  agent/config/. Over libyaml's document API; knows nothing of Ratel's options.
  *
  * Faults are collected, not thrown: one run names all of them, up to YAML_FAULTS_MAX, as
  *	rules.yaml:4:12: unknown key 'limt' (did you mean 'limit'?)
@@ -10,8 +10,8 @@
  * The agent reads a file between two heartbeats, so a hostile one must not take long: size,
  * depth and number of faults are bounded, and so is what libyaml compares with each other.
  */
-#ifndef AGENT_YAML_H
-#define AGENT_YAML_H
+#ifndef CONFIG_YAML_H
+#define CONFIG_YAML_H
 
 #include <stdbool.h>
 #include <stddef.h>
