@@ -2,28 +2,25 @@
 
 #include "agent/config/read.h"
 #include "agent/config/value.h"
+#include "agent/redis/url.h"
 
 #define MS_NS UINT64_C(1000000)
 
 static const char must_be[] = "a URL, unix:/PATH or redis://HOST[:PORT]";
-
-static bool starts_with(const char *text, const char *start)
-{
-	return strncmp(text, start, strlen(start)) == 0;
-}
 
 /* The URL is not repeated in a message: it may hold a password. */
 static void read_url(struct yaml_file *file, const yaml_node_t *node, const char *key,
 		     struct agent_config *config)
 {
 	const char *url = yaml_text(file, node, key, must_be);
+	struct redis_address address;
+	const char *wrong;
 
 	if (url == NULL)
 		return;
-	if (starts_with(url, "rediss://"))
-		yaml_fault(file, node, "'%s': TLS (rediss://) is not supported yet", key);
-	else if (!starts_with(url, "unix:") && !starts_with(url, "redis://"))
-		yaml_fault(file, node, "'%s' must be %s", key, must_be);
+	wrong = redis_url_parse(url, &address);
+	if (wrong != NULL)
+		yaml_fault(file, node, "'%s' must be %s: %s", key, must_be, wrong);
 	else if (strlen(url) >= sizeof(config->redis_url))
 		yaml_fault(file, node, "'%s' is too long: at most %zu bytes", key,
 			   sizeof(config->redis_url) - 1);

@@ -81,10 +81,10 @@ static void read_unreachable(struct yaml_file *file, const yaml_node_t *rule,
 
 	value_choice(file, rule, &choice, &ret->on_unreachable);
 	if (ret->consistency == RL_STRICT && ret->on_unreachable != RL_CLOSED)
-		value_warning(file, yaml_get(file, rule, choice.key),
-			      "'%s' on a strict rule: while Redis cannot be reached more than the "
-			      "limit may pass",
-			      rl_unreachable_name(ret->on_unreachable));
+		yaml_warning(file, yaml_get(file, rule, choice.key),
+			     "'%s' on a strict rule: while Redis cannot be reached more than the "
+			     "limit may pass",
+			     rl_unreachable_name(ret->on_unreachable));
 }
 
 void config_read_sharing(struct yaml_file *file, const yaml_node_t *rule,

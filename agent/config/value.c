@@ -7,26 +7,12 @@
 
 #define WHOLE_STEPS (RL_BETA_ALL_PPM / RL_BETA_STEP_PPM) /* 10000: steps of 0.01 % */
 
-/* As many insertions, deletions and replacements make one of the other. */
-static bool within_edits(const char *a, const char *b, unsigned edits)
-{
-	while (*a != '\0' && *a == *b)
-		a++, b++;
-	if (*a == *b)
-		return true;
-	if (edits == 0)
-		return false;
-	return (*a != '\0' && within_edits(a + 1, b, edits - 1)) ||
-	       (*b != '\0' && within_edits(a, b + 1, edits - 1)) ||
-	       (*a != '\0' && *b != '\0' && within_edits(a + 1, b + 1, edits - 1));
-}
-
-/* The closest word at most two edits away, or NULL. */
+/* The first word that is at most two edits away, or NULL. */
 static const char *meant(const char *text, const struct value_choice *choice)
 {
-	for (unsigned edits = 1; edits <= 2; edits++)
+	for (size_t edits = 1; edits <= 2; edits++)
 		for (unsigned i = 0; i < choice->count; i++)
-			if (within_edits(text, choice->name(i), edits))
+			if (yaml_distance(text, choice->name(i)) <= edits)
 				return choice->name(i);
 	return NULL;
 }
@@ -173,17 +159,3 @@ void value_name(struct yaml_file *file, const yaml_node_t *mapping, const char *
 }
 
 /* A fault that is not counted; after "... and more" nothing is printed any longer. */
-void value_warning(struct yaml_file *file, const yaml_node_t *node, const char *format, ...)
-{
-	unsigned faults = file->faults;
-	char text[256];
-	va_list args;
-
-	if (faults >= YAML_FAULTS_MAX)
-		return;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	yaml_fault(file, node, "warning: %s", text);
-	file->faults = faults;
-}

@@ -43,8 +43,4 @@ void value_part(struct yaml_file *file, const yaml_node_t *mapping, const char *
 void value_name(struct yaml_file *file, const yaml_node_t *mapping, const char *key,
 		char ret[RL_NAME_MAX + 1]);
 
-/* Print something that is no fault but should be known, at a node. */
-void value_warning(struct yaml_file *file, const yaml_node_t *node, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
 #endif

@@ -90,6 +90,21 @@ void yaml_fault(struct yaml_file *file, const yaml_node_t *node, const char *for
 	va_end(args);
 }
 
+void yaml_warning(struct yaml_file *file, const yaml_node_t *node, const char *format, ...)
+{
+	unsigned faults = file->faults;
+	char text[256];
+	va_list args;
+
+	if (faults >= YAML_FAULTS_MAX)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	yaml_fault(file, node, "warning: %s", text);
+	file->faults = faults;
+}
+
 /* The whole file in memory; NULL and a fault when it cannot be. */
 static char *slurp(struct yaml_file *file, size_t *ret_size)
 {
@@ -255,7 +270,7 @@ static size_t least(size_t a, size_t b, size_t c)
 }
 
 /* Edit distance (Levenshtein 1965), up to 31 characters; more counts as far apart. */
-static size_t distance(const char *a, const char *b)
+size_t yaml_distance(const char *a, const char *b)
 {
 	size_t row[32], len = strlen(b);
 
@@ -285,12 +300,12 @@ static void unknown_key(struct yaml_file *file, const yaml_node_t *key, const ch
 	const char *best = NULL;
 
 	for (size_t i = 0; known[i] != NULL; i++) {
-		if (best == NULL || distance(text, known[i]) < distance(text, best))
+		if (best == NULL || yaml_distance(text, known[i]) < yaml_distance(text, best))
 			best = known[i];
 		strncat(list, i == 0 ? "" : ", ", sizeof(list) - strlen(list) - 1);
 		strncat(list, known[i], sizeof(list) - strlen(list) - 1);
 	}
-	if (best != NULL && distance(text, best) <= 2)
+	if (best != NULL && yaml_distance(text, best) <= 2)
 		yaml_fault(file, key, "unknown key '%s' (did you mean '%s'?)", text, best);
 	else
 		yaml_fault(file, key, "unknown key '%s' (known here: %s)", text, list);

@@ -45,6 +45,13 @@ bool yaml_enough(const struct yaml_file *file);
 void yaml_fault(struct yaml_file *file, const yaml_node_t *node, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Print something that is no fault but should be known: "warning: ...", and do not count it. */
+void yaml_warning(struct yaml_file *file, const yaml_node_t *node, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Edits from one word to the other, for "did you mean"; 32 when one is longer than 31. */
+size_t yaml_distance(const char *a, const char *b);
+
 /*
  * Check that node is a mapping whose keys are plain, known and unique; known ends in NULL.
  * Each wrong key is a fault. False when node is no mapping.

@@ -202,7 +202,7 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 #define NAME_63 "a23456789012345678901234567890123456789012345678901234567890123"
 
 #define MUST_BE_NAME " must be 1 .. 63 letters, digits, '.', '_' and '-'\n"
-#define MUST_BE_URL  " must be a URL, unix:/PATH or redis://HOST[:PORT]\n"
+#define MUST_BE_URL  " must be a URL, unix:/PATH or redis://HOST[:PORT]: "
 #define MUST_BE_PART "'beta' must be 0% .. 100% in steps of 0.01%, e.g. 10% or 0.1\n"
 #define NO_UNIT      "a time's unit must be ms, s, second, m, minute, h, hour, d or day\n"
 
@@ -218,14 +218,19 @@ static const struct text_and_lines bad_fleet[] = {
 
 	{"redis:\nrules: []\n",
 	 "F:1:7: 'redis' is empty: write a URL, unix:/PATH or redis://HOST[:PORT]\n"},
-	{"redis: []\nrules: []\n", "F:1:8: 'redis'" MUST_BE_URL},
-	{"redis: /run/redis.sock\nrules: []\n", "F:1:8: 'redis'" MUST_BE_URL},
-	{"redis: 'redis:/h'\nrules: []\n", "F:1:8: 'redis'" MUST_BE_URL},
-	{"redis: 'http://u:secret@h'\nrules: []\n", "F:1:8: 'redis'" MUST_BE_URL},
+	{"redis: []\nrules: []\n",
+	 "F:1:8: 'redis' must be a URL, unix:/PATH or redis://HOST[:PORT]\n"},
+	{"redis: /run/redis.sock\nrules: []\n",
+	 "F:1:8: 'redis'" MUST_BE_URL "a unix socket is written unix:/PATH\n"},
+	{"redis: 'redis:/h'\nrules: []\n",
+	 "F:1:8: 'redis'" MUST_BE_URL
+	 "a database, or anything else behind the port, is not supported yet\n"},
+	{"redis: 'http://u:secret@h'\nrules: []\n",
+	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis:// or unix:\n"},
 	{"redis: 'rediss://u:secret@h'\nrules: []\n",
-	 "F:1:8: 'redis': TLS (rediss://) is not supported yet\n"},
+	 "F:1:8: 'redis'" MUST_BE_URL "rediss://, that is TLS, is not supported yet\n"},
 	{"redis: {url: 'rediss://h'}\nrules: []\n",
-	 "F:1:14: 'url': TLS (rediss://) is not supported yet\n"},
+	 "F:1:14: 'url'" MUST_BE_URL "rediss://, that is TLS, is not supported yet\n"},
 	{"redis: {}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
 	{"redis: {timeout: 1s}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
 	{"redis: {url: ''}\nrules: []\n",
@@ -251,7 +256,8 @@ static const struct text_and_lines bad_fleet[] = {
 	{"redis: {url: 'unix:/r', interval: 0}\nrules: []\n",
 	 "F:1:35: 'interval' must be a time 5ms .. 1s, e.g. 50ms\n"},
 	/* A wrong redis is a redis: the rules are not blamed for it. */
-	{"redis: x\n" RULE "    consistency: strict\n", "F:1:8: 'redis'" MUST_BE_URL},
+	{"redis: http://x\n" RULE "    consistency: strict\n",
+	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis:// or unix:\n"},
 
 	{RULE "    consistency: strict\n",
 	 "F:4:18: a strict rule is shared between hosts through Redis: add a top-level 'redis'\n"},
@@ -483,7 +489,7 @@ static void test_config__fleet_is_read_exactly(void **state)
 				   "  interval: 50ms\n"
 				   "  timeout: 30s\n"
 				   "  stale_after: 5s\n"
-				   "  url: redis://:secret@10.0.0.5:6379/1\n"
+				   "  url: redis://10.0.0.5:6380\n"
 				   "host: web_1.example\n"
 				   "fleet: " NAME_63 "\n"
 				   "rules: []\n";
@@ -493,7 +499,7 @@ static void test_config__fleet_is_read_exactly(void **state)
 	assert_string_equal(config.fleet, NAME_63);
 	assert_string_equal(config.host, "web_1.example");
 	assert_true(config.has_redis);
-	assert_string_equal(config.redis_url, "redis://:secret@10.0.0.5:6379/1");
+	assert_string_equal(config.redis_url, "redis://10.0.0.5:6380");
 	assert_int_equal(config.stale_after_ns, UINT64_C(5000000000));
 	assert_int_equal(config.redis_timeout_ns, UINT64_C(30000000000));
 	assert_int_equal(config.interval_ns, 50000000);
@@ -526,12 +532,13 @@ static void test_config__redis_url_fits_or_is_refused(void **state)
 	char text[1024];
 
 	(void)state;
-	sprintf(text, "redis: 'unix:/%0505d'\nrules: []\n", 0);
+	sprintf(text, "redis: 'unix:/%0106d'\nrules: []\n", 0);
 	load_silently(text);
-	assert_int_equal(strlen(config.redis_url), 511);
-	sprintf(text, "redis: 'unix:/%0506d'\nrules: []\n", 0);
+	assert_int_equal(strlen(config.redis_url), 6 + 106);
+	sprintf(text, "redis: 'unix:/%0107d'\nrules: []\n", 0);
 	assert_false(load(text, strlen(text)));
-	assert_string_equal(printed, "F:1:8: 'redis' is too long: at most 511 bytes\n");
+	assert_string_equal(printed, "F:1:8: 'redis'" MUST_BE_URL
+				     "the path of a unix socket has 107 bytes at most\n");
 }
 
 static void test_config__same_fleet_sees_each_change(void **state)
