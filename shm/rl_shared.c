@@ -27,10 +27,13 @@ static inline uint64_t age(uint64_t since_ns, uint64_t now_ns)
 enum rl_state rl_shared_state(const struct rl_view *view, uint32_t part, uint64_t now_ns)
 {
 	uint64_t silent_ns = word_of(&view->fleet->part[part].silent_ns);
+	uint64_t beat_ns = word_of(&view->live->beat_ns);
 
-	if (age(word_of(&view->live->beat_ns), now_ns) > RL_ALONE_NS)
+	if (age(beat_ns, now_ns) > RL_ALONE_NS)
 		return RL_ALONE;
-	if (silent_ns != 0 && age(silent_ns, now_ns) > word_of(&view->fleet->stale_after_ns))
+	/* As of the last heartbeat: an agent that is killed amid a call and started again within
+	 * a second is not an outage of Redis. */
+	if (silent_ns != 0 && age(silent_ns, beat_ns) > word_of(&view->fleet->stale_after_ns))
 		return RL_STALE;
 	return RL_FRESH;
 }

@@ -58,8 +58,14 @@ struct sync_entry *sync_active_add(struct sync_active *active, uint32_t part, ui
 	return entry;
 }
 
-void sync_active_remove(struct sync_active *active, uint32_t part, struct sync_entry *entry)
+uint32_t sync_active_part(const struct sync_active *active, uint64_t index)
 {
+	return active->where[index] >> PLACE_BITS;
+}
+
+void sync_active_remove(struct sync_active *active, struct sync_entry *entry)
+{
+	uint32_t part = sync_active_part(active, entry->index);
 	struct sync_list *list = &active->part[part];
 	struct sync_entry *last = &list->entry[--list->count];
 

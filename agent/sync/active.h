@@ -49,7 +49,10 @@ struct sync_entry *sync_active_find(struct sync_active *active, uint64_t index);
 /* The entry of a slot, a new one if need be; NULL when there is no memory. */
 struct sync_entry *sync_active_add(struct sync_active *active, uint32_t part, uint64_t index);
 
+/* The partition whose list a slot's entry is in; the slot is active. */
+uint32_t sync_active_part(const struct sync_active *active, uint64_t index);
+
 /* Remove it; the last of its partition takes its place in the list. */
-void sync_active_remove(struct sync_active *active, uint32_t part, struct sync_entry *entry);
+void sync_active_remove(struct sync_active *active, struct sync_entry *entry);
 
 #endif

@@ -164,19 +164,19 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 	      bool *ret_gone)
 {
 	struct sync *sync = part->sync;
-	const struct rl_named_rule *named = sync_rule_of(sync, entry->index);
+	const struct rl_named_rule *named;
 	struct demand demand;
 	uint64_t interval_ns;
 
 	*ret_gone = false;
+	if (!entry->urgent && (!all || now_ns < entry->due_ns))
+		return false;
+	named = sync_rule_of(sync, entry->index);
 	if (named == NULL || rl_rule_is_local(&named->rule)) {
-		sync_slot_take_credit(sync->seg, entry->index);
-		sync_slot_untrack(sync->seg, entry->index);
+		sync_slot_retire(sync->seg, entry->index);
 		*ret_gone = true;
 		return false;
 	}
-	if (!entry->urgent && (!all || now_ns < entry->due_ns))
-		return false;
 	if (!has_demand(sync, entry->index)) {
 		entry->urgent = false;
 		return all && take_idle(part, entry, named, now_ns, ret_gone);
@@ -230,15 +230,23 @@ static void note_total(struct sync *sync, uint64_t index, const struct sync_answ
 		memory_order_relaxed);
 }
 
-static void wake_waiters(struct sync *sync, uint64_t index, const struct sync_answer *answer)
+/*
+ * Who waits has asked: without any asking, those counted were killed while they waited, and
+ * are counted no longer.
+ */
+static void wake_waiters(struct sync *sync, const struct sync_entry *entry,
+			 const struct sync_answer *answer)
 {
-	uint32_t waiters =
-		atomic_load_explicit(&sync->seg->side[index].waiters, memory_order_relaxed);
+	_Atomic uint16_t *counted = &sync->seg->side[entry->index].waiters;
+	uint32_t waiters = atomic_load_explicit(counted, memory_order_relaxed);
 	uint32_t wake = answer->grant;
 
 	if ((answer->flags & SYNC_EXHAUSTED) != 0)
 		wake = WAKE_MOST;
-	rl_turn_next(sync->seg, index, waiters < wake ? waiters : wake);
+	rl_turn_next(sync->seg, entry->index, waiters < wake ? waiters : wake);
+	if (waiters > 0 && entry->item.waiting == 0 &&
+	    atomic_load_explicit(&sync->seg->slot[entry->index].asked, memory_order_relaxed) == 0)
+		atomic_store_explicit(counted, 0, memory_order_relaxed);
 }
 
 void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sync_answer *answer,
@@ -260,7 +268,7 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 		hint(part, entry, answer);
 		note_total(sync, entry->index, answer);
 	}
-	wake_waiters(sync, entry->index, answer);
+	wake_waiters(sync, entry, answer);
 	entry->urgent = (answer->flags & SYNC_EXHAUSTED) == 0 &&
 			atomic_load_explicit(&sync->seg->slot[entry->index].asked,
 					     memory_order_relaxed) != 0;

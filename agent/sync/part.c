@@ -122,6 +122,30 @@ static size_t write_item(const struct sync_part *part, struct sync_entry *entry,
 	return SYNC_ITEM_SIZE + count * SYNC_PIECE_SIZE;
 }
 
+/*
+ * A slot may have been emptied (damaged words) since it was taken, or its rule removed: what it
+ * had to say is gone, and its name may be nobody's or another's.
+ */
+static void drop_emptied(struct sync_part *part)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < part->count; i++) {
+		struct sync_entry *entry = sync_active_find(&part->sync->active, part->batch[i]);
+		char name[RL_NAME_BYTES];
+
+		if (entry == NULL)
+			continue;
+		if (sync_slot_infl(&part->sync->seg->view, entry->index, &entry->item) &&
+		    sync_rule_of(part->sync, entry->index) != NULL &&
+		    rl_side_name(&part->sync->seg->view, entry->index, name) > 0)
+			part->batch[kept++] = entry->index;
+		else
+			entry->in_flight = false;
+	}
+	part->count = kept;
+}
+
 static void write_call(struct call *call, const struct sync_part *part)
 {
 	call->count = call->keys = 0;
@@ -150,12 +174,16 @@ static void hand_over(struct sync_part *part, struct call *call)
 {
 	struct ticket *ticket = malloc(sizeof(*ticket));
 
+	part->refused = true; /* no memory: again in a while */
+	part->retry_ns = rl_clock_precise_ns() + RETRY_NS;
 	if (ticket == NULL)
 		return;
 	*ticket = (struct ticket){part, ++part->serial};
 	if (redis_script(part->sync->redis, call->keys, call->count, call->argv, call->len,
 			 on_answer, ticket) != 0)
 		free(ticket);
+	else
+		part->refused = false;
 }
 
 static void send_call(struct sync_part *part)
@@ -163,13 +191,13 @@ static void send_call(struct sync_part *part)
 	static struct call call; /* too large for a stack; the loop has one thread */
 	uint64_t now_ns = rl_clock_precise_ns();
 
+	drop_emptied(part);
 	write_call(&call, part);
 	part_silent(part);
 	if (word_of(&shared_part(part)->sent_ns) == 0)
 		put(&shared_part(part)->sent_ns, now_ns);
 	part->sent_ns = now_ns;
 	part->in_flight = true;
-	part->refused = false;
 	hand_over(part, &call);
 }
 
@@ -214,7 +242,7 @@ static bool take(struct sync_part *part, struct sync_entry *entry, bool all, uin
 	if (due_take(part, entry, all, now_ns, &gone))
 		part->batch[part->count++] = entry->index;
 	if (gone)
-		sync_active_remove(&part->sync->active, part->number, entry);
+		sync_active_remove(&part->sync->active, entry);
 	return gone;
 }
 
@@ -223,7 +251,8 @@ static void collect_wanted(struct sync_part *part, uint64_t now_ns)
 	for (uint32_t i = 0; i < part->wanted_count && part->count < SYNC_BATCH_MAX; i++) {
 		struct sync_entry *entry = sync_active_find(&part->sync->active, part->wanted[i]);
 
-		if (entry == NULL || entry->in_flight)
+		if (entry == NULL || entry->in_flight ||
+		    sync_active_part(&part->sync->active, entry->index) != part->number)
 			continue;
 		entry->urgent = true;
 		take(part, entry, false, now_ns);

@@ -224,10 +224,14 @@ uint32_t sync_slot_take_credit(struct rl_seg *seg, uint64_t index)
 	return lower_credit(seg, index, 0, &before) != 0 ? before : 0;
 }
 
-void sync_slot_untrack(struct rl_seg *seg, uint64_t index)
+void sync_slot_retire(struct rl_seg *seg, uint64_t index)
 {
 	uint64_t acked = word_of(&seg->side[index].acked);
 
+	if (rl_head_credit(head_of(&seg->view, index)) > 0)
+		sync_slot_take_credit(seg, index);
+	if ((acked & RL_TRACKED) == 0)
+		return;
 	record(&seg->side[index].infl, 0);
 	record(&seg->side[index].acked, acked & ~RL_TRACKED);
 }

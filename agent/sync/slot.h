@@ -63,8 +63,8 @@ void sync_slot_forget(struct rl_seg *seg, uint64_t index);
 /* Take all credit away; its lease is over, or its rule is no longer shared. Units taken. */
 uint32_t sync_slot_take_credit(struct rl_seg *seg, uint64_t index);
 
-/* The slot is no longer reported: its rule is local now. */
-void sync_slot_untrack(struct rl_seg *seg, uint64_t index);
+/* The slot is no longer reported, its rule is local now: no credit, no call. */
+void sync_slot_retire(struct rl_seg *seg, uint64_t index);
 
 /* Units admitted that Redis has not acknowledged. */
 uint64_t sync_slot_unsent(const struct rl_view *view, uint64_t index);

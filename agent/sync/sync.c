@@ -86,6 +86,12 @@ static void touch(uint64_t index, void *arg)
 	    !rl_head_is_open(word_of(&sync->seg->slot[index].head)))
 		return;
 	part = part_of(sync, index);
+	if (entry != NULL && sync_active_part(&sync->active, index) != part) {
+		if (entry->in_flight)
+			return; /* the slot went to another key: when its call is over */
+		sync_active_remove(&sync->active, entry);
+		entry = NULL;
+	}
 	if (entry == NULL) {
 		entry = sync_active_add(&sync->active, part, index);
 		if (entry == NULL)
@@ -285,7 +291,7 @@ bool sync_may_free(struct sync *sync, uint64_t index)
 	/* Nobody to tell, and its window has passed: it would not count any more. */
 	atomic_fetch_add_explicit(&sync->seg->fleet->dropped, unsent, memory_order_relaxed);
 	if (entry != NULL)
-		sync_active_remove(&sync->active, part_of(sync, index), entry);
+		sync_active_remove(&sync->active, entry);
 	return true;
 }
 
