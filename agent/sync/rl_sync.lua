@@ -330,8 +330,8 @@ local function wish(L, count, others, credit, waiting, blind, part, mine, coin)
 		grant = grant + 1
 	end
 	if waiting > credit then
-		-- Whoever waits gets one at least, and all of it while there is plenty.
-		grant = max(grant, room >= 0.3 * L and waiting - credit or 1)
+		-- Whoever waits takes it at once: nothing of that is held without use.
+		grant = max(grant, waiting - credit)
 	end
 	return grant, need, room
 end
