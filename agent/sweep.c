@@ -103,7 +103,7 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 	const struct rl_rule *rule = rule_of(sweep, rl_pair_high(shape));
 	uint32_t q;
 
-	if (rule != NULL && rl_rule_is_local(rule))
+	if (rule == NULL || rl_rule_is_local(rule))
 		sync_slot_retire(seg, index);
 	if (is_idle(sweep, slot, rule, now_ns)) {
 		if ((sweep->may_free == NULL || sweep->may_free(sweep->may_free_arg, index)) &&

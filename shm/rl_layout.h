@@ -233,7 +233,7 @@ struct rl_slot {
 	_Atomic uint64_t window_ns; /* the window it was made for: says its clock; under head */
 	_Atomic uint64_t hint;  /* partition, low water, when to ask again: rl_hint.h; relaxed */
 	_Atomic uint64_t tat;   /* GCRA's theoretical arrival time, ns: rl_share.h; relaxed */
-	_Atomic uint32_t asked; /* units that callers without credit asked for; relaxed */
+	_Atomic uint32_t asked; /* units asked for without credit: rl_shared.c; relaxed */
 	_Atomic uint32_t turn;  /* futex: raised after each answer of Redis; pairs[slot_turn] */
 	_Atomic uint64_t ring[RL_RING]; /* ns of the last event of each group; pairs[ring_stamp] */
 };

@@ -148,6 +148,26 @@ static int go_into_debt(struct rl_seg *seg, const struct rl_shared_ask *ask,
 	return got;
 }
 
+/*
+ * Those who wait will all take what they ask for. Who does not wait is gone when it comes: the
+ * next one finds it, so the largest of what they asked for is enough. Relaxed: a number.
+ */
+static void note_asking(struct rl_slot *slot, const struct rl_shared_ask *ask)
+{
+	uint32_t seen;
+
+	if (ask->may_wait) {
+		atomic_fetch_add_explicit(&slot->asked, ask->cost, memory_order_relaxed);
+		return;
+	}
+	seen = atomic_load_explicit(&slot->asked, memory_order_relaxed);
+	for (int i = 0; i < DEBT_TRIES && seen < ask->cost; i++)
+		if (atomic_compare_exchange_weak_explicit(&slot->asked, &seen, ask->cost,
+							  memory_order_relaxed,
+							  memory_order_relaxed))
+			return;
+}
+
 /* Fresh, and not enough credit. */
 RL_COLD static int ask_for_credit(struct rl_seg *seg, const struct rl_shared_ask *ask,
 				  const struct rl_fleet_terms *fleet, struct rl_shared_answer *ret)
@@ -162,7 +182,7 @@ RL_COLD static int ask_for_credit(struct rl_seg *seg, const struct rl_shared_ask
 		ret->asked = true;
 	}
 	if (ask->ring) {
-		atomic_fetch_add_explicit(&slot->asked, ask->cost, memory_order_relaxed);
+		note_asking(slot, ask);
 		rl_dirty_mark(seg, ask->index);
 		rl_bell_ring(seg);
 	}

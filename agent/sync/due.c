@@ -9,11 +9,10 @@
 #include "shm/rl_side.h"
 #include "shm/rl_word.h"
 
-#define RATE_OVER  3.0    /* intervals over which the rate of demand is smoothed */
-#define HEADROOM   1.5    /* credit for this many times the rate: demand is bursty */
-#define HEAR_NS    100000 /* from a worker's ring to our call */
-#define WAKE_MOST  64u    /* waiters woken at once for a refusal; the others time out */
-#define ASKED_ONCE 1u
+#define RATE_OVER 3.0    /* intervals over which the rate of demand is smoothed */
+#define HEADROOM  1.5    /* credit for this many times the rate: demand is bursty */
+#define HEAR_NS   100000 /* from a worker's ring to our call */
+#define WAKE_MOST 64u    /* waiters woken at once for a refusal; the others time out */
 
 static uint64_t word_of(const _Atomic uint64_t *word)
 {
@@ -29,6 +28,7 @@ uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule)
 struct demand {
 	uint64_t units;   /* admitted or not */
 	uint32_t waiting; /* asked for by callers without credit */
+	bool left;        /* by callers that did not wait for it */
 };
 
 static bool has_demand(const struct sync *sync, uint64_t index)
@@ -40,10 +40,6 @@ static bool has_demand(const struct sync *sync, uint64_t index)
 	       atomic_load_explicit(&view->slot[index].asked, memory_order_relaxed) != 0;
 }
 
-/*
- * Callers that do not wait are gone when the credit comes: they are answered for by the rate,
- * and by one unit that says that somebody was there.
- */
 static struct demand take_demand(struct sync *sync, uint64_t index)
 {
 	struct rl_side *side = &sync->seg->side[index];
@@ -55,10 +51,24 @@ static struct demand take_demand(struct sync *sync, uint64_t index)
 
 	demand.waiting =
 		atomic_exchange_explicit(&sync->seg->slot[index].asked, 0, memory_order_relaxed);
-	if (demand.waiting > 0 && atomic_load_explicit(&side->waiters, memory_order_relaxed) == 0)
-		demand.waiting = ASKED_ONCE;
+	demand.left = demand.waiting > 0 &&
+		      atomic_load_explicit(&side->waiters, memory_order_relaxed) == 0;
 	demand.units = units > 0 ? (uint64_t)units : 0;
 	return demand;
+}
+
+/*
+ * Callers that do not wait are refused when there is no credit, so a slow client of such a
+ * server would never pass: its credit would come and be given back between its requests. While
+ * the key is far from its limit the host keeps in stock what the last of them asked for.
+ */
+static void keep_stock(const struct sync *sync, struct sync_entry *entry, struct demand *demand)
+{
+	if (demand->left)
+		entry->stock = demand->waiting;
+	if (!entry->pressed && demand->waiting < entry->stock &&
+	    rl_head_credit(word_of(&sync->seg->slot[entry->index].head)) < entry->stock)
+		demand->waiting = entry->stock;
 }
 
 static void smooth(struct sync_entry *entry, uint64_t units, uint64_t interval_ns, uint64_t now_ns)
@@ -143,21 +153,33 @@ bool due_recover(struct sync_part *part, struct sync_entry *entry)
 	return true;
 }
 
-/* Nothing has happened since the last call: soon its credit is given back, then it rests. */
+/*
+ * Nothing has happened since the last call: soon its credit is given back, but for the stock,
+ * and after W that too; then it rests.
+ */
 static bool take_idle(struct sync_part *part, struct sync_entry *entry,
 		      const struct rl_named_rule *named, uint64_t now_ns, bool *ret_gone)
 {
 	uint64_t interval_ns = due_interval_ns(part->sync, &named->rule);
+	uint64_t idle_ns = now_ns - entry->busy_ns, window_ns = named->rule.window_ns;
+	uint32_t credit = rl_head_credit(word_of(&part->sync->seg->slot[entry->index].head));
 	const struct demand none = {0};
 
 	entry->due_ns = now_ns + interval_ns;
-	if (now_ns - entry->busy_ns < 2 * interval_ns)
+	if (idle_ns < 2 * interval_ns)
 		return false;
 	if (!entry->recorded) {
 		*ret_gone = true;
 		return false;
 	}
-	return begin(part, entry, named, 0, &none, SYNC_PUSH_ONLY);
+	if (entry->pressed || idle_ns >= window_ns)
+		entry->stock = 0;
+	if (entry->stock >= credit && credit > 0) {
+		entry->due_ns =
+			now_ns + (interval_ns > window_ns / 16 ? interval_ns : window_ns / 16);
+		return false;
+	}
+	return begin(part, entry, named, entry->stock, &none, SYNC_PUSH_ONLY);
 }
 
 bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64_t now_ns,
@@ -183,6 +205,7 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 	}
 	interval_ns = due_interval_ns(sync, &named->rule);
 	demand = take_demand(sync, entry->index);
+	keep_stock(sync, entry, &demand);
 	smooth(entry, demand.units, interval_ns, now_ns);
 	entry->busy_ns = now_ns;
 	entry->due_ns = now_ns + interval_ns;
@@ -264,6 +287,8 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	if (grant > 0)
 		atomic_fetch_add_explicit(&sync->seg->fleet->granted, grant, memory_order_relaxed);
 	entry->recorded = (answer->flags & SYNC_BLIND) == 0 && entry->item.credit + grant > 0;
+	entry->pressed = (uint64_t)answer->count + answer->others_out + entry->item.credit + grant >
+			 entry->item.limit / 2;
 	if (named != NULL) {
 		hint(part, entry, answer);
 		note_total(sync, entry->index, answer);

@@ -191,6 +191,7 @@ static void send_call(struct sync_part *part)
 	static struct call call; /* too large for a stack; the loop has one thread */
 	uint64_t now_ns = rl_clock_precise_ns();
 
+	part_drop_lapsed(part);
 	drop_emptied(part);
 	write_call(&call, part);
 	part_silent(part);

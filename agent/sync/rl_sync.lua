@@ -336,14 +336,15 @@ local function wish(L, count, others, credit, waiting, blind, part, mine, coin)
 	return grant, need, room
 end
 
--- Is the host to deny for a while, instead of asking again at once? When it has not one unit, or
+-- Is the host to deny for a while, instead of asking again at once? When it has not one unit (or
+-- too few for who asks: a request of a larger cost), or
 -- was cut short of what a steady demand needs with nothing to hope for within T. Never when it
 -- asked for nothing: it would deny whoever comes next.
-local function is_short(L, W, T, count, room, asked, grant, credit, own)
+local function is_short(L, W, T, count, room, asked, grant, credit, waiting, own)
 	if asked <= 0 then
 		return false
 	end
-	return (grant < 1 and credit < 1)
+	return (grant < 1 and (credit < 1 or credit < waiting))
 	    or (grant < asked - 0.5 and own >= 3 and live() > 1 and (room < 1 or L - count < L * T / W))
 end
 
@@ -442,7 +443,7 @@ local function sync(i, log)
 			grant = max(min(grant, floor(room)), 0)
 			held = credit + grant
 			room = room - grant
-			if is_short(L, W, T, count, room, need - credit, grant, credit, own) then
+			if is_short(L, W, T, count, room, need - credit, grant, credit, waiting, own) then
 				-- Leases may be back within T; a full window says when it has room.
 				flag = EXHAUSTED
 				retry = L - count >= 1 and min(0.9 * T, W / 64)

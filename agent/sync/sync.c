@@ -36,21 +36,12 @@ static int by_id(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-void sync_rules_changed(struct sync *sync)
+static const struct rl_named_rule *find_rule(const struct rl_named_rule *rule, uint32_t count,
+					     uint32_t id)
 {
-	uint64_t generation;
-	int count = rl_rules_list(&sync->seg->view, sync->rule, &generation);
+	const struct rl_named_rule key = {.rule.id = id};
 
-	sync->rule_count = count > 0 ? (uint32_t)count : 0;
-	qsort(sync->rule, sync->rule_count, sizeof(sync->rule[0]), by_id);
-}
-
-const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index)
-{
-	const struct rl_named_rule key = {
-		.rule.id = rl_pair_high(word_of(&sync->seg->slot[index].shape))};
-
-	return bsearch(&key, sync->rule, sync->rule_count, sizeof(sync->rule[0]), by_id);
+	return bsearch(&key, rule, count, sizeof(rule[0]), by_id);
 }
 
 static uint32_t part_of(const struct sync *sync, uint64_t index)
@@ -59,6 +50,60 @@ static uint32_t part_of(const struct sync *sync, uint64_t index)
 	size_t len = rl_side_name(&sync->seg->view, index, name);
 
 	return rl_side_part(rl_pair_high(word_of(&sync->seg->slot[index].shape)), name, len);
+}
+
+static bool same_terms(const struct rl_rule *a, const struct rl_rule *b)
+{
+	return a->limit == b->limit && a->window_ns == b->window_ns && a->fleet == b->fleet;
+}
+
+/*
+ * The slots of changed rules start afresh with their credit: what was lent, or opened with,
+ * under the old terms might break the new ones, and a time to ask again may be too late. Their
+ * counts stay. One look at each slot: 20 ms for a million.
+ */
+static void apply_changes(struct sync *sync, const struct rl_named_rule *old, uint32_t old_count)
+{
+	const struct rl_view *view = &sync->seg->view;
+
+	for (uint64_t i = 0; i < view->slot_count; i++) {
+		const struct rl_named_rule *named, *before;
+
+		if (!rl_head_is_open(word_of(&view->slot[i].head)))
+			continue;
+		named = sync_rule_of(sync, i);
+		before = find_rule(old, old_count, rl_pair_high(word_of(&view->slot[i].shape)));
+		if (named == NULL || rl_rule_is_local(&named->rule) ||
+		    (before != NULL && same_terms(&named->rule, &before->rule)))
+			continue;
+		sync_slot_take_credit(sync->seg, i);
+		put(&sync->seg->slot[i].hint, rl_hint(0, 0, part_of(sync, i)));
+	}
+}
+
+static void read_rules(struct sync *sync)
+{
+	uint64_t generation;
+	int count = rl_rules_list(&sync->seg->view, sync->rule, &generation);
+
+	sync->rule_count = count > 0 ? (uint32_t)count : 0;
+	qsort(sync->rule, sync->rule_count, sizeof(sync->rule[0]), by_id);
+}
+
+void sync_rules_changed(struct sync *sync)
+{
+	static struct rl_named_rule old[RL_RULES_MAX];
+	uint32_t old_count = sync->rule_count;
+
+	memcpy(old, sync->rule, old_count * sizeof(old[0]));
+	read_rules(sync);
+	apply_changes(sync, old, old_count);
+}
+
+const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index)
+{
+	return find_rule(sync->rule, sync->rule_count,
+			 rl_pair_high(word_of(&sync->seg->slot[index].shape)));
 }
 
 /* Somebody has run short, or is about to, and asking is of use. */
@@ -273,23 +318,35 @@ static void take_over(struct sync *sync, bool forget)
 		part_recover(&sync->part[p], left.slot[p], left.count[p]);
 }
 
+/* Units that nobody is to be told of any more. */
+static void drop_unsent(struct sync *sync, uint64_t index)
+{
+	if ((word_of(&sync->seg->side[index].acked) & RL_TRACKED) != 0)
+		atomic_fetch_add_explicit(&sync->seg->fleet->dropped,
+					  sync_slot_unsent(&sync->seg->view, index),
+					  memory_order_relaxed);
+}
+
 bool sync_may_free(struct sync *sync, uint64_t index)
 {
 	struct sync_entry *entry = sync == NULL ? NULL : sync_active_find(&sync->active, index);
-	uint64_t unsent;
+	const struct rl_named_rule *named = sync == NULL ? NULL : sync_rule_of(sync, index);
 
-	if (sync == NULL || (word_of(&sync->seg->side[index].acked) & RL_TRACKED) == 0)
+	if (sync == NULL)
 		return true;
-	unsent = sync_slot_unsent(&sync->seg->view, index);
 	if (entry != NULL && entry->in_flight)
 		return false;
-	if (redis_is_up(sync->redis) && (entry != NULL || unsent > 0)) {
-		if (entry == NULL)
+	if (redis_is_up(sync->redis) && named != NULL && !rl_rule_is_local(&named->rule)) {
+		if (entry != NULL)
+			return false; /* it is given back within three intervals, or a window */
+		if ((word_of(&sync->seg->side[index].acked) & RL_TRACKED) != 0 &&
+		    sync_slot_unsent(&sync->seg->view, index) > 0) {
 			rl_dirty_mark(sync->seg, index);
-		return false; /* it is given back within three intervals */
+			return false;
+		}
 	}
 	/* Nobody to tell, and its window has passed: it would not count any more. */
-	atomic_fetch_add_explicit(&sync->seg->fleet->dropped, unsent, memory_order_relaxed);
+	drop_unsent(sync, index);
 	if (entry != NULL)
 		sync_active_remove(&sync->active, entry);
 	return true;
@@ -338,7 +395,7 @@ static bool prepare(struct sync *sync, const char *path, const struct agent_conf
 	sync->whole = true;
 	sync->totals = getenv("RL_TEST_TOTALS") != NULL;
 	sync->suspend_ns = boot_ns();
-	sync_rules_changed(sync);
+	read_rules(sync);
 	publish(sync, config);
 	take_over(sync, fresh);
 	return true;
