@@ -160,8 +160,12 @@ static bool may_free(void *arg, uint64_t index)
 /* Rules that hosts share are in force already: they go by on_unreachable until Redis answers. */
 static bool wire_sync(struct agent *agent)
 {
-	if (!agent->config.has_redis)
+	if (!agent->config.has_redis) {
+		/* An agent before us may have had one. Relaxed: for tools. */
+		atomic_store_explicit(&agent->keeper.seg.fleet->redis, RL_REDIS_NONE,
+				      memory_order_relaxed);
 		return true;
+	}
 	agent->sync = sync_new(agent->base, &agent->keeper.seg, agent->keeper.path, &agent->config);
 	agent->sweep.may_free = may_free;
 	agent->sweep.may_free_arg = agent->sync;
