@@ -5,6 +5,7 @@ rig.main(). Each gets a Rig: a folder and a segment of its own, and everything i
 is killed by pid when it returns. Nothing sleeps and hopes: wait_for() polls to a deadline.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import traceback
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 AGENT = os.path.join(BUILD, "rl-agent")
 RLCTL = os.path.join(BUILD, "rlctl")
+REDIS = os.environ.get("REDIS_SERVER", "redis-server")
 SHIM = os.path.join(BUILD, "librl-preload.so")
 
 
@@ -94,7 +96,30 @@ class Rig:
         self.dir = tempfile.mkdtemp(prefix="rl-sys-")
         self.shm = tempfile.mkdtemp(prefix="rl-sys-", dir="/dev/shm")
         self.segment = os.path.join(self.shm, "seg")
+        self.redis_url = None
+        self.name = None
         self.started = []
+
+    def host(self, name):
+        """Another host of this rig's fleet: a Rig with a folder, segment and host id of its own.
+        What it starts ends with this rig."""
+        other = copy.copy(self)
+        other.name = name
+        other.dir = os.path.join(self.dir, name)
+        other.segment = os.path.join(self.shm, f"seg-{name}")
+        os.mkdir(other.dir)
+        return other
+
+    def redis(self):
+        """Start a private redis-server that stores nothing, and wait until it answers. Agents
+        that are configured from now on use it. Started again it is at the same address, empty."""
+        need(REDIS, "redis-server")
+        path = os.path.join(self.shm, "redis.sock")
+        program = self.start(REDIS, "--port", "0", "--unixsocket", path, "--save", "",
+                             "--appendonly", "no", "--dir", self.dir)
+        wait_for("redis-server", lambda: redis_answers(path))
+        self.redis_url = f"unix:{path}"
+        return program
 
     def close(self):
         for program in reversed(self.started):
@@ -136,22 +161,47 @@ class Rig:
         return json.loads(out)
 
     def config(self, rules, keys=1000):
-        text = f"segment:\n  path: {self.segment}\n  keys: {keys}\nrules:\n"
-        for name, limit in rules.items():
-            text += f"  - name: {name}\n    limit: {limit}\n"
+        """rules: a limit by name, or all of a rule's fields. With a redis it is a fleet's."""
+        text = f"segment:\n  path: {self.segment}\n  keys: {keys}\n"
+        if self.redis_url:
+            text += f"redis: {self.redis_url}\n"
+            text += f"host: {self.name}\n" if self.name else ""
+        text += "rules:\n"
+        for name, rule in rules.items():
+            fields = rule if isinstance(rule, dict) else {"limit": rule}
+            text += f"  - name: {name}\n"
+            text += "".join(f"    {key}: {value}\n" for key, value in fields.items())
         return self.write("rl.yaml", text)
 
     def agent(self, rules, keys=1000):
         """Start rl-agent with these rules and wait until they are in force."""
-        config = self.config(rules, keys)
-        program = self.start(AGENT, "--config", config)
+        self.config(rules, keys)
+        return self.agent_again()
+
+    def agent_again(self):
+        """Start rl-agent by the configuration that is there, and wait until it has taken over."""
+        program = self.start(AGENT, "--config", self.path("rl.yaml"))
         wait_for("the agent", lambda: self._ready(program))
         return program
 
     def _ready(self, program):
         assert program.running(), program.output()
         code, out, _ = self.rlctl("--json", "status")
-        return code == 0 and json.loads(out)["agent"]["pid"] == program.pid
+        agent = json.loads(out)["agent"] if code in (0, 1) else {}
+        return agent.get("alive") and agent["pid"] == program.pid
+
+    def wait_state(self, state, seconds=10.0):
+        wait_for(f"state {state}", lambda: self.status()["state"] == state, seconds)
+
+
+def redis_answers(path):
+    try:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(path)
+            s.sendall(b"PING\r\n")
+            return s.recv(7) == b"+PONG\r\n"
+    except OSError:
+        return False
 
 
 def listening(port, host="127.0.0.1"):
