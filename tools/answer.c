@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/rl_shared.h"
 #include "shm/rl_terms.h"
+#include "tools/fleet.h"
 
 /* A key is any bytes; JSON is text: what is not UTF-8 goes as hex. */
 static json_t *json_key(const char *key)
@@ -20,17 +22,35 @@ static json_t *json_key(const char *key)
 	return json_string(hex);
 }
 
+static const char *decided_name(unsigned by)
+{
+	static const char *const name[] = {"window", "credit", "no_credit", "policy"};
+
+	return by < sizeof(name) / sizeof(name[0]) ? name[by] : "?";
+}
+
 static void print_json(const struct answer *a)
 {
-	json_t *all = json_pack("{s:s, s:o, s:b, s:I, s:I, s:f, s:f, s:s}", "rule", a->rule, "key",
-				json_key(a->key), "allowed", a->allowed, "limit",
+	json_t *all = json_pack("{s:s, s:o, s:b, s:I, s:I, s:f, s:f, s:s, s:s}", "rule", a->rule,
+				"key", json_key(a->key), "allowed", a->allowed, "limit",
 				(json_int_t)a->limit, "remaining", (json_int_t)a->remaining,
 				"window_s", (double)a->window_ns / 1e9, "retry_after_s",
-				(double)a->retry_after_ns / 1e9, "state", a->state);
+				(double)a->retry_after_ns / 1e9, "state",
+				fleet_state_name(a->state), "decided_by", decided_name(a->by));
 
 	json_dumpf(all, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(all);
+}
+
+/* Who speaks of what is left: the host's own window, its credit, or a policy that has none. */
+static void print_left(const struct answer *a)
+{
+	if (a->by == RL_DECIDED_POLICY)
+		printf("by on_unreachable");
+	else
+		printf("%" PRIu32 " of %" PRIu32 " %s", a->remaining, a->limit,
+		       a->by == RL_DECIDED_WINDOW ? "remaining" : "at hand on this host");
 }
 
 static void print_text(const struct answer *a)
@@ -39,11 +59,12 @@ static void print_text(const struct answer *a)
 	const struct rl_terms terms = {a->limit, a->window_ns};
 
 	rl_terms_format(&terms, limit);
-	printf("%s: %" PRIu32 " of %" PRIu32 " remaining under %s (%s)",
-	       a->allowed ? "allowed" : "limited", a->remaining, a->limit, a->rule, limit);
+	printf("%s: ", a->allowed ? "allowed" : "limited");
+	print_left(a);
+	printf(" under %s (%s)", a->rule, limit);
 	if (!a->allowed)
 		printf(", try again in %s", rl_span_format(a->retry_after_ns, span));
-	printf(", state %s\n", a->state);
+	printf(", state %s\n", fleet_state_name(a->state));
 }
 
 int answer_print(const struct tool *tool, const struct answer *answer)

@@ -14,10 +14,11 @@ struct answer {
 	const char *key;
 	bool allowed;
 	uint32_t limit;
-	uint32_t remaining;
+	uint32_t remaining; /* of a shared rule: the credit this host holds */
 	uint64_t window_ns;
 	uint64_t retry_after_ns; /* 0 when allowed */
-	const char *state;
+	unsigned state;          /* enum rl_state */
+	unsigned by;             /* enum rl_decided */
 };
 
 /* Returns TOOL_FINE when allowed, else TOOL_FINDING. */

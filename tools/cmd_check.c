@@ -30,17 +30,17 @@ static int check(const struct tool *tool, struct rl_client *client, const char *
 	got = rl_check(client, handle, key, strlen(key), cost, RL_MAY_WAIT, &result);
 	if (got < 0)
 		return tool_error("could not decide: %s", rl_strerror(got));
-	return answer_print(tool,
-			    &(struct answer){
-				    .rule = rule,
-				    .key = key,
-				    .allowed = got == RL_ALLOWED,
-				    .limit = result.limit,
-				    .remaining = result.remaining,
-				    .window_ns = result.window_ns,
-				    .retry_after_ns = result.retry_after_ns,
-				    .state = result.state == RL_STATE_FRESH ? "fresh" : "alone",
-			    });
+	return answer_print(tool, &(struct answer){
+					  .rule = rule,
+					  .key = key,
+					  .allowed = got == RL_ALLOWED,
+					  .limit = result.limit,
+					  .remaining = result.remaining,
+					  .window_ns = result.window_ns,
+					  .retry_after_ns = result.retry_after_ns,
+					  .state = result.state,
+					  .by = result.decided_by,
+				  });
 }
 
 int cmd_check(const struct tool *tool, int argc, char **argv)

@@ -7,11 +7,21 @@
 #include "shm/rl_rules.h"
 #include "tools/answer.h"
 
+/* Of a shared rule's key that has no slot yet there is no credit, rather than a window. */
+static unsigned decided(const struct rl_view *view, uint64_t handle, unsigned by)
+{
+	struct rl_rule rule;
+
+	if (by == RL_DECIDED_WINDOW && rl_rules_read(view, handle, &rule) == 0 &&
+	    !rl_rule_is_local(&rule))
+		return RL_DECIDED_CREDIT;
+	return by;
+}
+
 static int get(const struct tool *tool, const struct rl_view *view, const char *rule,
 	       const char *key)
 {
 	struct rl_answer got;
-	struct tool_agent agent;
 	uint64_t handle;
 	uint32_t used;
 	int allowed;
@@ -21,7 +31,6 @@ static int get(const struct tool *tool, const struct rl_view *view, const char *
 	allowed = rl_check_look(view, handle, key, strlen(key), 1, &got, &used);
 	if (allowed < 0)
 		return tool_error("cannot tell: %s", rl_error_text(allowed));
-	tool_agent(view, &agent);
 	return answer_print(tool, &(struct answer){
 					  .rule = rule,
 					  .key = key,
@@ -30,7 +39,8 @@ static int get(const struct tool *tool, const struct rl_view *view, const char *
 					  .remaining = got.remaining,
 					  .window_ns = got.window_ns,
 					  .retry_after_ns = got.wait_ns,
-					  .state = tool_state(&agent),
+					  .state = got.state,
+					  .by = decided(view, handle, got.by),
 				  });
 }
 

@@ -10,19 +10,23 @@
 #include <unistd.h>
 
 #include "shm/rl_rules.h"
+#include "tools/fleet.h"
 #include "tools/tool.h"
 
 static void print_rule(const struct rl_named_rule *rule, json_t *list)
 {
 	const struct rl_terms terms = {rule->rule.limit, rule->rule.window_ns};
-	char text[RL_TERMS_TEXT];
+	char text[RL_TERMS_TEXT], sharing[FLEET_TEXT];
+	json_t *object;
 
 	rl_terms_format(&terms, text);
-	if (list == NULL)
-		printf("%-24s %s\n", rule->name, text);
-	else
-		json_array_append_new(list, json_pack("{s:o, s:s}", "name",
-						      tool_json_text(rule->name), "limit", text));
+	if (list == NULL) {
+		printf("%-24s %-12s %s\n", rule->name, text, fleet_sharing(&rule->rule, sharing));
+		return;
+	}
+	object = json_pack("{s:o, s:s}", "name", tool_json_text(rule->name), "limit", text);
+	fleet_sharing_json(&rule->rule, object);
+	json_array_append_new(list, object);
 }
 
 static int show(const struct tool *tool)
@@ -39,10 +43,12 @@ static int show(const struct tool *tool)
 	rl_segment_unview(&view);
 	if (count < 0)
 		return tool_error("cannot read the rules: %s", rl_error_text(count));
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count; i++) {
+		tool_printable(list[i].name);
 		print_rule(&list[i], json);
+	}
 	if (json != NULL) {
-		json_dumpf(json, stdout, JSON_INDENT(2));
+		json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 		putchar('\n');
 		json_decref(json);
 	}

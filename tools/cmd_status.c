@@ -1,5 +1,6 @@
 /*
- * rlctl status - the agent's heartbeat first, so that a dead agent is seen at once.
+ * rlctl status - the agent's heartbeat first, so that a dead agent is seen at once, then the
+ * fleet: is Redis there, do all hosts have ids of their own, what bounds each rule now.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -10,10 +11,12 @@
 #include "shm/rl_member.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_table.h"
+#include "tools/fleet.h"
 #include "tools/tool.h"
 
 struct status {
 	struct tool_agent agent;
+	struct fleet fleet;
 	struct rl_totals totals;
 	uint64_t slots, used, freed, rebased, reaped, generation;
 	int rule_count; /* negative: could not be read */
@@ -29,6 +32,7 @@ static uint64_t number(const _Atomic uint64_t *word)
 static void collect(const struct rl_view *view, struct status *ret)
 {
 	tool_agent(view, &ret->agent);
+	fleet_read(view, &ret->fleet);
 	rl_member_totals(view, &ret->totals);
 	ret->slots = view->slot_count;
 	ret->used = rl_table_used(view);
@@ -36,6 +40,8 @@ static void collect(const struct rl_view *view, struct status *ret)
 	ret->rebased = number(&view->live->slots_rebased);
 	ret->reaped = number(&view->live->slots_reaped);
 	ret->rule_count = rl_rules_list(view, ret->rule, &ret->generation);
+	for (int i = 0; i < ret->rule_count; i++)
+		tool_printable(ret->rule[i].name);
 }
 
 static void print_agent(const struct tool_agent *agent)
@@ -78,6 +84,23 @@ static void print_members(const struct rl_view *view, uint32_t members)
 	puts(members > shown ? " ..." : "");
 }
 
+/* In a fleet: the bound in force, and what else the rule goes by. */
+static void print_sharing(const struct status *status, const struct rl_rule *rule)
+{
+	const struct fleet fresh = {.state = RL_FRESH, .hosts = status->fleet.hosts};
+	struct rl_fleet_terms terms;
+	char text[FLEET_TEXT];
+
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
+	printf("  %s", fleet_in_force(&status->fleet, rule, text));
+	if (terms.consistency == RL_LOCAL)
+		return;
+	if (status->fleet.state == RL_FRESH)
+		printf(" (on_unreachable %s)", rl_unreachable_name(terms.on_unreachable));
+	else
+		printf(" (when fresh %s)", fleet_in_force(&fresh, rule, text));
+}
+
 static void print_rules(const struct status *status)
 {
 	char text[RL_TERMS_TEXT];
@@ -87,7 +110,10 @@ static void print_rules(const struct status *status)
 		const struct rl_named_rule *rule = &status->rule[i];
 		const struct rl_terms terms = {rule->rule.limit, rule->rule.window_ns};
 
-		printf("         %-24s %s\n", rule->name, rl_terms_format(&terms, text));
+		printf("         %-24s %s", rule->name, rl_terms_format(&terms, text));
+		if (status->fleet.shared)
+			print_sharing(status, &rule->rule);
+		putchar('\n');
 	}
 }
 
@@ -95,7 +121,9 @@ static void print_text(const struct tool *tool, const struct rl_view *view,
 		       const struct status *status)
 {
 	print_agent(&status->agent);
-	printf("state    %s\n", tool_state(&status->agent));
+	printf("state    %s\n", fleet_state_name(status->fleet.state));
+	if (status->fleet.shared)
+		fleet_print(&status->fleet, tool, status->agent.pid);
 	print_segment(tool, view);
 	printf("table    %" PRIu64 " of %" PRIu64 " slots used (%.1f %%); freed %" PRIu64
 	       ", re-based %" PRIu64 ", reaped %" PRIu64 "\n",
@@ -109,18 +137,30 @@ static void print_text(const struct tool *tool, const struct rl_view *view,
 	print_rules(status);
 }
 
+static json_t *json_rule(const struct fleet *fleet, const struct rl_named_rule *named)
+{
+	const struct rl_rule *rule = &named->rule;
+	json_t *object =
+		json_pack("{s:o, s:I, s:f}", "name", tool_json_text(named->name), "limit",
+			  (json_int_t)rule->limit, "window_s", (double)rule->window_ns / 1e9);
+	struct rl_fleet_terms terms;
+	char text[FLEET_TEXT];
+
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
+	fleet_sharing_json(rule, object);
+	json_object_set_new(
+		object, "bound",
+		json_integer((json_int_t)rl_fleet_bound(rule->limit, &terms, fleet->hosts)));
+	json_object_set_new(object, "in_force", json_string(fleet_in_force(fleet, rule, text)));
+	return object;
+}
+
 static json_t *json_rules(const struct status *status)
 {
 	json_t *list = json_array();
 
-	for (int i = 0; i < status->rule_count; i++) {
-		const struct rl_named_rule *rule = &status->rule[i];
-
-		json_array_append_new(list, json_pack("{s:o, s:I, s:f}", "name",
-						      tool_json_text(rule->name), "limit",
-						      (json_int_t)rule->rule.limit, "window_s",
-						      (double)rule->rule.window_ns / 1e9));
-	}
+	for (int i = 0; i < status->rule_count; i++)
+		json_array_append_new(list, json_rule(&status->fleet, &status->rule[i]));
 	return list;
 }
 
@@ -140,13 +180,14 @@ static void print_json(const struct tool *tool, const struct rl_view *view,
 		(json_int_t)status->totals.errors, "table_full", (json_int_t)status->totals.full,
 		"mended", (json_int_t)status->totals.mended);
 	json_t *all = json_pack("{s:o, s:s, s:I, s:o, s:o, s:I, s:o, s:I, s:o}", "segment",
-				tool_json_text(tool->segment), "state", tool_state(&status->agent),
-				"bytes", (json_int_t)view->size, "agent", agent, "table", table,
-				"members", (json_int_t)status->totals.members, "totals", totals,
-				"generation", (json_int_t)status->generation, "rules",
-				json_rules(status));
+				tool_json_text(tool->segment), "state",
+				fleet_state_name(status->fleet.state), "bytes",
+				(json_int_t)view->size, "agent", agent, "table", table, "members",
+				(json_int_t)status->totals.members, "totals", totals, "generation",
+				(json_int_t)status->generation, "rules", json_rules(status));
 
-	json_dumpf(all, stdout, JSON_INDENT(2));
+	fleet_json(&status->fleet, all);
+	json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');
 	json_decref(all);
 }
@@ -166,5 +207,7 @@ int cmd_status(const struct tool *tool, int argc, char **argv)
 	else
 		print_text(tool, &view, &status);
 	rl_segment_unview(&view);
-	return status.agent.alive && status.rule_count >= 0 ? TOOL_FINE : TOOL_FINDING;
+	return status.agent.alive && status.rule_count >= 0 && !fleet_finding(&status.fleet)
+		       ? TOOL_FINE
+		       : TOOL_FINDING;
 }

@@ -15,10 +15,10 @@
 static const char usage[] =
 	"usage: rlctl [--segment PATH] [--json] COMMAND ...\n"
 	"\n"
-	"  status                      the agent, the table, who is attached, the rules\n"
+	"  status                      the agent, the fleet, the table, the rules\n"
 	"  get RULE KEY                how much of its limit a key has used; spends nothing\n"
 	"  check RULE KEY [--cost N]   ask as a server would, and spend\n"
-	"  rules [show]                the rules in force\n"
+	"  rules [show]                the rules in force, and how hosts share each\n"
 	"  rules check FILE            is this configuration right?\n"
 	"  run --rule NAME [--by ip] [--port P] -- COMMAND...\n"
 	"  run --limit 100/minute [--by ip] [--port P] -- COMMAND...\n"

@@ -42,6 +42,13 @@ bool tool_is_utf8(const char *text)
 	return json != NULL;
 }
 
+void tool_printable(char *text)
+{
+	for (; *text != '\0'; text++)
+		if (*text < 0x20 || *text > 0x7e)
+			*text = '?';
+}
+
 json_t *tool_json_text(const char *text)
 {
 	size_t size = 4 * strlen(text) + 1;
@@ -101,11 +108,6 @@ void tool_agent(const struct rl_view *view, struct tool_agent *ret)
 	ret->pid = atomic_load_explicit(&view->live->agent_pid, memory_order_relaxed);
 	ret->age_ns = now > beat ? now - beat : 0;
 	ret->alive = ret->pid != 0 && ret->age_ns <= RL_ALONE_NS;
-}
-
-const char *tool_state(const struct tool_agent *agent)
-{
-	return agent->age_ns <= RL_ALONE_NS ? "fresh" : "alone";
 }
 
 bool tool_sibling(const char *name, const char *sub, char *ret_path, size_t size)

@@ -33,6 +33,9 @@ int tool_flush(int code);
 
 bool tool_is_utf8(const char *text);
 
+/* Put '?' for what is no printable ASCII: text of a segment, for a terminal. */
+void tool_printable(char *text);
+
 /* Text as a JSON string; bytes that are no UTF-8 text as \xNN. A new reference, never NULL. */
 json_t *tool_json_text(const char *text);
 
@@ -49,7 +52,6 @@ struct tool_agent {
 	bool alive; /* the heartbeat is at most a second old */
 };
 void tool_agent(const struct rl_view *view, struct tool_agent *ret);
-const char *tool_state(const struct tool_agent *agent);
 
 /*
  * Find a file of this release beside the rlctl that runs: in its folder, or in ../SUB as

@@ -164,11 +164,13 @@ def test_rlctl__status_shows_the_agent_first(rig):
 def test_rlctl__status_as_json_has_its_fields(rig):
     agent = rig.agent({"login": "5/10s"})
     status = rig.status()
-    equal(sorted(status), ["agent", "bytes", "generation", "members", "rules", "segment", "state",
-                           "table", "totals"])
+    equal(sorted(status), ["agent", "bytes", "fleet", "generation", "members", "redis", "rules",
+                           "segment", "state", "sync", "table", "totals"])
+    equal([status[name] for name in ("fleet", "redis", "sync")], [None, None, None])
     equal(status["agent"]["pid"], agent.pid)
     equal(status["agent"]["alive"], True)
-    equal(status["rules"], [{"name": "login", "limit": 5, "window_s": 10.0}])
+    equal(status["rules"], [{"name": "login", "limit": 5, "window_s": 10.0, "consistency": "local",
+                             "bound": 5, "in_force": "local: at most 5 on this host"}])
     equal(status["totals"], {"allowed": 0, "limited": 0, "errors": 0, "table_full": 0,
                               "mended": 0})
 
@@ -194,7 +196,7 @@ def test_rlctl__answers_as_json(rig):
     code, out, _ = rig.rlctl("--json", "check", "login", "bob")
     equal((code, json.loads(out)), (0, {"rule": "login", "key": "bob", "allowed": True, "limit": 1,
                                         "remaining": 0, "window_s": 3600.0, "retry_after_s": 0.0,
-                                        "state": "fresh"}))
+                                        "state": "fresh", "decided_by": "window"}))
     code, out, _ = rig.rlctl("check", "login", "bob", "--json")
     equal((code, json.loads(out)["allowed"]), (1, False))
     assert 3590 < json.loads(out)["retry_after_s"] <= 3600.1
@@ -225,16 +227,206 @@ def test_rlctl__reading_commands_need_no_write_permission(rig):
 
 def test_rlctl__rules_are_shown_and_checked(rig):
     rig.agent({"login": "5/10s", "api": "100/minute"})
-    equal(rig.rlctl("rules"), (0, "login                    5/10s\napi                      100/m\n",
-                               ""))
+    equal(rig.rlctl("rules"), (0, "login                    5/10s        local\n"
+                                  "api                      100/m        local\n", ""))
     code, out, _ = rig.rlctl("rules", "show", "--json")
-    equal(json.loads(out), [{"name": "login", "limit": "5/10s"}, {"name": "api", "limit": "100/m"}])
+    equal(json.loads(out), [{"name": "login", "limit": "5/10s", "consistency": "local"},
+                            {"name": "api", "limit": "100/m", "consistency": "local"}])
     good = rig.write("good.yaml", "rules: []\n")
     equal(rig.rlctl("rules", "check", good), (0, f"{good}: fine, 0 rules\n", ""))
     bad = rig.write("bad.yaml", "rulez: []\n")
     code, _, err = rig.rlctl("rules", "check", bad)
     equal(code, 1)
     contains(err, f"{bad}:1:1: unknown key 'rulez' (did you mean 'rules'?)")
+
+
+SHARED = {
+    "strict": {"limit": "10/10s", "consistency": "strict"},
+    "share": {"limit": "99/10s", "no_credit": "deny"},
+    "open": {"limit": "5/10s", "on_unreachable": "open", "beta": "0%"},
+    "own": {"limit": "7/10s", "on_unreachable": "local"},
+    "alone": {"limit": "9/10s", "consistency": "local"},
+}
+
+
+def fleet_of_two(rig):
+    """A Redis and two hosts, a and b, that know of each other."""
+    redis = rig.redis()
+    a, b = rig.host("a"), rig.host("b")
+    agents = a.agent(SHARED), b.agent(SHARED)
+    for host in (a, b):
+        host.wait_state("fresh")
+        wait_for("both hosts", lambda h=host: h.status()["fleet"]["live_hosts"] == 2)
+    return redis, a, b, agents
+
+
+def lines_of(rig):
+    code, out, err = rig.rlctl("status")
+    equal(err, "")
+    return code, out.splitlines()
+
+
+def rules_of(lines):
+    return [line.split(None, 1)[1] for line in lines if line.startswith("  ") and "/10s" in line]
+
+
+def test_rlctl__status_tells_of_the_fleet(rig):
+    _, a, b, _ = fleet_of_two(rig)
+    for host in (a, b):
+        equal(host.rlctl("check", "strict", "k")[0], 0)
+    wait_for("the sync", lambda: a.status()["sync"]["calls"] > 0)
+    code, lines = lines_of(a)
+    equal((code, lines[1]), (0, "state    fresh"))
+    assert re.fullmatch(r"redis    up for .*, round trip [0-9.]+ ms", lines[2]), lines[2]
+    equal(lines[3], "fleet    default, this host is a, 2 live hosts")
+    assert re.fullmatch(r"sync     calls \d+ \(sent again \d+\), keys \d+; credit granted [1-9]\d*, "
+                        r"returned unspent \d+; units dropped 0; clashes 0", lines[4]), lines[4]
+    equal(rules_of(lines), [
+        "10/10s  strict: at most 10 of all hosts (on_unreachable closed)",
+        "99/10s  bounded: at most 107 of all hosts (on_unreachable share)",
+        "5/10s  bounded: at most 9 of all hosts (on_unreachable open)",
+        "7/10s  bounded: at most 11 of all hosts (on_unreachable local)",
+        "9/10s  local: at most 9 on this host"])
+
+
+def test_rlctl__status_of_a_fleet_as_json_has_its_fields(rig):
+    _, a, _, _ = fleet_of_two(rig)
+    status = a.status()
+    equal(sorted(status["redis"]), ["oldest_unanswered_s", "round_trip_s", "since_s", "up"])
+    equal(status["redis"]["up"], True)
+    equal(status["fleet"], {"name": "default", "host": "a", "live_hosts": 2, "duplicate": None})
+    equal(sorted(status["sync"]), ["calls", "clashes", "dropped", "granted", "keys", "returned",
+                                   "sent_again"])
+    equal(status["rules"][1], {
+        "name": "share", "limit": 99, "window_s": 10.0, "consistency": "bounded",
+        "on_unreachable": "share", "no_credit": "deny", "beta": 0.1, "wait_s": 0.002,
+        "bound": 107, "in_force": "bounded: at most 107 of all hosts"})
+
+
+def test_rlctl__without_redis_status_says_what_each_rule_goes_by(rig):
+    redis, a, b, _ = fleet_of_two(rig)
+    redis.signal(signal.SIGKILL)
+    redis.wait()
+    for host in (a, b):
+        host.wait_state("stale")
+    code, lines = lines_of(a)
+    equal((code, lines[1]), (1, "state    stale"))
+    assert re.fullmatch(r"redis    down for .*, oldest call unanswered for \d.*s", lines[2]), lines[2]
+    equal(rules_of(lines), [
+        "10/10s  closed: leftover credit, then nothing "
+        "(when fresh strict: at most 10 of all hosts)",
+        "99/10s  share: this host admits 49 of 99 "
+        "(when fresh bounded: at most 107 of all hosts)",
+        "5/10s  open: no limit (when fresh bounded: at most 9 of all hosts)",
+        "7/10s  local: 7 on this host (when fresh bounded: at most 11 of all hosts)",
+        "9/10s  local: at most 9 on this host"])
+    equal(a.status()["rules"][0]["in_force"], "closed: leftover credit, then nothing")
+    rig.redis()
+    for host in (a, b):
+        host.wait_state("fresh")
+        equal(lines_of(host)[0], 0)
+
+
+def test_rlctl__redis_that_hangs_is_a_finding(rig):
+    redis, a, _, _ = fleet_of_two(rig)
+    redis.signal(signal.SIGSTOP)
+    a.wait_state("stale")
+    code, lines = lines_of(a)
+    redis.signal(signal.SIGCONT)
+    equal(code, 1)
+    contains(lines[2], "oldest call unanswered for ")
+
+
+def test_rlctl__dead_agent_of_a_fleet_is_alone(rig):
+    _, a, b, agents = fleet_of_two(rig)
+    agents[0].signal(signal.SIGKILL)
+    agents[0].wait()
+    a.wait_state("alone")
+    code, lines = lines_of(a)
+    equal((code, lines[1]), (1, "state    alone"))
+    contains(lines[0], "agent    dead: ")
+    contains(rules_of(lines)[0], "closed: leftover credit, then nothing")
+    equal(lines_of(b)[1][1], "state    fresh")
+    a.agent_again()
+    a.wait_state("fresh")
+
+
+def test_rlctl__two_hosts_of_one_id_are_named_on_both(rig):
+    _, a, _, (agent, _) = fleet_of_two(rig)
+    twin = rig.host("c")
+    twin.name = "a"
+    second = twin.agent(SHARED)
+    for host, pid, other, other_pid in ((a, agent.pid, twin, second.pid),
+                                        (twin, second.pid, a, agent.pid)):
+        found = wait_for("the finding", lambda h=host: h.status()["fleet"]["duplicate"])
+        contains(found["other"], f"pid {other_pid} segment {other.segment}")
+        code, lines = lines_of(host)
+        equal((code, lines[5]), (1, "WARNING  two hosts use the host id 'a': give each its own "
+                                    "'host'"))
+        contains(lines[6], f"pid {other_pid} segment {other.segment} (")
+        contains(lines[7], f"pid {pid} segment {host.segment}")
+
+
+def test_rlctl__text_of_a_segment_is_printed_harmlessly(rig):
+    _, a, _, _ = fleet_of_two(rig)
+    at = 73728 + 128  # rl_fleet.host and .fleet
+    with open(a.segment, "r+b") as f:
+        f.seek(at)
+        f.write(b"\x1b[2Jxy\xff\n" * 8 + b"\x1b" * 64)
+    code, out, _ = a.rlctl("status")
+    equal(code, 0)
+    contains(out, "?[2Jxy??")
+    assert "\x1b" not in out
+    equal(a.status()["fleet"]["name"], "?" * 63)
+
+
+def test_rlctl__answers_of_a_shared_rule_tell_of_credit(rig):
+    redis, a, _, _ = fleet_of_two(rig)
+    code, out, _ = a.rlctl("check", "strict", "k")
+    equal(code, 0)
+    assert re.fullmatch(r"allowed: \d of 10 at hand on this host under strict \(10/10s\), state "
+                        r"fresh\n", out), out
+    equal(json.loads(a.rlctl("--json", "check", "strict", "k")[1])["decided_by"], "credit")
+    contains(a.rlctl("get", "strict", "never-seen")[1], "allowed: 0 of 10 at hand on this host")
+    contains(a.rlctl("check", "alone", "k")[1], "allowed: 8 of 9 remaining under alone")
+    for _ in range(10):
+        a.rlctl("check", "strict", "k")
+    code, out, _ = a.rlctl("check", "strict", "k")
+    equal(code, 1)
+    contains(out, "limited: 0 of 10 at hand on this host under strict (10/10s), try again in ")
+    redis.signal(signal.SIGKILL)
+    a.wait_state("stale")
+    code, out, _ = a.rlctl("check", "strict", "k")
+    equal((code, out), (1, "limited: by on_unreachable under strict (10/10s), try again in 1 s, "
+                           "state stale\n"))
+    answer = json.loads(a.rlctl("--json", "get", "strict", "k")[1])
+    equal((answer["state"], answer["decided_by"]), ("stale", "policy"))
+    contains(a.rlctl("check", "open", "k")[1], "allowed: by on_unreachable under open (5/10s), ")
+
+
+def test_rlctl__rules_show_how_they_are_shared(rig):
+    _, a, _, _ = fleet_of_two(rig)
+    equal(a.rlctl("rules")[1].splitlines(), [
+        "strict                   10/10s       strict, wait 2 ms, on_unreachable closed",
+        "share                    99/10s       bounded, beta 10 %, no_credit deny, wait 2 ms, "
+        "on_unreachable share",
+        "open                     5/10s        bounded, beta 0 %, no_credit allow, wait 2 ms, "
+        "on_unreachable open",
+        "own                      7/10s        bounded, beta 10 %, no_credit allow, wait 2 ms, "
+        "on_unreachable local",
+        "alone                    9/10s        local"])
+    equal(json.loads(a.rlctl("rules", "--json")[1])[0], {
+        "name": "strict", "limit": "10/10s", "consistency": "strict", "on_unreachable": "closed",
+        "no_credit": "deny", "beta": 0.0, "wait_s": 0.002})
+
+
+def test_rlctl__segment_that_left_its_fleet_tells_of_none(rig):
+    _, a, _, (agent, _) = fleet_of_two(rig)
+    agent.stop()
+    a.redis_url = None
+    a.agent({"login": "5/h"})
+    status = a.status()
+    equal([status["state"], status["redis"], status["fleet"]], ["fresh", None, None])
 
 
 def run_private(rig, *argv, **kwargs):
@@ -439,7 +631,7 @@ def test_rlctl__run_does_not_take_over_the_rules_of_a_stopped_agent(rig):
     code, _, err = rig.rlctl("run", "--limit", "4/h", "--", "true")
     equal(code, 2)
     contains(err, "has other rules, and its agent is not running")
-    equal(rig.rlctl("rules")[1], "login                    5/h\n")
+    equal(rig.rlctl("rules")[1], "login                    5/h          local\n")
 
 
 def test_rlctl__run_by_rule_becomes_the_command(rig):

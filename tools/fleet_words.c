@@ -1,0 +1,82 @@
+/*
+ * fleet_words.c - a rule's sharing in words.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "tools/fleet.h"
+
+/* While Redis answers. */
+static void promise(const struct fleet *fleet, const struct rl_rule *rule,
+		    const struct rl_fleet_terms *terms, char text[FLEET_TEXT])
+{
+	uint64_t bound = rl_fleet_bound(rule->limit, terms, fleet->hosts);
+
+	snprintf(text, FLEET_TEXT, "%s: at most %" PRIu64 " %s",
+		 rl_consistency_name(terms->consistency), bound,
+		 terms->consistency == RL_LOCAL ? "on this host" : "of all hosts");
+}
+
+/* While it does not. */
+static void fallback(const struct fleet *fleet, const struct rl_rule *rule,
+		     const struct rl_fleet_terms *terms, char text[FLEET_TEXT])
+{
+	const char *name = rl_unreachable_name(terms->on_unreachable);
+
+	if (terms->on_unreachable == RL_SHARE)
+		snprintf(text, FLEET_TEXT, "%s: this host admits %" PRIu64 " of %" PRIu32, name,
+			 rl_shared_share(rule->limit, terms, fleet->hosts), rule->limit);
+	else if (terms->on_unreachable == RL_OWN)
+		snprintf(text, FLEET_TEXT, "%s: %" PRIu32 " on this host", name, rule->limit);
+	else if (terms->on_unreachable == RL_OPEN)
+		snprintf(text, FLEET_TEXT, "%s: no limit", name);
+	else
+		snprintf(text, FLEET_TEXT, "%s: leftover credit, then nothing", name);
+}
+
+char *fleet_in_force(const struct fleet *fleet, const struct rl_rule *rule, char text[FLEET_TEXT])
+{
+	struct rl_fleet_terms terms;
+
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
+	if (terms.consistency == RL_LOCAL || fleet->state == RL_FRESH)
+		promise(fleet, rule, &terms, text);
+	else
+		fallback(fleet, rule, &terms, text);
+	return text;
+}
+
+char *fleet_sharing(const struct rl_rule *rule, char text[FLEET_TEXT])
+{
+	struct rl_fleet_terms terms;
+	char wait[RL_TERMS_TEXT], beta[64] = "";
+
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
+	if (terms.consistency == RL_BOUNDED)
+		snprintf(beta, sizeof(beta), ", beta %g %%, no_credit %s",
+			 (double)terms.beta_ppm / 1e4, rl_no_credit_name(terms.no_credit));
+	if (terms.consistency == RL_LOCAL)
+		snprintf(text, FLEET_TEXT, "%s", rl_consistency_name(RL_LOCAL));
+	else
+		snprintf(text, FLEET_TEXT, "%s%s, wait %s, on_unreachable %s",
+			 rl_consistency_name(terms.consistency), beta,
+			 rl_span_format(terms.wait_ns, wait),
+			 rl_unreachable_name(terms.on_unreachable));
+	return text;
+}
+
+void fleet_sharing_json(const struct rl_rule *rule, json_t *object)
+{
+	struct rl_fleet_terms terms;
+
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
+	json_object_set_new(object, "consistency",
+			    json_string(rl_consistency_name(terms.consistency)));
+	if (terms.consistency == RL_LOCAL)
+		return;
+	json_object_set_new(object, "on_unreachable",
+			    json_string(rl_unreachable_name(terms.on_unreachable)));
+	json_object_set_new(object, "no_credit", json_string(rl_no_credit_name(terms.no_credit)));
+	json_object_set_new(object, "beta", json_real((double)terms.beta_ppm / 1e6));
+	json_object_set_new(object, "wait_s", json_real((double)terms.wait_ns / 1e9));
+}
