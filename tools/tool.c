@@ -93,8 +93,10 @@ int tool_no_rule(const struct tool *tool, const struct rl_view *view, const char
 
 	tool_error("there is no rule '%s' in %s", name, tool->segment);
 	fputs("  rules in force:", stderr);
-	for (int i = 0; i < count && i < 10; i++)
+	for (int i = 0; i < count && i < 10; i++) {
+		tool_printable(list[i].name);
 		fprintf(stderr, " %s", list[i].name);
+	}
 	fputs(count > 10 ? " ...\n" : count < 1 ? " none\n" : "\n", stderr);
 	return TOOL_ERROR;
 }
