@@ -1,6 +1,7 @@
 # make              librl.a, librl.so.1, librl-preload.so, rl-agent and rlctl into build/
-# make demo         nginx behind one limit, real traffic, a worker and the agent killed
-#                   (BREAK=nolimit shows that the demo can fail)
+# make demo         two hosts and a Redis, an nginx behind each, one limit; real traffic; a
+#                   worker, an agent and Redis killed (BREAK=nosync and BREAK=nolimit show
+#                   that the demo can fail)
 # make check        every test, model, layers, pairs and headers; ends "N passed, N failed"
 # make asan|tsan    the tests under a sanitizer, in a build folder of their own
 # make clang        everything built by clang as well; warnings are errors in both
