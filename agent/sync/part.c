@@ -276,7 +276,9 @@ static void collect_due(struct sync_part *part, uint64_t now_ns)
 
 static bool must_say_something(const struct sync_part *part, uint64_t now_ns)
 {
-	return now_ns - part->sent_ns >= SYNC_ALIVE_NS;
+	/* An idle partition is stale after an outage until it hears from Redis: at once. */
+	return now_ns - part->sent_ns >= SYNC_ALIVE_NS ||
+	       (word_of(&shared_part(part)->silent_ns) != 0 && part->back_ns == 0);
 }
 
 static void set_gap(struct sync *sync)
