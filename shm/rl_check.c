@@ -160,5 +160,7 @@ int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, 
 		return look_at_slot(view, index, head, &rule, cost, ret, ret_used);
 	fresh.remaining = rl_rule_is_local(&rule) ? rule.limit : 0;
 	fill_answer(view, &rule, &fresh, rl_clock_precise_ns(), ret);
+	if (!rl_rule_is_local(&rule))
+		return rl_check_look_unknown(view, &rule, key, key_len, ret);
 	return 1;
 }

@@ -20,6 +20,21 @@ struct spending {
 	uint32_t turn;
 };
 
+static uint64_t rule_wait(const struct spending *s)
+{
+	return s->rule.wait_ns < RL_WAIT_MAX_NS ? s->rule.wait_ns : RL_WAIT_MAX_NS;
+}
+
+static uint64_t wait_left(const struct spending *s)
+{
+	uint64_t now_ns;
+
+	if (!s->may_wait || s->deadline_ns == 0)
+		return !s->may_wait ? 0 : rule_wait(s);
+	now_ns = rl_clock_precise_ns();
+	return s->deadline_ns > now_ns ? s->deadline_ns - now_ns : 0;
+}
+
 static int try_credit(struct spending *s, uint64_t index, const struct rl_window_terms *terms,
 		      uint64_t now_ns, struct rl_answer *ret, uint32_t *ret_cell)
 {
@@ -30,7 +45,7 @@ static int try_credit(struct spending *s, uint64_t index, const struct rl_window
 		.terms = terms,
 		.cost = s->cost,
 		.now_ns = now_ns,
-		.may_wait = s->may_wait,
+		.wait_ns = wait_left(s),
 		.ring = s->waits_at != index,
 		.asked = s->asked,
 	};
@@ -66,29 +81,30 @@ static int try_slot(struct spending *s, uint64_t index, struct rl_answer *ret, u
 
 /*
  * Short of credit, and the caller may wait. First only note the slot's turn, so that the next
- * try reads a head that is newer; then sleep while the turn stays. After the rule's time the
- * caller may no longer wait, and its last try says how it is answered.
+ * try reads a head that is newer; then sleep while the turn stays, or until it is time to ask
+ * again (again_ns from now, 0: no such time). After the rule's time the caller may no longer
+ * wait, and its last try says how it is answered.
  */
-RL_COLD static void wait_for_credit(struct spending *s, uint64_t index)
+RL_COLD static void wait_for_credit(struct spending *s, uint64_t index, uint64_t again_ns)
 {
-	uint64_t now_ns = rl_clock_precise_ns();
+	uint64_t now_ns = rl_clock_precise_ns(), left_ns;
 
 	if (s->deadline_ns == 0)
-		s->deadline_ns = now_ns + (s->rule.wait_ns < RL_WAIT_MAX_NS ? s->rule.wait_ns
-									    : RL_WAIT_MAX_NS);
+		s->deadline_ns = now_ns + rule_wait(s);
 	if (now_ns >= s->deadline_ns) {
 		s->may_wait = false;
 		return;
 	}
-	if (s->waits_at == index) {
-		rl_turn_wait(s->seg, index, s->turn, s->deadline_ns - now_ns);
-		if (rl_turn_seen(&s->seg->slot[index]) == s->turn) /* in vain: the last try */
-			s->may_wait = rl_clock_precise_ns() < s->deadline_ns;
-		s->waits_at = RL_NO_SLOT; /* and ask again */
+	if (s->waits_at != index) {
+		s->waits_at = index;
+		s->turn = rl_turn_seen(&s->seg->slot[index]);
 		return;
 	}
-	s->waits_at = index;
-	s->turn = rl_turn_seen(&s->seg->slot[index]);
+	left_ns = s->deadline_ns - now_ns;
+	if (again_ns > 0 && again_ns < left_ns)
+		left_ns = again_ns;
+	rl_turn_wait(s->seg, index, s->turn, left_ns);
+	s->waits_at = RL_NO_SLOT; /* and ask again */
 }
 
 /* Above the limit, or above what credit can hold. */
@@ -117,7 +133,7 @@ static int spend_once(struct spending *s, uint64_t handle, const struct rl_id *i
 	if (got == RL_TRY_AHEAD)
 		rl_check_mend(s->member, &s->seg->slot[index], cell);
 	if (got == RL_TRY_SHORT)
-		wait_for_credit(s, index);
+		wait_for_credit(s, index, ret->wait_ns);
 	return got;
 }
 
@@ -167,4 +183,26 @@ int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t he
 	ret->state = answer.state;
 	ret->by = answer.by;
 	return got == RL_TRY_ALLOWED;
+}
+
+int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule, const void *key,
+			  size_t key_len, struct rl_answer *ret)
+{
+	/* Relaxed: stands for itself. */
+	uint64_t hosts = atomic_load_explicit(&view->fleet->hosts, memory_order_relaxed);
+	struct rl_fleet_terms fleet;
+	struct rl_key_text text;
+	bool none;
+
+	rl_key_text(key, key_len, &text);
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
+	ret->state = rl_shared_state(view, rl_key_part(rule->id, &text), ret->now_ns);
+	ret->by = ret->state == RL_FRESH ? RL_DECIDED_CREDIT : RL_DECIDED_POLICY;
+	if (ret->state == RL_FRESH)
+		return 1; /* it would ask */
+	none = fleet.on_unreachable == RL_CLOSED ||
+	       (fleet.on_unreachable == RL_SHARE &&
+		rl_shared_share(rule->limit, &fleet, hosts) == 0);
+	ret->wait_ns = none ? RL_ALONE_NS : 0;
+	return none ? 0 : 1;
 }

@@ -82,4 +82,8 @@ int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t he
 			 const struct rl_rule *rule, const struct rl_window_terms *terms,
 			 uint32_t cost, uint64_t now_ns, struct rl_answer *ret);
 
+/* rl_check_look() under such a rule for a key that has no slot yet. */
+int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule, const void *key,
+			  size_t key_len, struct rl_answer *ret);
+
 #endif

@@ -156,7 +156,7 @@ static void note_asking(struct rl_slot *slot, const struct rl_shared_ask *ask)
 {
 	uint32_t seen;
 
-	if (ask->may_wait) {
+	if (ask->wait_ns > 0) {
 		atomic_fetch_add_explicit(&slot->asked, ask->cost, memory_order_relaxed);
 		return;
 	}
@@ -168,6 +168,12 @@ static void note_asking(struct rl_slot *slot, const struct rl_shared_ask *ask)
 			return;
 }
 
+static bool may_sleep(const struct rl_seg *seg, const struct rl_shared_ask *ask)
+{
+	return ask->wait_ns > 0 && rl_shared_waits(&seg->view, &seg->slot[ask->index],
+						   ask->rule->window_ns, ask->now_ns);
+}
+
 /* Fresh, and not enough credit. */
 RL_COLD static int ask_for_credit(struct rl_seg *seg, const struct rl_shared_ask *ask,
 				  const struct rl_fleet_terms *fleet, struct rl_shared_answer *ret)
@@ -175,8 +181,13 @@ RL_COLD static int ask_for_credit(struct rl_seg *seg, const struct rl_shared_ask
 	struct rl_slot *slot = &seg->slot[ask->index];
 	uint64_t again_ns = rl_hint_again_ns(word_of(&slot->hint));
 
-	if (again_ns > ask->now_ns)
-		return refuse(seg, ask, RL_DECIDED_CREDIT, again_ns - ask->now_ns, ret);
+	if (again_ns > ask->now_ns) {
+		ret->window.wait_ns = again_ns - ask->now_ns;
+		/* Others' credit comes back soon: who may wait that long does. */
+		if (ret->window.wait_ns <= ask->wait_ns && may_sleep(seg, ask))
+			return RL_TRY_SHORT;
+		return refuse(seg, ask, RL_DECIDED_CREDIT, ret->window.wait_ns, ret);
+	}
 	if (!ask->asked) {
 		add_demand(&seg->side[ask->index], ask->cost);
 		ret->asked = true;
@@ -186,8 +197,7 @@ RL_COLD static int ask_for_credit(struct rl_seg *seg, const struct rl_shared_ask
 		rl_dirty_mark(seg, ask->index);
 		rl_bell_ring(seg);
 	}
-	if (ask->may_wait && fleet->wait_ns > 0 &&
-	    rl_shared_waits(&seg->view, slot, ask->rule->window_ns, ask->now_ns))
+	if (may_sleep(seg, ask))
 		return RL_TRY_SHORT;
 	if (fleet->no_credit == RL_NO_CREDIT_ALLOW) {
 		int got = go_into_debt(seg, ask, fleet, ret);

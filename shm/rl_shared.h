@@ -43,7 +43,7 @@ struct rl_shared_ask {
 	const struct rl_window_terms *terms; /* counted */
 	uint32_t cost;                       /* 1 .. terms->limit */
 	uint64_t now_ns;                     /* the slot's clock, read after head */
-	bool may_wait;
+	uint64_t wait_ns;                    /* how long the caller may still wait; 0: not at all */
 	bool ring;  /* ask the agent: for each first try, and each that follows a turn */
 	bool asked; /* this call has asked already: its cost is in the slot's demand */
 };
