@@ -110,6 +110,7 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 		    rl_table_free(seg, index, head))
 			count(&seg->live->slots_freed);
 	} else if (rule != NULL && rl_rebase_wanted(&seg->view, slot, head, rule, now_ns, &q)) {
+		/* One that holds credit is re-based between two calls of the sync, or when idle. */
 		if (rl_rebase_slot(seg, index, head, rule, q))
 			count(&seg->live->slots_rebased);
 	}

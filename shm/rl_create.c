@@ -236,7 +236,6 @@ static uint64_t buckets_for(uint64_t keys)
 /* Relaxed: as in fill(). */
 static void fill_fleet(struct rl_fleet *fleet)
 {
-	atomic_store_explicit(&fleet->hosts, 1, memory_order_relaxed);
 	atomic_store_explicit(&fleet->stale_after_ns, RL_STALE_AFTER_NS, memory_order_relaxed);
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		atomic_store_explicit(&fleet->part[p].seq, 1, memory_order_relaxed);

@@ -55,10 +55,10 @@ uint32_t rl_fleet_blind(uint32_t limit, const struct rl_fleet_terms *terms, uint
 {
 	uint64_t share;
 
-	if (terms->consistency != RL_BOUNDED)
+	if (terms->consistency != RL_BOUNDED || hosts == 0)
 		return 0;
 	share = (uint64_t)least(terms->beta_ppm, RL_BETA_ALL_PPM) * limit /
-		((uint64_t)RL_BETA_ALL_PPM * (hosts == 0 ? 1 : hosts));
+		((uint64_t)RL_BETA_ALL_PPM * hosts);
 	return share < RL_CREDIT_MAX ? (uint32_t)share : RL_CREDIT_MAX;
 }
 

@@ -68,7 +68,10 @@ uint32_t rl_fleet_pack(const struct rl_fleet_terms *terms);
  */
 void rl_fleet_unpack(uint32_t flags, uint64_t wait_ns, struct rl_fleet_terms *ret);
 
-/* Units of one key that each of so many hosts may admit blind, 0 .. RL_CREDIT_MAX. */
+/*
+ * Units of one key that each of so many hosts may admit blind, 0 .. RL_CREDIT_MAX. 0 hosts: how
+ * many there are is not known yet, so none.
+ */
 uint32_t rl_fleet_blind(uint32_t limit, const struct rl_fleet_terms *terms, uint32_t hosts);
 
 /*

@@ -163,7 +163,7 @@ struct rl_fleet {
 	/* First line: what a check reads. */
 	_Atomic uint64_t
 		stale_after_ns;       /* an older unanswered call makes the answer stale; relaxed */
-	_Atomic uint64_t hosts;       /* live hosts of the fleet, >= 1; relaxed */
+	_Atomic uint64_t hosts;       /* live hosts of the fleet; 0: never told; relaxed */
 	_Atomic uint64_t interval_ns; /* 0: by each rule's window; relaxed */
 	uint8_t pad0[40];
 	/* Second line: a worker that runs short rings. */

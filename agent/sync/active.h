@@ -17,15 +17,16 @@
 
 struct sync_entry {
 	uint64_t index;
-	uint64_t due_ns;   /* of the next call for this key, precise clock */
-	uint64_t busy_ns;  /* when it last had demand */
-	uint64_t taken_ns; /* when it was last part of a call */
-	double rate;       /* units of demand a nanosecond, smoothed */
-	uint32_t stock;    /* credit that is kept for callers that do not wait */
-	uint16_t debt;     /* the slot's debt when it was taken */
-	bool pressed;      /* half of the limit is in use: no stock */
-	bool recorded;     /* Redis has a lease of it */
-	bool urgent;       /* somebody runs short */
+	uint64_t due_ns;     /* of the next call for this key, precise clock */
+	uint64_t busy_ns;    /* when it last had demand */
+	uint64_t taken_ns;   /* when it was last part of a call */
+	uint64_t nothing_ns; /* when an answer last gave nothing; 0: it gave something */
+	double rate;         /* units of demand a nanosecond, smoothed */
+	uint32_t stock;      /* credit that is kept for callers that do not wait */
+	uint16_t debt;       /* the slot's debt when it was taken */
+	bool pressed;        /* half of the limit is in use: no stock */
+	bool recorded;       /* Redis has a lease of it */
+	bool urgent;         /* somebody runs short */
 	bool in_flight;
 	struct sync_item item; /* what the call under way says of it */
 };

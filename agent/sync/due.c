@@ -5,14 +5,17 @@
 #include "agent/sync/slot.h"
 #include "shm/rl_bell.h"
 #include "shm/rl_clock.h"
+#include "shm/rl_rebase.h"
 #include "shm/rl_shared.h"
 #include "shm/rl_side.h"
 #include "shm/rl_word.h"
 
-#define RATE_OVER 3.0    /* intervals over which the rate of demand is smoothed */
-#define HEADROOM  1.5    /* credit for this many times the rate: demand is bursty */
-#define HEAR_NS   100000 /* from a worker's ring to our call */
-#define WAKE_MOST 64u    /* waiters woken at once for a refusal; the others time out */
+#define RATE_OVER    3.0    /* intervals over which the rate of demand is smoothed */
+#define HEADROOM     1.5    /* credit for this many times the rate: demand is bursty */
+#define HEAR_NS      100000 /* from a worker's ring to our call */
+#define HASTE_NS     UINT64_C(5000000)
+#define REBASE_TRIES 64  /* each failure is a worker admitting */
+#define WAKE_MOST    64u /* waiters woken at once for a refusal; the others time out */
 
 static uint64_t word_of(const _Atomic uint64_t *word)
 {
@@ -129,6 +132,8 @@ static bool begin(struct sync_part *part, struct sync_entry *entry,
 	struct rl_seg *seg = part->sync->seg;
 	uint32_t before;
 
+	/* Read before the count is: what comes in between is settled by the next answer. */
+	entry->debt = atomic_load_explicit(&seg->side[entry->index].debt, memory_order_relaxed);
 	if (!sync_slot_take(seg, entry->index, &named->rule, keep, &before) ||
 	    !sync_slot_infl(&seg->view, entry->index, &entry->item))
 		return false;
@@ -191,7 +196,9 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 	uint64_t interval_ns;
 
 	*ret_gone = false;
-	if (!entry->urgent && (!all || now_ns < entry->due_ns))
+	/* Who has just been given nothing does not ask again at once. */
+	if (now_ns < entry->due_ns &&
+	    (!entry->urgent || (entry->nothing_ns != 0 && now_ns - entry->nothing_ns < HASTE_NS)))
 		return false;
 	named = sync_rule_of(sync, entry->index);
 	if (named == NULL || rl_rule_is_local(&named->rule)) {
@@ -210,6 +217,30 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 	entry->busy_ns = now_ns;
 	entry->due_ns = now_ns + interval_ns;
 	return begin(part, entry, named, to_keep(sync, entry, &demand, interval_ns), &demand, 0);
+}
+
+/*
+ * A changed limit wants other groups. A hot key is part of one call after the other and never
+ * without credit, so it is done here, where no call has it: its credit is given up, and stated
+ * in the next call.
+ */
+static void rebase(struct sync *sync, uint64_t index, const struct rl_rule *rule)
+{
+	struct rl_seg *seg = sync->seg;
+
+	for (int i = 0; i < REBASE_TRIES; i++) {
+		/* pairs[slot_head.acq]: as any reader of a slot. */
+		uint64_t head = atomic_load_explicit(&seg->slot[index].head, memory_order_acquire);
+		uint32_t q;
+
+		if (!rl_head_is_open(head) || !rl_rebase_wanted(&seg->view, &seg->slot[index], head,
+								rule, rl_clock_precise_ns(), &q))
+			return;
+		if (rl_head_credit(head) > 0)
+			sync_slot_take_credit(seg, index);
+		else if (rl_rebase_slot(seg, index, head, rule, q))
+			return;
+	}
 }
 
 /* Units without credit that this answer has settled. */
@@ -278,10 +309,14 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	struct sync *sync = part->sync;
 	const struct rl_named_rule *named = sync_rule_of(sync, entry->index);
 	uint32_t grant = lapsed ? 0 : answer->grant;
+	uint32_t room =
+		entry->item.limit > entry->item.credit ? entry->item.limit - entry->item.credit : 0;
 
 	entry->in_flight = false;
 	if (named == NULL || rl_rule_is_local(&named->rule))
 		grant = 0;
+	if (grant > room) /* whatever Redis says */
+		grant = room;
 	sync_slot_apply(sync->seg, entry->index, grant);
 	settle_debt(&sync->seg->side[entry->index], entry->debt);
 	if (grant > 0)
@@ -290,11 +325,13 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	entry->pressed = (uint64_t)answer->count + answer->others_out + entry->item.credit + grant >
 			 entry->item.limit / 2;
 	if (named != NULL) {
+		rebase(sync, entry->index, &named->rule);
 		hint(part, entry, answer);
 		note_total(sync, entry->index, answer);
 	}
 	wake_waiters(sync, entry, answer);
-	entry->urgent = (answer->flags & SYNC_EXHAUSTED) == 0 &&
+	entry->nothing_ns = grant == 0 ? rl_clock_precise_ns() : 0;
+	entry->urgent = (answer->flags & SYNC_EXHAUSTED) == 0 && grant > 0 &&
 			atomic_load_explicit(&sync->seg->slot[entry->index].asked,
 					     memory_order_relaxed) != 0;
 }

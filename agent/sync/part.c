@@ -11,11 +11,13 @@
 #include "shm/rl_clock.h"
 #include "shm/rl_side.h"
 
-#define KEY_SIZE     256 /* of a Redis name: three names of 63 bytes, a key, and the marks between */
-#define RETRY_NS     UINT64_C(100000000) /* after an error of the server */
-#define COMPLAIN_NS  UINT64_C(60000000000)
-#define ANSWER_PARTS 5
-#define PIECES_OVER  4 /* intervals: an item of less is said by its last age well enough */
+#define KEY_SIZE      256 /* of a Redis name: three names of 63 bytes, a key, and the marks between */
+#define RETRY_NS      UINT64_C(100000000) /* after an error of the server */
+#define COMPLAIN_NS   UINT64_C(60000000000)
+#define ANSWER_PARTS  5
+#define CALL_IS_WRONG "ERR rl_sync:"
+#define ALONE_NS      UINT64_C(10000000000) /* one key a call after that */
+#define PIECES_OVER   4 /* intervals: an item of less is said by its last age well enough */
 
 /* Relaxed, all: the agent is the only writer; clients read single words. */
 static uint64_t word_of(const _Atomic uint64_t *word)
@@ -247,9 +249,15 @@ static bool take(struct sync_part *part, struct sync_entry *entry, bool all, uin
 	return gone;
 }
 
+/* Keys in the next call. */
+static uint32_t most(const struct sync_part *part)
+{
+	return rl_clock_precise_ns() < part->alone_until_ns ? 1 : SYNC_BATCH_MAX;
+}
+
 static void collect_wanted(struct sync_part *part, uint64_t now_ns)
 {
-	for (uint32_t i = 0; i < part->wanted_count && part->count < SYNC_BATCH_MAX; i++) {
+	for (uint32_t i = 0; i < part->wanted_count && part->count < most(part); i++) {
 		struct sync_entry *entry = sync_active_find(&part->sync->active, part->wanted[i]);
 
 		if (entry == NULL || entry->in_flight ||
@@ -265,7 +273,7 @@ static void collect_due(struct sync_part *part, uint64_t now_ns)
 {
 	struct sync_list *list = &part->sync->active.part[part->number];
 
-	for (uint32_t left = list->count; left > 0 && part->count < SYNC_BATCH_MAX; left--) {
+	for (uint32_t left = list->count; left > 0 && part->count < most(part); left--) {
 		if (part->cursor >= list->count)
 			part->cursor = 0;
 		if (list->entry[part->cursor].in_flight ||
@@ -277,7 +285,9 @@ static void collect_due(struct sync_part *part, uint64_t now_ns)
 static bool must_say_something(const struct sync_part *part, uint64_t now_ns)
 {
 	/* An idle partition is stale after an outage until it hears from Redis: at once. */
-	return now_ns - part->sent_ns >= SYNC_ALIVE_NS ||
+	bool young = now_ns - part->sync->began_ns < SYNC_YOUNG_NS;
+
+	return now_ns - part->sent_ns >= (young ? SYNC_HELLO_NS : SYNC_ALIVE_NS) ||
 	       (word_of(&shared_part(part)->silent_ns) != 0 && part->back_ns == 0);
 }
 
@@ -306,7 +316,7 @@ void part_pump(struct sync_part *part, bool all)
 	collect_wanted(part, now_ns);
 	if (all)
 		collect_due(part, now_ns);
-	if (part->count == SYNC_BATCH_MAX)
+	if (part->count == most(part))
 		part->backlog = true;
 	if (part->count > 0 || must_say_something(part, now_ns))
 		send_call(part);
@@ -376,6 +386,19 @@ static void close_call(struct sync_part *part)
 	part->in_flight = false;
 }
 
+/* The slots of the call report again in the next one. */
+static void forget_call(struct sync_part *part)
+{
+	for (uint32_t i = 0; i < part->count; i++) {
+		struct sync_entry *entry = sync_active_find(&part->sync->active, part->batch[i]);
+
+		if (entry == NULL || !entry->in_flight)
+			continue;
+		sync_slot_forget(part->sync->seg, entry->index);
+		entry->in_flight = false;
+	}
+}
+
 static void apply_answers(struct sync_part *part, const char *bytes, size_t len)
 {
 	uint64_t now_ns = rl_clock_precise_ns();
@@ -393,19 +416,14 @@ static void apply_answers(struct sync_part *part, const char *bytes, size_t len)
 
 		sync_answer_read((const unsigned char *)bytes + at, &answer);
 		entry = sync_active_find(&part->sync->active, answer.tag);
-		if (entry == NULL || !entry->in_flight)
+		if (entry == NULL || !entry->in_flight ||
+		    sync_active_part(&part->sync->active, answer.tag) != part->number)
 			continue;
 		due_apply(part, entry, &answer, lapsed);
 		if (entry->urgent)
 			part_want(part, entry->index);
 	}
-	/* What the answer does not name was never part of that call, or is damaged: no grant. */
-	for (uint32_t i = 0; i < part->count; i++) {
-		struct sync_entry *entry = sync_active_find(&part->sync->active, part->batch[i]);
-
-		if (entry != NULL && entry->in_flight)
-			due_apply(part, entry, &(struct sync_answer){0}, true);
-	}
+	forget_call(part); /* what the answer does not name was not part of what Redis applied */
 }
 
 /* Somebody else calls themselves as we do: said on both hosts, once a minute. */
@@ -475,11 +493,47 @@ static void count_answer(struct sync_part *part, const redisReply *reply)
  * An error may come from a server that has applied nothing (LOADING, READONLY, OOM), so the
  * same call is sent again.
  */
+/*
+ * The script finds the call itself wrong (two keys of one name, in a damaged segment), and has
+ * applied nothing: it would say so for ever. Its units go into other calls, for a while of one
+ * key each, so that no two can contradict each other.
+ */
+static void give_call_up(struct sync_part *part, const char *why)
+{
+	complain(part, why);
+	part->refused = false;
+	forget_call(part);
+	part->count = 0;
+	part->alone_until_ns = rl_clock_precise_ns() + ALONE_NS;
+	part->in_flight = false;
+}
+
+/* One answer for each key, and of a call that was applied before at least those that are left. */
+static bool is_complete(const struct sync_part *part, const redisReply *reply)
+{
+	size_t len = (size_t)reply->element[4]->len, want = part->count * SYNC_ANSWER_SIZE;
+
+	switch (reply->element[0]->integer) {
+	case SYNC_APPLIED:
+		return len == want;
+	case SYNC_DUPLICATE:
+		return len >= want;
+	default:
+		return reply->element[0]->integer == SYNC_OLD ||
+		       reply->element[0]->integer == SYNC_CLASH;
+	}
+}
+
 static void take_answer(struct sync_part *part, const redisReply *reply)
 {
 	long long status;
 
-	if (!is_answer(reply)) {
+	if (reply->type == REDIS_REPLY_ERROR &&
+	    strncmp(reply->str, CALL_IS_WRONG, strlen(CALL_IS_WRONG)) == 0) {
+		give_call_up(part, reply->str);
+		return;
+	}
+	if (!is_answer(reply) || !is_complete(part, reply)) {
 		complain(part, reply->type == REDIS_REPLY_ERROR ? reply->str
 								: "an answer of another form");
 		return;

@@ -28,7 +28,8 @@ struct sync_part {
 	uint32_t serial;  /* of the call as sent: an answer to another is not for us */
 	uint64_t sent_ns; /* when something was last sent; also again */
 	uint64_t retry_ns;
-	uint64_t back_ns; /* when answers came again after an outage */
+	uint64_t back_ns;        /* when answers came again after an outage */
+	uint64_t alone_until_ns; /* one key a call until then */
 	uint32_t count;
 	uint64_t batch[SYNC_BATCH_MAX]; /* slots of the call */
 	uint32_t wanted_count;
@@ -45,7 +46,10 @@ struct sync {
 	struct redis_address address;
 	struct sync_active active;
 	struct sync_part part[RL_PARTS];
-	uint64_t round_trip_ns, suspend_ns, told_other_ns, told_error_ns;
+	uint64_t began_ns, round_trip_ns, suspend_ns;
+	uint64_t told_other_ns, told_error_ns, told_clash_ns; /* when it was last said */
+	char said[160];                                       /* of the connection, last */
+	uint64_t said_ns;
 	bool whole; /* the next look at the dirty bits is at all of them */
 	bool totals;
 	uint32_t rule_count; /* sorted by id */

@@ -60,6 +60,7 @@ local EXACT = 2 ^ 53 -- doubles count exactly up to here
 local UINT32_MAX = 2 ^ 32 - 1
 local LOOK_MS = 1000 -- at most one look at all leases of a key in this time
 local TOUCH_MS = 5000 -- times to live are renewed when they are this old
+local STEP_MS = 2000 -- a clock that is set back by more is believed
 local FORGET_MS = 86400000 -- rows silent for longer are removed
 
 local items = #ARGV - 4
@@ -113,8 +114,11 @@ if now == 0 then
 	local time = call('TIME')
 	now = time[1] * 1000 + time[2] / 1000
 end
+-- Further behind than that is a clock that was ahead and has been set right (or a failover from one
+-- that was): the partition goes on with this one's time, or no key would admit anything until it has
+-- caught up. What is dated later is then dated now (dated_back): it stays for W, not for good.
 local newest = tonumber(state[3] or '')
-if newest and newest > now and newest < EXACT then
+if newest and newest > now and newest < now + STEP_MS then
 	now = newest
 end
 
@@ -288,14 +292,17 @@ local function is_awake(name)
 end
 
 -- What others hold of a key, by their leases. With charge, those of silent rows are deleted and
--- their sum returned second: nobody knows when such a host spent them, so they count from now.
-local function held_by_others(key, charge)
+-- their sum returned second: nobody knows when such a host spent them, so they count from now. So
+-- are those that were not restated for W and the same silence: a live host restates what it holds
+-- once in W at least, and one whose rule was taken away never does.
+local function held_by_others(key, charge, W)
 	local all = readable(redis.pcall('HGETALL', key), key) or {}
 	local held, silent = 0, 0
 	for i = 1, #all, 2 do
 		if all[i] ~= row then
 			local lease = lease_of(all[i + 1]) or 0
-			if charge and not is_awake(all[i]) then
+			local at = select(3, lease_of(all[i + 1])) or 0
+			if charge and (not is_awake(all[i]) or at < now - W - lease_ms) then
 				silent = silent + lease
 				call('HDEL', key, all[i])
 			else
@@ -404,7 +411,7 @@ local function sync(i, log)
 	local mine, own, own_at = lease_of(field)
 	local others
 	if not stored or (field and not mine) then
-		others = held_by_others(lease_key, false)
+		others = held_by_others(lease_key, false, W)
 	elseif not field and out > 0 and call('EXISTS', lease_key) == 0 then
 		others = 0
 	else
@@ -428,7 +435,7 @@ local function sync(i, log)
 			-- Too little: see what the leases are. Those of dead hosts make no room
 			-- yet: they become units that leave in W, and nobody waits for them then.
 			local silent
-			others, silent = held_by_others(lease_key, true)
+			others, silent = held_by_others(lease_key, true, W)
 			if silent > 0 then
 				groups, tail = add(groups .. tail, now, silent, L)
 				count = count + silent
@@ -455,7 +462,7 @@ local function sync(i, log)
 
 	-- A row keeps a field while it holds something, or asks for so much that its part matters.
 	local keep = held > 0 or (flag ~= BLIND and own >= 1)
-	local renew = held > 0 and now - touched >= TOUCH_MS
+	local renew = held > 0 and (now - touched >= TOUCH_MS or now - (own_at or now) >= TOUCH_MS)
 	local moved = held ~= (mine or 0) or asked > 0 or keep ~= (field and true)
 	if changed or moved or renew or tail ~= '' then
 		renew = keep and (renew or not field)

@@ -1,5 +1,6 @@
 #include "agent/sync/sync.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +17,9 @@
 #include "shm/rl_clock_check.h"
 #include "shm/rl_side.h"
 #include "shm/rl_word.h"
+
+#define COMPLAIN_NS UINT64_C(60000000000)
+#define SAY_NS      UINT64_C(1000000000)
 
 /* Relaxed, all: the agent is the only writer; clients and tools read single words. */
 static uint64_t word_of(const _Atomic uint64_t *word)
@@ -220,11 +224,28 @@ static void note_redis(struct sync *sync, uint64_t state)
 	put(&sync->seg->fleet->redis_since_ns, rl_clock_precise_ns());
 }
 
+/*
+ * A connection that comes and goes is said once in a while: what was down for no longer than
+ * that is in the counters.
+ */
+static bool worth_saying(struct sync *sync, const char *what)
+{
+	uint64_t now_ns = rl_clock_precise_ns();
+
+	if (strcmp(sync->said, what) == 0)
+		return false;
+	if (sync->said_ns != 0 && now_ns - sync->said_ns < SAY_NS)
+		return false;
+	snprintf(sync->said, sizeof(sync->said), "%s", what);
+	sync->said_ns = now_ns;
+	return true;
+}
+
 static void on_up(void *arg)
 {
 	struct sync *sync = arg;
 
-	if (word_of(&sync->seg->fleet->redis) != RL_REDIS_UP)
+	if (worth_saying(sync, "up"))
 		log_event(LOG_INFO, "redis_up", "fleet=%s host=%s", sync->identity.fleet,
 			  sync->identity.host);
 	note_redis(sync, RL_REDIS_UP);
@@ -236,7 +257,7 @@ static void on_down(void *arg, const char *why)
 {
 	struct sync *sync = arg;
 
-	if (word_of(&sync->seg->fleet->redis) != RL_REDIS_DOWN)
+	if (worth_saying(sync, why))
 		log_event(LOG_WARNING, "redis_down",
 			  "msg=\"%s\" hint=\"rules go by their on_unreachable until it is back\"",
 			  why);
@@ -247,10 +268,14 @@ static void on_down(void *arg, const char *why)
 
 void sync_renew(struct sync *sync)
 {
-	log_event(LOG_ERROR, "identity_clash",
-		  "host=%s row=%s msg=\"another live host uses this host's segment identity (a "
-		  "copy of its memory or file?): taking a new one; what it held is given up\"",
-		  sync->identity.host, sync->identity.row);
+	if (sync->told_clash_ns == 0 || rl_clock_precise_ns() - sync->told_clash_ns > COMPLAIN_NS)
+		log_event(LOG_ERROR, "identity_clash",
+			  "host=%s row=%s msg=\"another live host uses this host's segment "
+			  "identity (a "
+			  "copy of its memory or file?): taking a new one; what it held is given "
+			  "up\"",
+			  sync->identity.host, sync->identity.row);
+	sync->told_clash_ns = rl_clock_precise_ns();
 	atomic_fetch_add_explicit(&sync->seg->fleet->clashes, 1, memory_order_relaxed);
 	for (uint32_t p = 0; p < RL_PARTS; p++) {
 		struct sync_list *list = &sync->active.part[p];
@@ -279,7 +304,6 @@ static void take_up(struct sync *sync, uint64_t index, bool forget, struct lefto
 	struct sync_entry *entry;
 
 	/* Relaxed: who waited for the last agent has given up by now. */
-	atomic_store_explicit(&side->debt, 0, memory_order_relaxed);
 	atomic_store_explicit(&side->waiters, 0, memory_order_relaxed);
 	if (forget)
 		sync_slot_forget(sync->seg, index);
@@ -395,6 +419,7 @@ static bool prepare(struct sync *sync, const char *path, const struct agent_conf
 	sync->whole = true;
 	sync->totals = getenv("RL_TEST_TOTALS") != NULL;
 	sync->suspend_ns = boot_ns();
+	sync->began_ns = rl_clock_precise_ns();
 	read_rules(sync);
 	publish(sync, config);
 	take_over(sync, fresh);

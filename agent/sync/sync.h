@@ -27,7 +27,10 @@
 #define SYNC_GAP_NS     UINT64_C(500000)
 #define SYNC_LEASE_NS   UINT64_C(5000000000)
 #define SYNC_RECLAIM_MS 10000u
-#define SYNC_ALIVE_NS   UINT64_C(2500000000) /* a partition with nothing to say says so */
+#define SYNC_HELLO_NS \
+	UINT64_C(200000000) /* the same in the first SYNC_YOUNG_NS: who else begins? */
+#define SYNC_YOUNG_NS UINT64_C(3000000000)
+#define SYNC_ALIVE_NS UINT64_C(2500000000) /* a partition with nothing to say says so */
 
 struct sync;
 

@@ -150,7 +150,7 @@ static void test_fleet__blind_share_is_exact(void **state)
 	assert_int_equal(blind(1000, 0, 1), 0);
 	assert_int_equal(blind(7, 1000000, 1), 7);
 	assert_int_equal(blind(7, 999999, 1), 6);
-	assert_int_equal(blind(100, 100000, 0), 10); /* no host is one host */
+	assert_int_equal(blind(100, 100000, 0), 0); /* how many is not known */
 	assert_int_equal(blind(1048575, 1000000, 1), 1048575);
 	assert_int_equal(blind(1048576, 1000000, 1), 1048575);
 	assert_int_equal(blind(1048574, 1000000, 1), 1048574);
