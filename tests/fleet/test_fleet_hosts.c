@@ -49,6 +49,8 @@ static void test_fleet_hosts__ten_at_ten_times_the_limit_share_it_fairly(void **
 }
 
 /* 1000 requests to each host at once, of a key that nobody knows yet. */
+static int bursts;
+
 static struct verdict burst(const char *rule, uint32_t threads, uint32_t flags)
 {
 	char key[32], name[48];
@@ -63,7 +65,7 @@ static struct verdict burst(const char *rule, uint32_t threads, uint32_t flags)
 	struct fleet_log log;
 	struct verdict v;
 
-	snprintf(key, sizeof(key), "r11-%s-", rule);
+	snprintf(key, sizeof(key), "r11-%s-%d-", rule, bursts++);
 	snprintf(name, sizeof(name), "R11 %s", rule);
 	fleet_load_run(&fleet, &traffic, 0, &log);
 	v = judge_and_print(name, &log, &whole, LIMIT, SECOND);
@@ -82,13 +84,21 @@ static void test_fleet_hosts__a_burst_on_ten_cold_hosts_stays_within_the_bound(v
 	};
 	const struct fleet_spec spec = {.hosts = HOSTS, .rules = rules, .redis = AS_T50};
 	struct verdict strict, deny, allow;
+	uint64_t most = 0;
 
 	(void)state;
 	fleet_start(&fleet, &spec);
-	strict = burst("strict", 25, RL_MAY_WAIT);
+	/* A host that gets no processor for 100 ms stops waiting: then another try, on a new key.
+	 */
+	for (int try = 0; try < 3; try++) {
+		strict = burst("strict", 25, RL_MAY_WAIT);
+		most = fleet_most(&strict) > most ? fleet_most(&strict) : most;
+		if (strict.allowed == LIMIT)
+			break;
+	}
 	deny = burst("deny", 2, 0);
 	allow = burst("allow", 2, 0);
-	assert_true(fleet_most(&strict) <= LIMIT);
+	assert_true(most <= LIMIT);
 	assert_true(fleet_most(&deny) <= LIMIT + LIMIT / 10);
 	assert_true(fleet_most(&allow) <= LIMIT + LIMIT / 5);
 	assert_true(deny.allowed > 0 && allow.allowed > 0);
