@@ -248,7 +248,8 @@ local function load(log, W)
 		return nil, 0, 0, 0, now, now - LOOK_MS, now - TOUCH_MS
 	end
 	local count, out, demand, at, looked, touched = from_bytes(HEAD, log)
-	if at > now then
+	local ahead = at > now
+	if ahead then
 		log, at, looked, touched = dated_back(log), now, now - LOOK_MS, now - TOUCH_MS
 	end
 	local from = HEAD_SIZE + 1
@@ -266,7 +267,7 @@ local function load(log, W)
 	if from > size then
 		count = 0
 	end
-	return log:sub(from), count, out, demand, at, looked, touched, from > HEAD_SIZE + 1
+	return log:sub(from), count, out, demand, at, looked, touched, ahead or from > HEAD_SIZE + 1
 end
 
 -- Credit the row holds or may still receive, its demand and the time of that; or nothing.

@@ -48,9 +48,9 @@ static void test_fleet_hosts__ten_at_ten_times_the_limit_share_it_fairly(void **
 	assert_true(syncs <= 60);
 }
 
-/* 1000 requests to each host at once, of a key that nobody knows yet. */
 static int bursts;
 
+/* 1000 requests to each host at once, of a key that nobody knows yet. */
 static struct verdict burst(const char *rule, uint32_t threads, uint32_t flags)
 {
 	char key[32], name[48];
