@@ -139,9 +139,9 @@ static void test_side__name_and_partition_are_the_same_on_every_host(void **stat
 		assert_memory_equal(name, twin, len < 64 ? 1 + len : RL_NAME_BYTES);
 		assert_int_equal(rl_hint_part(shared_slot(k)->hint),
 				 rl_hint_part(shared_slot(&host)->hint));
-		assert_int_equal(rl_hint_part(shared_slot(k)->hint),
-				 rl_side_part(k->rule.id, name, len <= 64 ? 1 + len
-									    : RL_NAME_BYTES));
+		assert_int_equal(
+			rl_hint_part(shared_slot(k)->hint),
+			rl_side_part(k->rule.id, name, len <= 64 ? 1 + len : RL_NAME_BYTES));
 		assert_int_equal(rl_key_part(k->rule.id, &text),
 				 rl_hint_part(shared_slot(k)->hint));
 		parts |= 1u << rl_hint_part(shared_slot(k)->hint);
