@@ -34,18 +34,21 @@ static uint64_t total_now(uint64_t total, uint64_t window_ns, uint64_t now_ns)
 
 /*
  * Would the fleet still be within L, if the others have admitted as much as this host since
- * the last answer? More than its share it has not in any window, by its rate.
+ * the last answer? More than its share it has not in any window, by its rate. Where shares
+ * round to 0 (bounded) and each host may have one, that is more than L: then when all has faded.
  */
 static bool fits(const struct rl_view *view, const struct rl_shared_ask *ask, uint64_t share)
 {
 	const struct rl_side *side = &view->side[ask->index];
 	uint64_t n = rl_head_n(ask->head), acked = rl_acked_n(word_of(&side->acked));
-	uint64_t since = ask->cost + (n > acked ? n - acked : 0);
+	uint64_t since = ask->cost + (n > acked ? n - acked : 0), all;
 
 	if (since > share)
 		since = share;
-	return total_now(word_of(&side->total), ask->rule->window_ns, ask->now_ns) +
-		       since * hosts_of(view) <=
+	all = since * hosts_of(view);
+	if (all > ask->rule->limit)
+		all = ask->rule->limit;
+	return total_now(word_of(&side->total), ask->rule->window_ns, ask->now_ns) + all <=
 	       ask->rule->limit;
 }
 

@@ -177,8 +177,7 @@ static void test_shared__told_to_come_back_later_it_refuses_until_then(void **st
 static void test_shared__credit_is_spent_also_when_told_to_come_back_later(void **state)
 {
 	(void)state;
-	shared_slot(&k)->hint =
-		rl_hint(START / MS + 100, 9, rl_hint_part(shared_slot(&k)->hint));
+	shared_slot(&k)->hint = rl_hint(START / MS + 100, 9, rl_hint_part(shared_slot(&k)->hint));
 	shared_give(&k, 1);
 	assert_int_equal(try(1, START), RL_TRY_ALLOWED);
 	assert_int_equal(rings(), 0); /* and asks for none */
@@ -470,8 +469,8 @@ static void photograph(struct picture *ret)
 static void random_state(uint64_t *seed, uint64_t now)
 {
 	uint8_t consistency = 1 + (uint8_t)t_below(seed, 2);
-	struct rl_fleet_terms fleet = {consistency, RL_NO_CREDIT_ALLOW,
-				       (uint8_t)t_below(seed, 4), 500000, 0};
+	struct rl_fleet_terms fleet = {consistency, RL_NO_CREDIT_ALLOW, (uint8_t)t_below(seed, 4),
+				       500000, 0};
 
 	if (consistency == RL_STRICT)
 		fleet.no_credit = RL_NO_CREDIT_DENY, fleet.beta_ppm = 0;
@@ -561,9 +560,8 @@ static void test_shared__new_bounded_key_opens_with_its_blind_share(void **state
 	(void)state;
 	shared_rule(&k, "100/h", bounded);
 	shared_fresh(&k, 4, rl_clock_precise_ns());
-	assert_int_equal(rl_check_spend(&k.t.seg, &k.t.seg.member[0], k.handle, "new", 3, 1, 0,
-					&got),
-			 1);
+	assert_int_equal(
+		rl_check_spend(&k.t.seg, &k.t.seg.member[0], k.handle, "new", 3, 1, 0, &got), 1);
 	assert_int_equal(got.by, RL_DECIDED_CREDIT);
 	assert_int_equal(got.remaining, 1); /* 2 of 100 / 4 / 10 */
 	k.index = shared_find(&k, "new", 3);
