@@ -393,6 +393,20 @@ static void test_sync_item__credit_of_a_lapsed_lease_is_given_up_before_the_next
 	assert_int_equal(shared_credit(&k), 0);
 }
 
+/* Redis has it on record still, and would keep it from the others for 2 W. */
+static void test_sync_item__redis_is_told_of_a_lapsed_lease_also_when_the_key_rests(void **state)
+{
+	(void)state;
+	admit(1, 0, 0);
+	pump();
+	grant(9);
+	words->lease_until_ns = rl_clock_precise_ns() - 1;
+	entry_of()->busy_ns -= RL_SECOND_NS;
+	pump();
+	assert_int_equal(rig.item[0].credit, 0);
+	assert_int_equal(rig.item[0].flags, SYNC_PUSH_ONLY);
+}
+
 static void test_sync_item__unused_credit_goes_back_and_the_key_rests(void **state)
 {
 	(void)state;
@@ -648,6 +662,7 @@ int main(void)
 		TEST(test_sync_item__after_an_outage_hosts_tell_and_ask_for_nothing),
 		TEST(test_sync_item__slow_answer_is_no_outage),
 		TEST(test_sync_item__credit_of_a_lapsed_lease_is_given_up_before_the_next_call),
+		TEST(test_sync_item__redis_is_told_of_a_lapsed_lease_also_when_the_key_rests),
 		TEST(test_sync_item__unused_credit_goes_back_and_the_key_rests),
 		TEST(test_sync_item__credit_above_the_need_goes_back),
 		TEST(test_sync_item__stock_is_kept_for_callers_that_do_not_wait),
