@@ -329,10 +329,8 @@ void part_drop_lapsed(struct sync_part *part)
 	if (word_of(&shared_part(part)->lease_until_ns) > rl_clock_precise_ns())
 		return;
 	for (uint32_t i = 0; i < list->count; i++)
-		if (list->entry[i].recorded) {
+		if (list->entry[i].recorded) /* in Redis it stays so until a call restates it */
 			sync_slot_take_credit(part->sync->seg, list->entry[i].index);
-			list->entry[i].recorded = false;
-		}
 }
 
 /*
