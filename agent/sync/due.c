@@ -322,8 +322,7 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	if (grant > 0)
 		atomic_fetch_add_explicit(&sync->seg->fleet->granted, grant, memory_order_relaxed);
 	entry->recorded = (answer->flags & SYNC_BLIND) == 0 && entry->item.credit + grant > 0;
-	entry->pressed = (uint64_t)answer->count + answer->others_out + entry->item.credit + grant >
-			 entry->item.limit / 2;
+	entry->pressed = (uint64_t)answer->count + answer->others_out > entry->item.limit / 2;
 	if (named != NULL) {
 		rebase(sync, entry->index, &named->rule);
 		hint(part, entry, answer);
