@@ -1,11 +1,9 @@
 #include "agent/redis/dial.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -42,7 +40,7 @@ static int dial(const struct sockaddr *address, socklen_t size, const char **ret
 	return -1;
 }
 
-static int dial_unix(const char *path, const char **ret_why)
+int redis_dial_unix(const char *path, const char **ret_why)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
@@ -50,46 +48,17 @@ static int dial_unix(const char *path, const char **ret_why)
 	return dial((struct sockaddr *)&address, sizeof(address), ret_why);
 }
 
-static int resolve(const struct redis_address *address, struct addrinfo **ret_list)
+int redis_dial_tcp(const struct addrinfo *list, unsigned turn, const char **ret_why)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-	char port[8];
-	int error;
-
-	snprintf(port, sizeof(port), "%u", address->port);
-	error = getaddrinfo(address->host, port, &hints, ret_list);
-	if (error != EAI_NONAME)
-		return error;
-	hints.ai_flags = AI_NUMERICSERV;
-	return getaddrinfo(address->host, port, &hints, ret_list);
-}
-
-static int dial_tcp(const struct redis_address *address, unsigned attempt, const char **ret_why)
-{
-	struct addrinfo *list, *chosen;
+	const struct addrinfo *chosen;
 	unsigned count = 0;
-	int error = resolve(address, &list), fd;
 
-	if (error != 0) {
-		*ret_why = error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
-		return -1;
-	}
 	for (chosen = list; chosen != NULL; chosen = chosen->ai_next)
 		count++;
 	chosen = list;
-	for (unsigned i = attempt % count; i > 0; i--)
+	for (unsigned i = turn % count; i > 0; i--)
 		chosen = chosen->ai_next;
-	fd = dial(chosen->ai_addr, chosen->ai_addrlen, ret_why);
-	freeaddrinfo(list);
-	return fd;
-}
-
-int redis_dial(const struct redis_address *address, unsigned attempt, const char **ret_why)
-{
-	if (address->kind == REDIS_UNIX)
-		return dial_unix(address->path, ret_why);
-	return dial_tcp(address, attempt, ret_why);
+	return dial(chosen->ai_addr, chosen->ai_addrlen, ret_why);
 }
 
 #if HIREDIS_MAJOR >= 1

@@ -5,15 +5,16 @@
 #define AGENT_REDIS_DIAL_H
 
 #include <hiredis/hiredis.h>
+#include <netdb.h>
 
-#include "agent/redis/url.h"
+/* Begin to connect: a non-blocking socket, connected or about to be, or -1 and *ret_why. */
+int redis_dial_unix(const char *path, const char **ret_why);
 
 /*
- * Begin to connect: a non-blocking socket, connected or about to be, or -1 and *ret_why. A
- * numeric address asks nobody; a host name blocks in the resolver. A name with several
- * addresses gives one after the other to attempts 0, 1, 2 ...
+ * The same to one address of a list, which is not empty: turns 0, 1, 2 ... go through it, and
+ * begin again after the last.
  */
-int redis_dial(const struct redis_address *address, unsigned attempt, const char **ret_why);
+int redis_dial_tcp(const struct addrinfo *list, unsigned turn, const char **ret_why);
 
 /* hiredis's reader, but an array that claims to be huge is refused, not allocated. Or NULL. */
 redisReader *redis_reader_new(void);

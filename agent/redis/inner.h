@@ -8,12 +8,14 @@
 #include <event2/bufferevent.h>
 
 #include "agent/redis/request.h"
+#include "agent/redis/resolve.h"
 
 #define REDIS_BACKOFF_MIN_MS 20u
 #define REDIS_BACKOFF_MAX_MS 500u
 
 enum redis_state {
 	STATE_WAITING,    /* for the next attempt */
+	STATE_RESOLVING,  /* the host name's addresses are awaited */
 	STATE_CONNECTING, /* the socket is on its way */
 	STATE_GREETING,   /* the first answer is awaited: is it a Redis, and ready? */
 	STATE_UP,
@@ -28,7 +30,7 @@ struct redis {
 	unsigned timeout_ms;
 
 	enum redis_state state;
-	struct bufferevent *stream; /* with reader: NULL while waiting */
+	struct bufferevent *stream; /* with reader: NULL while waiting or resolving */
 	redisReader *reader;
 	size_t fed; /* bytes since the last whole answer */
 
@@ -39,12 +41,13 @@ struct redis {
 
 	struct event *timer; /* the next attempt, or the end of what is awaited */
 	uint64_t timer_due_ns;
-	unsigned attempt;
+	struct redis_resolver *resolver;
+	unsigned turn; /* addresses tried so far */
 	unsigned backoff_ms;
 
 	unsigned busy; /* our callbacks on the stack */
 	bool gone;     /* freed by one of them: the last one to return releases the memory */
-	char why[160];
+	char why[400]; /* a host name of 255 bytes and what is wrong with it */
 };
 
 /* Around every call of a user's function: it may free redis, which then stays till leave(). */

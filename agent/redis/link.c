@@ -139,11 +139,9 @@ static void on_event(struct bufferevent *stream, short what, void *arg)
 	drop(redis);
 }
 
-static bool connect_now(struct redis *redis)
+/* fd is on its way, or -1: then why says why it is not. */
+static bool connect_over(struct redis *redis, int fd, const char *why)
 {
-	const char *why = "no memory for a connection";
-	int fd = redis_dial(&redis->address, redis->attempt++, &why);
-
 	if (fd < 0)
 		return redis_blame(redis, "%s", why);
 	redis->state = STATE_CONNECTING;
@@ -153,13 +151,51 @@ static bool connect_now(struct redis *redis)
 	if (redis->stream == NULL)
 		evutil_closesocket(fd);
 	if (redis->stream == NULL || redis->reader == NULL)
-		return redis_blame(redis, "%s", why);
-	arm(redis, CONNECT_MS);
+		return redis_blame(redis, "no memory for a connection");
 	bufferevent_setcb(redis->stream, on_readable, NULL, on_event, redis);
 	if (bufferevent_enable(redis->stream, EV_READ) != 0 ||
 	    bufferevent_socket_connect(redis->stream, NULL, 0) != 0)
-		return redis_blame(redis, "%s", why);
+		return redis_blame(redis, "no memory for a connection");
 	return true;
+}
+
+/* The host's addresses are there. */
+static bool connect_to_host(struct redis *redis)
+{
+	const char *why = NULL;
+	struct addrinfo *list = redis_resolver_take(redis->resolver, &why);
+	int fd;
+
+	if (list == NULL)
+		return redis_blame(redis, "the host name '%s' cannot be resolved: %s",
+				   redis->address.host, why);
+	fd = redis_dial_tcp(list, redis->turn++, &why);
+	freeaddrinfo(list);
+	return connect_over(redis, fd, why);
+}
+
+static void on_resolved(void *arg)
+{
+	struct redis *redis = arg;
+
+	/* In any other state it is too late for its attempt; the next one finds it there. */
+	if (redis->state == STATE_RESOLVING && !connect_to_host(redis))
+		drop(redis);
+}
+
+/* One time limit for all of it, from here to the connection. */
+static bool connect_now(struct redis *redis)
+{
+	const char *why = NULL;
+	int fd;
+
+	arm(redis, CONNECT_MS);
+	if (redis->address.kind == REDIS_UNIX) {
+		fd = redis_dial_unix(redis->address.path, &why);
+		return connect_over(redis, fd, why);
+	}
+	redis->state = STATE_RESOLVING;
+	return !redis_resolver_ask(redis->resolver, &redis->address) || connect_to_host(redis);
 }
 
 /* The time of the oldest command: over, or still to come. */
@@ -196,6 +232,9 @@ static void on_timer(evutil_socket_t unused, short events, void *arg)
 		fine = connect_now(redis);
 	else if (held_up(redis))
 		arm(redis, GRACE_MS);
+	else if (redis->state == STATE_RESOLVING)
+		fine = redis_blame(redis, "the name '%s' is not resolved within %u ms",
+				   redis->address.host, CONNECT_MS);
 	else if (redis->state == STATE_CONNECTING)
 		fine = redis_blame(redis, "no connection within %u ms", CONNECT_MS);
 	else
@@ -209,14 +248,20 @@ bool redis_link_init(struct redis *redis, struct event_base *base)
 	redis->base = base;
 	redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
 	redis->timer = evtimer_new(base, on_timer, redis);
-	if (redis->timer == NULL)
-		return false;
-	arm(redis, 0);
-	return true;
+	redis->resolver = redis_resolver_new(base, on_resolved, redis);
+	if (redis->timer != NULL && redis->resolver != NULL) {
+		arm(redis, 0);
+		return true;
+	}
+	if (redis->timer != NULL)
+		event_free(redis->timer);
+	redis_resolver_free(redis->resolver);
+	return false;
 }
 
 void redis_link_end(struct redis *redis)
 {
 	disconnect(redis);
 	event_free(redis->timer);
+	redis_resolver_free(redis->resolver);
 }

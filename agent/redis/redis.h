@@ -3,7 +3,10 @@
  *
  * It connects by itself and again after every loss: 20 ms later, then each time twice as long
  * up to 500 ms, all +-20 %; 20 ms again once a connection has answered something while up.
- * An attempt may take 1 s to connect; every answer has the time redis_set_timeout() gives.
+ * An attempt may take 1 s to resolve a host name and to connect; every answer has the time
+ * redis_set_timeout() gives. Names are resolved beside the loop (redis_resolve.h); one that
+ * takes longer fails the attempt, and its late answer is the next one's. A name with several
+ * addresses gives them one after the other, each to the attempt that comes to dial.
  *
  * Commands are pipelined and answered in their order. When the connection is lost, each
  * command that has no answer gets NULL, once and in order: it may or may not have been
