@@ -448,7 +448,7 @@ static void note_other(struct sync *sync, const char *text, size_t len)
 		  sync->identity.host, sync->identity.about, padded);
 }
 
-static void complain(struct sync_part *part, const char *what)
+static void complain(struct sync_part *part, const char *what, const char *hint)
 {
 	struct sync *sync = part->sync;
 	uint64_t now_ns = rl_clock_precise_ns();
@@ -458,8 +458,7 @@ static void complain(struct sync_part *part, const char *what)
 	if (sync->told_error_ns != 0 && now_ns - sync->told_error_ns < COMPLAIN_NS)
 		return;
 	sync->told_error_ns = now_ns;
-	log_event(LOG_ERROR, "redis_refuses",
-		  "msg=\"%s\" hint=\"the call is repeated until Redis takes it\"", what);
+	log_event(LOG_ERROR, "redis_refuses", "msg=\"%s\" hint=\"%s\"", what, hint);
 }
 
 static bool is_answer(const redisReply *reply)
@@ -498,7 +497,8 @@ static void count_answer(struct sync_part *part, const redisReply *reply)
  */
 static void give_call_up(struct sync_part *part, const char *why)
 {
-	complain(part, why);
+	complain(part, why,
+		 "is the segment damaged? its keys go in calls of their own for a while");
 	part->refused = false;
 	forget_call(part);
 	part->count = 0;
@@ -532,8 +532,10 @@ static void take_answer(struct sync_part *part, const redisReply *reply)
 		return;
 	}
 	if (!is_answer(reply) || !is_complete(part, reply)) {
-		complain(part, reply->type == REDIS_REPLY_ERROR ? reply->str
-								: "an answer of another form");
+		complain(part,
+			 reply->type == REDIS_REPLY_ERROR ? reply->str
+							  : "an answer of another form",
+			 "the call is repeated until Redis takes it");
 		return;
 	}
 	status = reply->element[0]->integer;

@@ -241,7 +241,7 @@ def test_rlctl__rules_are_shown_and_checked(rig):
 
 
 SHARED = {
-    "strict": {"limit": "10/10s", "consistency": "strict"},
+    "strict": {"limit": "10/10s", "consistency": "strict", "wait": "500ms"},
     "share": {"limit": "99/10s", "no_credit": "deny"},
     "open": {"limit": "5/10s", "on_unreachable": "open", "beta": "0%"},
     "own": {"limit": "7/10s", "on_unreachable": "local"},
@@ -407,7 +407,7 @@ def test_rlctl__answers_of_a_shared_rule_tell_of_credit(rig):
 def test_rlctl__rules_show_how_they_are_shared(rig):
     _, a, _, _ = fleet_of_two(rig)
     equal(a.rlctl("rules")[1].splitlines(), [
-        "strict                   10/10s       strict, wait 2 ms, on_unreachable closed",
+        "strict                   10/10s       strict, wait 500 ms, on_unreachable closed",
         "share                    99/10s       bounded, beta 10 %, no_credit deny, wait 2 ms, "
         "on_unreachable share",
         "open                     5/10s        bounded, beta 0 %, no_credit allow, wait 2 ms, "
