@@ -417,7 +417,7 @@ def test_rlctl__rules_show_how_they_are_shared(rig):
         "alone                    9/10s        local"])
     equal(json.loads(a.rlctl("rules", "--json")[1])[0], {
         "name": "strict", "limit": "10/10s", "consistency": "strict", "on_unreachable": "closed",
-        "no_credit": "deny", "beta": 0.0, "wait_s": 0.002})
+        "no_credit": "deny", "beta": 0.0, "wait_s": 0.5})
 
 
 def test_rlctl__segment_that_left_its_fleet_tells_of_none(rig):
