@@ -182,10 +182,12 @@ static void hand_over(struct sync_part *part, struct call *call)
 		return;
 	*ticket = (struct ticket){part, ++part->serial};
 	if (redis_script(part->sync->redis, call->keys, call->count, call->argv, call->len,
-			 on_answer, ticket) != 0)
+			 on_answer, ticket) != 0) {
 		free(ticket);
-	else
-		part->refused = false;
+		return;
+	}
+	part->refused = false;
+	part->retry_ns = 0;
 }
 
 static void send_call(struct sync_part *part)
@@ -303,7 +305,7 @@ void part_pump(struct sync_part *part, bool all)
 {
 	uint64_t now_ns = rl_clock_precise_ns();
 
-	if (part->in_flight || !redis_is_up(part->sync->redis))
+	if (part->in_flight || !redis_is_up(part->sync->redis) || now_ns < part->retry_ns)
 		return;
 	if (now_ns - part->sent_ns < SYNC_GAP_NS) {
 		set_gap(part->sync);

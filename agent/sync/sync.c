@@ -19,6 +19,7 @@
 #include "shm/rl_word.h"
 
 #define COMPLAIN_NS UINT64_C(60000000000)
+#define CLASH_NS    UINT64_C(1000000000)
 #define SAY_NS      UINT64_C(1000000000)
 
 /* Relaxed, all: the agent is the only writer; clients and tools read single words. */
@@ -268,14 +269,16 @@ static void on_down(void *arg, const char *why)
 
 void sync_renew(struct sync *sync)
 {
-	if (sync->told_clash_ns == 0 || rl_clock_precise_ns() - sync->told_clash_ns > COMPLAIN_NS)
+	uint64_t now_ns = rl_clock_precise_ns(), since_ns = now_ns - sync->told_clash_ns;
+
+	if (sync->told_clash_ns == 0 || since_ns > COMPLAIN_NS)
 		log_event(LOG_ERROR, "identity_clash",
 			  "host=%s row=%s msg=\"another live host uses this host's segment "
 			  "identity (a "
 			  "copy of its memory or file?): taking a new one; what it held is given "
 			  "up\"",
 			  sync->identity.host, sync->identity.row);
-	sync->told_clash_ns = rl_clock_precise_ns();
+	sync->told_clash_ns = now_ns;
 	atomic_fetch_add_explicit(&sync->seg->fleet->clashes, 1, memory_order_relaxed);
 	for (uint32_t p = 0; p < RL_PARTS; p++) {
 		struct sync_list *list = &sync->active.part[p];
@@ -286,6 +289,9 @@ void sync_renew(struct sync *sync)
 			list->entry[i].in_flight = list->entry[i].recorded = false;
 		}
 		sync->part[p].in_flight = false;
+		if (since_ns <
+		    CLASH_NS) /* the new one as well: what answers there is no Redis of ours */
+			sync->part[p].retry_ns = now_ns + CLASH_NS;
 	}
 	if (!identity_renew(sync->seg, &sync->identity))
 		log_event(LOG_ERROR, "no_random", "msg=\"the kernel gives no random numbers\"");
