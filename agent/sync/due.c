@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "agent/sync/slot.h"
+#include "agent/sync/word.h"
 #include "shm/rl_bell.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_rebase.h"
@@ -16,11 +17,6 @@
 #define HASTE_NS     UINT64_C(5000000)
 #define REBASE_TRIES 64  /* each failure is a worker admitting */
 #define WAKE_MOST    64u /* waiters woken at once for a refusal; the others time out */
-
-static uint64_t word_of(const _Atomic uint64_t *word)
-{
-	return atomic_load_explicit(word, memory_order_relaxed); /* each stands for itself */
-}
 
 uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule)
 {

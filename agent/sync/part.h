@@ -56,6 +56,12 @@ struct sync {
 	struct rl_named_rule rule[RL_RULES_MAX];
 };
 
+/* The partition's words in the segment. */
+static inline struct rl_part *sync_words(const struct sync_part *part)
+{
+	return &part->sync->seg->fleet->part[part->number];
+}
+
 /* The rule of a slot, shared or not, or NULL. */
 const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index);
 
@@ -91,5 +97,17 @@ void part_drop_lapsed(struct sync_part *part);
 
 /* The identity was used by another host: drop the call, begin anew. */
 void sync_renew(struct sync *sync);
+
+/* rules.c: read them, of a new agent. */
+void rules_read(struct sync *sync);
+
+/* The partition of a slot's key. */
+uint32_t sync_part_of(const struct sync *sync, uint64_t index);
+
+/*
+ * takeover.c: take up what an agent before us left; forget: under another identity, so that
+ * calls under way are not repeated.
+ */
+void takeover(struct sync *sync, bool forget);
 
 #endif

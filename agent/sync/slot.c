@@ -1,5 +1,6 @@
 #include "agent/sync/slot.h"
 
+#include "agent/sync/word.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_rebase.h"
 #include "shm/rl_side.h"
@@ -8,12 +9,6 @@
 
 #define HEAD_TRIES  1024    /* each failure is a worker's admit on this one slot */
 #define GRANT_TRIES 1000000 /* likewise */
-
-/* Relaxed: the agent is the only writer, or the word stands under head. */
-static uint64_t word_of(const _Atomic uint64_t *word)
-{
-	return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 /* In program order for whoever maps the segment after a kill. */
 static void record(_Atomic uint64_t *word, uint64_t value)

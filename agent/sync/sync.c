@@ -13,6 +13,7 @@
 #include "agent/sync/due.h"
 #include "agent/sync/part.h"
 #include "agent/sync/slot.h"
+#include "agent/sync/word.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_clock_check.h"
 #include "shm/rl_side.h"
@@ -21,95 +22,6 @@
 #define COMPLAIN_NS UINT64_C(60000000000)
 #define CLASH_NS    UINT64_C(1000000000)
 #define SAY_NS      UINT64_C(1000000000)
-
-/* Relaxed, all: the agent is the only writer; clients and tools read single words. */
-static uint64_t word_of(const _Atomic uint64_t *word)
-{
-	return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-	atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-static int by_id(const void *a, const void *b)
-{
-	uint32_t x = ((const struct rl_named_rule *)a)->rule.id;
-	uint32_t y = ((const struct rl_named_rule *)b)->rule.id;
-
-	return x < y ? -1 : x > y;
-}
-
-static const struct rl_named_rule *find_rule(const struct rl_named_rule *rule, uint32_t count,
-					     uint32_t id)
-{
-	const struct rl_named_rule key = {.rule.id = id};
-
-	return bsearch(&key, rule, count, sizeof(rule[0]), by_id);
-}
-
-static uint32_t part_of(const struct sync *sync, uint64_t index)
-{
-	char name[RL_NAME_BYTES];
-	size_t len = rl_side_name(&sync->seg->view, index, name);
-
-	return rl_side_part(rl_pair_high(word_of(&sync->seg->slot[index].shape)), name, len);
-}
-
-static bool same_terms(const struct rl_rule *a, const struct rl_rule *b)
-{
-	return a->limit == b->limit && a->window_ns == b->window_ns && a->fleet == b->fleet;
-}
-
-/*
- * The slots of changed rules start afresh with their credit: what was lent, or opened with,
- * under the old terms might break the new ones, and a time to ask again may be too late. Their
- * counts stay. One look at each slot: 20 ms for a million.
- */
-static void apply_changes(struct sync *sync, const struct rl_named_rule *old, uint32_t old_count)
-{
-	const struct rl_view *view = &sync->seg->view;
-
-	for (uint64_t i = 0; i < view->slot_count; i++) {
-		const struct rl_named_rule *named, *before;
-
-		if (!rl_head_is_open(word_of(&view->slot[i].head)))
-			continue;
-		named = sync_rule_of(sync, i);
-		before = find_rule(old, old_count, rl_pair_high(word_of(&view->slot[i].shape)));
-		if (named == NULL || rl_rule_is_local(&named->rule) ||
-		    (before != NULL && same_terms(&named->rule, &before->rule)))
-			continue;
-		sync_slot_take_credit(sync->seg, i);
-		put(&sync->seg->slot[i].hint, rl_hint(0, 0, part_of(sync, i)));
-	}
-}
-
-static void read_rules(struct sync *sync)
-{
-	uint64_t generation;
-	int count = rl_rules_list(&sync->seg->view, sync->rule, &generation);
-
-	sync->rule_count = count > 0 ? (uint32_t)count : 0;
-	qsort(sync->rule, sync->rule_count, sizeof(sync->rule[0]), by_id);
-}
-
-void sync_rules_changed(struct sync *sync)
-{
-	static struct rl_named_rule old[RL_RULES_MAX];
-	uint32_t old_count = sync->rule_count;
-
-	memcpy(old, sync->rule, old_count * sizeof(old[0]));
-	read_rules(sync);
-	apply_changes(sync, old, old_count);
-}
-
-const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index)
-{
-	return find_rule(sync->rule, sync->rule_count,
-			 rl_pair_high(word_of(&sync->seg->slot[index].shape)));
-}
 
 /* Somebody has run short, or is about to, and asking is of use. */
 static bool runs_short(const struct sync *sync, uint64_t index)
@@ -135,7 +47,7 @@ static void touch(uint64_t index, void *arg)
 	if (named == NULL || rl_rule_is_local(&named->rule) ||
 	    !rl_head_is_open(word_of(&sync->seg->slot[index].head)))
 		return;
-	part = part_of(sync, index);
+	part = sync_part_of(sync, index);
 	if (entry != NULL && sync_active_part(&sync->active, index) != part) {
 		if (entry->in_flight)
 			return; /* the slot went to another key: when its call is over */
@@ -297,57 +209,6 @@ void sync_renew(struct sync *sync)
 		log_event(LOG_ERROR, "no_random", "msg=\"the kernel gives no random numbers\"");
 }
 
-/* What an agent before us left: calls under way, credit, units not reported. */
-struct leftovers {
-	uint32_t count[RL_PARTS];
-	uint64_t slot[RL_PARTS][SYNC_BATCH_MAX];
-};
-
-static void take_up(struct sync *sync, uint64_t index, bool forget, struct leftovers *left)
-{
-	struct rl_side *side = &sync->seg->side[index];
-	uint32_t part = part_of(sync, index);
-	struct sync_entry *entry;
-
-	/* Relaxed: who waited for the last agent has given up by now. */
-	atomic_store_explicit(&side->waiters, 0, memory_order_relaxed);
-	if (forget)
-		sync_slot_forget(sync->seg, index);
-	entry = sync_active_add(&sync->active, part, index);
-	if (entry == NULL)
-		return;
-	entry->recorded = rl_head_credit(word_of(&sync->seg->slot[index].head)) > 0;
-	entry->busy_ns = entry->due_ns = rl_clock_precise_ns();
-	/* pairs[side.acq]: with the record comes all that was done before it. */
-	if (atomic_load_explicit(&side->infl, memory_order_acquire) == 0)
-		return;
-	if (left->count[part] < SYNC_BATCH_MAX && due_recover(&sync->part[part], entry))
-		left->slot[part][left->count[part]++] = index;
-	else
-		sync_slot_forget(sync->seg, index); /* no longer shared, or damaged */
-}
-
-static void take_over(struct sync *sync, bool forget)
-{
-	static struct leftovers left;
-	const struct rl_view *view = &sync->seg->view;
-
-	memset(&left, 0, sizeof(left));
-	for (uint64_t i = 0; i < view->slot_count; i++) {
-		uint64_t head = word_of(&view->slot[i].head);
-
-		if (!rl_head_is_open(head))
-			continue;
-		if (rl_head_credit(head) > 0 || word_of(&view->side[i].infl) != 0 ||
-		    ((word_of(&view->side[i].acked) & RL_TRACKED) != 0 &&
-		     sync_slot_unsent(view, i) > 0))
-			take_up(sync, i, forget, &left);
-	}
-	/* Also with nothing under way: whether the last number was used up only Redis knows. */
-	for (uint32_t p = 0; p < RL_PARTS; p++)
-		part_recover(&sync->part[p], left.slot[p], left.count[p]);
-}
-
 /* Units that nobody is to be told of any more. */
 static void drop_unsent(struct sync *sync, uint64_t index)
 {
@@ -426,9 +287,9 @@ static bool prepare(struct sync *sync, const char *path, const struct agent_conf
 	sync->totals = getenv("RL_TEST_TOTALS") != NULL;
 	sync->suspend_ns = boot_ns();
 	sync->began_ns = rl_clock_precise_ns();
-	read_rules(sync);
+	rules_read(sync);
 	publish(sync, config);
-	take_over(sync, fresh);
+	takeover(sync, fresh);
 	return true;
 }
 

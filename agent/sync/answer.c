@@ -1,0 +1,233 @@
+#include "agent/sync/answer.h"
+
+#include <string.h>
+
+#include "agent/log.h"
+#include "agent/sync/due.h"
+#include "agent/sync/slot.h"
+#include "agent/sync/sync.h"
+#include "agent/sync/word.h"
+#include "shm/rl_clock.h"
+
+#define RETRY_NS      UINT64_C(100000000) /* after an error of the server */
+#define COMPLAIN_NS   UINT64_C(60000000000)
+#define ANSWER_PARTS  5
+#define CALL_IS_WRONG "ERR rl_sync:"
+#define ALONE_NS      UINT64_C(10000000000) /* one key a call after that */
+
+/*
+ * Answers come again after so long that rules went by on_unreachable: they go on with that for
+ * PART_GRACE_NS, while all hosts tell what they admitted. Else whoever comes back first would
+ * find the window empty.
+ */
+static bool note_return(struct sync_part *part)
+{
+	uint64_t now_ns = rl_clock_precise_ns(), silent_ns = word_of(&sync_words(part)->silent_ns);
+
+	if (part->back_ns == 0 && silent_ns != 0 &&
+	    now_ns - silent_ns > word_of(&part->sync->seg->fleet->stale_after_ns))
+		part->back_ns = now_ns;
+	return part_in_grace(part);
+}
+
+bool part_in_grace(const struct sync_part *part)
+{
+	return part->back_ns != 0 && rl_clock_precise_ns() - part->back_ns < PART_GRACE_NS;
+}
+
+void part_end_grace(struct sync_part *part)
+{
+	if (part->back_ns == 0 || part->in_flight || part_in_grace(part))
+		return;
+	part->back_ns = 0;
+	put(&sync_words(part)->silent_ns, 0);
+}
+
+/*
+ * The last step: all slots are through, so this number is never needed again. Killed before
+ * the number is raised: the next agent sends it again, with nothing in it, and Redis knows it.
+ * After it: the next call goes by the old nonce and an old date, which is as good.
+ */
+static void close_call(struct sync_part *part)
+{
+	struct rl_part *shared = sync_words(part);
+	uint64_t first_ns = word_of(&shared->sent_ns);
+
+	if (first_ns != 0 && first_ns + SYNC_LEASE_NS > word_of(&shared->lease_until_ns))
+		put(&shared->lease_until_ns, first_ns + SYNC_LEASE_NS);
+	if (!note_return(part)) {
+		part->back_ns = 0;
+		put(&shared->silent_ns, 0);
+	}
+	/* pairs[side.rel]: after the last slot's record of the call is gone. */
+	atomic_store_explicit(&shared->seq, word_of(&shared->seq) + 1, memory_order_release);
+	put(&shared->sent_ns, 0);
+	put(&shared->nonce, identity_random());
+	part->in_flight = false;
+}
+
+/* The slots of the call report again in the next one. */
+static void forget_call(struct sync_part *part)
+{
+	for (uint32_t i = 0; i < part->count; i++) {
+		struct sync_entry *entry = sync_active_find(&part->sync->active, part->batch[i]);
+
+		if (entry == NULL || !entry->in_flight)
+			continue;
+		sync_slot_forget(part->sync->seg, entry->index);
+		entry->in_flight = false;
+	}
+}
+
+static void apply_answers(struct sync_part *part, const char *bytes, size_t len)
+{
+	uint64_t now_ns = rl_clock_precise_ns();
+	uint64_t first_ns = word_of(&sync_words(part)->sent_ns);
+	/*
+	 * A grant that comes out of an outage is not taken: Redis has given it before any host
+	 * could tell what it admitted meanwhile. The next call restates the credit.
+	 */
+	bool lapsed = first_ns == 0 ||
+		      now_ns - first_ns > word_of(&part->sync->seg->fleet->stale_after_ns);
+
+	for (size_t at = 0; at + SYNC_ANSWER_SIZE <= len; at += SYNC_ANSWER_SIZE) {
+		struct sync_answer answer;
+		struct sync_entry *entry;
+
+		sync_answer_read((const unsigned char *)bytes + at, &answer);
+		entry = sync_active_find(&part->sync->active, answer.tag);
+		if (entry == NULL || !entry->in_flight ||
+		    sync_active_part(&part->sync->active, answer.tag) != part->number)
+			continue;
+		due_apply(part, entry, &answer, lapsed);
+		if (entry->urgent)
+			part_want(part, entry->index);
+	}
+	forget_call(part); /* what the answer does not name was not part of what Redis applied */
+}
+
+/* Somebody else calls themselves as we do: said on both hosts, once a minute. */
+static void note_other(struct sync *sync, const char *text, size_t len)
+{
+	struct rl_fleet *fleet = sync->seg->fleet;
+	char padded[sizeof(fleet->other)] = {0};
+	uint64_t now_ns = rl_clock_precise_ns();
+
+	memcpy(padded, text, len < sizeof(padded) ? len : sizeof(padded) - 1);
+	for (size_t i = 0; i < sizeof(padded) / 8; i++) {
+		uint64_t word;
+
+		memcpy(&word, padded + 8 * i, sizeof(word));
+		put(&fleet->other[i], word);
+	}
+	put(&fleet->other_seen_ns, now_ns);
+	if (now_ns - sync->told_other_ns < COMPLAIN_NS)
+		return;
+	sync->told_other_ns = now_ns;
+	log_event(LOG_ERROR, "duplicate_host",
+		  "host=%s this=\"%s\" other=\"%s\" msg=\"two live hosts use one host id: the "
+		  "limit holds, but give each its own 'host'\"",
+		  sync->identity.host, sync->identity.about, padded);
+}
+
+static void complain(struct sync_part *part, const char *what, const char *hint)
+{
+	struct sync *sync = part->sync;
+	uint64_t now_ns = rl_clock_precise_ns();
+
+	part->refused = true;
+	part->retry_ns = now_ns + RETRY_NS;
+	if (sync->told_error_ns != 0 && now_ns - sync->told_error_ns < COMPLAIN_NS)
+		return;
+	sync->told_error_ns = now_ns;
+	log_event(LOG_ERROR, "redis_refuses", "msg=\"%s\" hint=\"%s\"", what, hint);
+}
+
+static bool is_answer(const redisReply *reply)
+{
+	return reply->type == REDIS_REPLY_ARRAY && reply->elements == ANSWER_PARTS &&
+	       reply->element[0]->type == REDIS_REPLY_INTEGER &&
+	       reply->element[2]->type == REDIS_REPLY_INTEGER &&
+	       reply->element[3]->type == REDIS_REPLY_STRING &&
+	       reply->element[4]->type == REDIS_REPLY_STRING &&
+	       reply->element[4]->len % SYNC_ANSWER_SIZE == 0;
+}
+
+static void count_answer(struct sync_part *part, const redisReply *reply)
+{
+	struct rl_fleet *fleet = part->sync->seg->fleet;
+	uint64_t took_ns = rl_clock_precise_ns() - part->sent_ns;
+	long long hosts = reply->element[2]->integer;
+
+	part->sync->round_trip_ns = (part->sync->round_trip_ns * 7 + took_ns) / 8;
+	put(&fleet->round_trip_ns, part->sync->round_trip_ns);
+	put(&fleet->hosts, hosts < 1 ? 1 : hosts > UINT16_MAX ? UINT16_MAX : (uint64_t)hosts);
+	add(&fleet->syncs, part->count > 0);
+	add(&fleet->keys_synced, part->count);
+	if (reply->element[3]->len > 0)
+		note_other(part->sync, reply->element[3]->str, (size_t)reply->element[3]->len);
+}
+
+/*
+ * An error may come from a server that has applied nothing (LOADING, READONLY, OOM), so the
+ * same call is sent again.
+ */
+/*
+ * The script finds the call itself wrong (two keys of one name, in a damaged segment), and has
+ * applied nothing: it would say so for ever. Its units go into other calls, for a while of one
+ * key each, so that no two can contradict each other.
+ */
+static void give_call_up(struct sync_part *part, const char *why)
+{
+	complain(part, why,
+		 "is the segment damaged? its keys go in calls of their own for a while");
+	part->refused = false;
+	forget_call(part);
+	part->count = 0;
+	part->alone_until_ns = rl_clock_precise_ns() + ALONE_NS;
+	part->in_flight = false;
+}
+
+/* One answer for each key, and of a call that was applied before at least those that are left. */
+static bool is_complete(const struct sync_part *part, const redisReply *reply)
+{
+	size_t len = (size_t)reply->element[4]->len, want = part->count * SYNC_ANSWER_SIZE;
+
+	switch (reply->element[0]->integer) {
+	case SYNC_APPLIED:
+		return len == want;
+	case SYNC_DUPLICATE:
+		return len >= want;
+	default:
+		return reply->element[0]->integer == SYNC_OLD ||
+		       reply->element[0]->integer == SYNC_CLASH;
+	}
+}
+
+void answer_take(struct sync_part *part, const redisReply *reply)
+{
+	long long status;
+
+	if (reply->type == REDIS_REPLY_ERROR &&
+	    strncmp(reply->str, CALL_IS_WRONG, strlen(CALL_IS_WRONG)) == 0) {
+		give_call_up(part, reply->str);
+		return;
+	}
+	if (!is_answer(reply) || !is_complete(part, reply)) {
+		complain(part,
+			 reply->type == REDIS_REPLY_ERROR ? reply->str
+							  : "an answer of another form",
+			 "the call is repeated until Redis takes it");
+		return;
+	}
+	status = reply->element[0]->integer;
+	if (status == SYNC_OLD || status == SYNC_CLASH) {
+		sync_renew(part->sync);
+		return;
+	}
+	count_answer(part, reply);
+	apply_answers(part, reply->element[4]->str, (size_t)reply->element[4]->len);
+	close_call(part);
+	if (part->wanted_count > 0 || part->backlog)
+		part_pump(part, false);
+}

@@ -1,0 +1,16 @@
+/*
+ * answer.h - a call's answer: checked against the call, and applied.
+ *
+ * Rooms:  agent/sync/part.c.
+ */
+#ifndef SYNC_ANSWER_H
+#define SYNC_ANSWER_H
+
+#include <hiredis/hiredis.h>
+
+#include "agent/sync/part.h"
+
+/* The answer to the call under way, which is then over, is sent again later, or is given up. */
+void answer_take(struct sync_part *part, const redisReply *reply);
+
+#endif

@@ -1,0 +1,119 @@
+#include "agent/sync/call.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/sync/slot.h"
+#include "agent/sync/sync.h"
+#include "agent/sync/word.h"
+#include "shm/rl_side.h"
+
+#define PIECES_OVER 4 /* intervals: an item of less is said by its last age well enough */
+
+static void push(struct call *call, const void *bytes, size_t len)
+{
+	call->argv[call->count] = bytes;
+	call->len[call->count++] = len;
+}
+
+/* "{rl:FLEET:p}:k:RULE" and the slot's name, which may hold any bytes. */
+static void push_key(struct call *call, const struct sync_part *part, const char *kind,
+		     const char *rule, const char *name, size_t name_len)
+{
+	char *text = call->name[call->keys++];
+	int len = snprintf(text, CALL_KEY_SIZE, "{rl:%s:%u}:%s%s", part->sync->identity.fleet,
+			   part->number, kind, rule);
+
+	memcpy(text + len, name, name_len);
+	push(call, text, (size_t)len + name_len);
+}
+
+static void push_slot(struct call *call, const struct sync_part *part, uint64_t index)
+{
+	const struct rl_named_rule *named = sync_rule_of(part->sync, index);
+	char name[RL_NAME_BYTES];
+	size_t len = rl_side_name(&part->sync->seg->view, index, name);
+
+	push_key(call, part, "k:", named == NULL ? "?" : named->name, name, len);
+	push_key(call, part, "l:", named == NULL ? "?" : named->name, name, len);
+}
+
+static void push_header(struct call *call, const struct sync_part *part)
+{
+	const struct identity *identity = &part->sync->identity;
+	const struct sync_header header = {
+		.seq = word_of(&sync_words(part)->seq),
+		.nonce = word_of(&sync_words(part)->nonce),
+		.lease_ms = SYNC_RECLAIM_MS,
+		.flags = part->sync->totals ? SYNC_TOTALS : 0,
+	};
+
+	push(call, identity->host, strlen(identity->host));
+	push(call, identity->row, strlen(identity->row));
+	push(call, identity->about, strlen(identity->about));
+	sync_header_write(&header, call->header);
+	push(call, call->header, sizeof(call->header));
+}
+
+/*
+ * An item as it is now: its age grows while it waits to be sent again. After an outage, when it
+ * is of many intervals, the times within it go along.
+ */
+static size_t write_item(const struct sync_part *part, struct sync_entry *entry,
+			 unsigned char out[SYNC_ITEM_MOST])
+{
+	const struct rl_view *view = &part->sync->seg->view;
+	struct sync_piece piece[SYNC_PIECES_MAX];
+	struct sync_item *item = &entry->item;
+	uint32_t count;
+
+	sync_slot_infl(view, entry->index, item);
+	count = sync_slot_pieces(view, entry->index, item->window_ms, piece);
+	sync_item_write(item, out);
+	if (count < 2 ||
+	    piece[0].age_ms - piece[count - 1].age_ms <= PIECES_OVER * item->interval_ms)
+		return SYNC_ITEM_SIZE;
+	for (uint32_t i = 0; i < count; i++)
+		sync_piece_write(&piece[i], out + SYNC_ITEM_SIZE + i * SYNC_PIECE_SIZE);
+	return SYNC_ITEM_SIZE + count * SYNC_PIECE_SIZE;
+}
+
+/*
+ * A slot may have been emptied (damaged words) since it was taken, or its rule removed: what it
+ * had to say is gone, and its name may be nobody's or another's.
+ */
+static void drop_emptied(struct sync_part *part)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < part->count; i++) {
+		struct sync_entry *entry = sync_active_find(&part->sync->active, part->batch[i]);
+		char name[RL_NAME_BYTES];
+
+		if (entry == NULL)
+			continue;
+		if (sync_slot_infl(&part->sync->seg->view, entry->index, &entry->item) &&
+		    sync_rule_of(part->sync, entry->index) != NULL &&
+		    rl_side_name(&part->sync->seg->view, entry->index, name) > 0)
+			part->batch[kept++] = entry->index;
+		else
+			entry->in_flight = false;
+	}
+	part->count = kept;
+}
+
+void call_write(struct call *call, struct sync_part *part)
+{
+	drop_emptied(part);
+	call->count = call->keys = 0;
+	push_key(call, part, "s", "", "", 0);
+	push_key(call, part, "h", "", "", 0);
+	for (uint32_t i = 0; i < part->count; i++)
+		push_slot(call, part, part->batch[i]);
+	push_header(call, part);
+	for (uint32_t i = 0; i < part->count; i++) {
+		struct sync_entry *entry = sync_active_find(&part->sync->active, part->batch[i]);
+
+		push(call, call->item[i], write_item(part, entry, call->item[i]));
+	}
+}
