@@ -7,7 +7,7 @@
 # make clang        everything built by clang as well; warnings are errors in both
 # make mutants      plant one-line bugs one after the other: each must turn a test red
 # make model        random interleavings of the claim protocol, and its planted bugs
-# make bench        all figures;  make figure-NAME: one of window hit
+# make bench        all figures;  make figure-NAME: one of hit window strict outage
 # make proof        all long proofs;  make proof-NAME: one of window
 # make layers       who may include whom;  make pairs: both ends of every ordered atomic
 # make headers      rl.h compiles alone, as C and as C++
