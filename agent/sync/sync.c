@@ -116,30 +116,9 @@ static void tick_part(struct sync *sync, struct sync_part *part)
 		part_resend(part);
 }
 
-static void on_tick(evutil_socket_t unused, short events, void *arg)
-{
-	struct sync *sync = arg;
-
-	(void)unused, (void)events;
-	rl_clock_beat(sync->seg->live);
-	count_suspend(sync);
-	rl_dirty_take(sync->seg, sync->whole, touch, sync);
-	sync->whole = false;
-	for (uint32_t p = 0; p < RL_PARTS; p++)
-		tick_part(sync, &sync->part[p]);
-}
-
-static void note_redis(struct sync *sync, uint64_t state)
-{
-	if (word_of(&sync->seg->fleet->redis) == state)
-		return;
-	put(&sync->seg->fleet->redis, state);
-	put(&sync->seg->fleet->redis_since_ns, rl_clock_precise_ns());
-}
-
 /*
  * A connection that comes and goes is said once in a while: what was down for no longer than
- * that is in the counters.
+ * that is in the counters. That it is up is said in the end: on_tick().
  */
 static bool worth_saying(struct sync *sync, const char *what)
 {
@@ -154,13 +133,41 @@ static bool worth_saying(struct sync *sync, const char *what)
 	return true;
 }
 
+static void say_up(struct sync *sync)
+{
+	if (worth_saying(sync, "up"))
+		log_event(LOG_INFO, "redis_up", "fleet=%s host=%s", sync->identity.fleet,
+			  sync->identity.host);
+}
+
+static void on_tick(evutil_socket_t unused, short events, void *arg)
+{
+	struct sync *sync = arg;
+
+	(void)unused, (void)events;
+	rl_clock_beat(sync->seg->live);
+	count_suspend(sync);
+	rl_dirty_take(sync->seg, sync->whole, touch, sync);
+	sync->whole = false;
+	if (redis_is_up(sync->redis))
+		say_up(sync); /* when it came too soon after the last word of the connection */
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		tick_part(sync, &sync->part[p]);
+}
+
+static void note_redis(struct sync *sync, uint64_t state)
+{
+	if (word_of(&sync->seg->fleet->redis) == state)
+		return;
+	put(&sync->seg->fleet->redis, state);
+	put(&sync->seg->fleet->redis_since_ns, rl_clock_precise_ns());
+}
+
 static void on_up(void *arg)
 {
 	struct sync *sync = arg;
 
-	if (worth_saying(sync, "up"))
-		log_event(LOG_INFO, "redis_up", "fleet=%s host=%s", sync->identity.fleet,
-			  sync->identity.host);
+	say_up(sync);
 	note_redis(sync, RL_REDIS_UP);
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		part_resend(&sync->part[p]);
