@@ -161,7 +161,11 @@ static void count_answer(struct sync_part *part, const redisReply *reply)
 
 	part->sync->round_trip_ns = (part->sync->round_trip_ns * 7 + took_ns) / 8;
 	put(&fleet->round_trip_ns, part->sync->round_trip_ns);
-	put(&fleet->hosts, hosts < 1 ? 1 : hosts > UINT16_MAX ? UINT16_MAX : (uint64_t)hosts);
+	if (word_of(&fleet->hosts) != 0 ||
+	    rl_clock_precise_ns() - part->sync->began_ns >= SYNC_SETTLE_NS)
+		put(&fleet->hosts, hosts < 1            ? 1
+				   : hosts > UINT16_MAX ? UINT16_MAX
+							: (uint64_t)hosts);
 	add(&fleet->syncs, part->count > 0);
 	add(&fleet->keys_synced, part->count);
 	if (reply->element[3]->len > 0)

@@ -30,7 +30,10 @@
 #define SYNC_HELLO_NS \
 	UINT64_C(200000000) /* the same in the first SYNC_YOUNG_NS: who else begins? */
 #define SYNC_YOUNG_NS UINT64_C(3000000000)
-#define SYNC_ALIVE_NS UINT64_C(2500000000) /* a partition with nothing to say says so */
+/* A host that was never told N takes none for so long: nothing is admitted blind meanwhile, as
+ * the first of several that begin together would take the share of all. */
+#define SYNC_SETTLE_NS UINT64_C(500000000)
+#define SYNC_ALIVE_NS  UINT64_C(2500000000) /* a partition with nothing to say says so */
 
 struct sync;
 
