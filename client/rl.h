@@ -76,7 +76,8 @@ struct rl_result {
 	uint32_t remaining;      /* units that could be admitted at once after this answer */
 	uint32_t decided_by;     /* RL_BY_* */
 	uint64_t window_ns;      /* length of the rule's window, nanoseconds */
-	uint64_t retry_after_ns; /* RL_LIMITED: until the same cost could pass; else 0 */
+	uint64_t retry_after_ns; /* RL_LIMITED: until the same cost could pass (under a shared rule
+				  * an estimate: others may be first); else 0 */
 	uint64_t reserved1[4];   /* 0 */
 };
 
