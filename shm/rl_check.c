@@ -89,7 +89,7 @@ int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle
 		uint64_t index = rl_table_find(&seg->view, &id, &head);
 		int got = rl_rules_read(&seg->view, handle, &rule);
 
-		if (got == 0 && !rl_rule_is_local(&rule))
+		if (RL_RARELY(got == 0 && !rl_rule_is_local(&rule)))
 			return rl_check_spend_shared(seg, member, handle, key, key_len, cost, flags,
 						     ret);
 		if (got == 0 && cost > rule.limit)
