@@ -758,10 +758,13 @@ static void tcp_listen(int backlog)
 static void test_redis__tcp_by_address_and_by_name(void **unused)
 {
 	static const char *const hosts[] = {"127.0.0.1", "localhost"};
+	int known = access("/etc/hosts", R_OK) == 0 ? 2 : 1;
 
 	(void)unused;
+	if (known < 2)
+		print_message("# no /etc/hosts here: by address only\n");
 	tcp_listen(5);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < known; i++) {
 		strcpy(f.address.host, hosts[i]); /* localhost may be ::1 first: then 127.0.0.1 */
 		connect_with("body");
 		play_greeting();
