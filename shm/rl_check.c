@@ -30,13 +30,10 @@ static inline int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head,
 /* A new slot of a bounded rule may admit its blind share before anybody is asked. */
 static uint32_t blind_share(const struct rl_view *view, const struct rl_rule *rule)
 {
-	/* Relaxed: stands for itself. */
-	uint64_t hosts = atomic_load_explicit(&view->fleet->hosts, memory_order_relaxed);
 	struct rl_fleet_terms fleet;
 
 	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
-	return rl_fleet_blind(rule->limit, &fleet,
-			      hosts > UINT32_MAX ? UINT32_MAX : (uint32_t)hosts);
+	return rl_fleet_blind(rule->limit, &fleet, rl_shared_hosts(view));
 }
 
 RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,
@@ -68,13 +65,6 @@ RL_COLD int rl_check_failed(struct rl_member *member, int error, struct rl_answe
 	if (error == RL_E_FULL)
 		rl_member_count(&member->full, 1);
 	return error;
-}
-
-/* Above the limit, or above what the credit of a shared rule can hold. */
-static inline int cost_fault(const struct rl_rule *rule, uint32_t cost)
-{
-	return cost > rule->limit || (!rl_rule_is_local(rule) && cost > RL_CREDIT_MAX) ? RL_E_COST
-										       : 0;
 }
 
 int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const void *key,

@@ -29,8 +29,10 @@ static uint64_t wait_left(const struct spending *s)
 {
 	uint64_t now_ns;
 
-	if (!s->may_wait || s->deadline_ns == 0)
-		return !s->may_wait ? 0 : rule_wait(s);
+	if (!s->may_wait)
+		return 0;
+	if (s->deadline_ns == 0)
+		return rule_wait(s);
 	now_ns = rl_clock_precise_ns();
 	return s->deadline_ns > now_ns ? s->deadline_ns - now_ns : 0;
 }
@@ -105,12 +107,6 @@ RL_COLD static void wait_for_credit(struct spending *s, uint64_t index, uint64_t
 		left_ns = again_ns;
 	rl_turn_wait(s->seg, index, s->turn, left_ns);
 	s->waits_at = RL_NO_SLOT; /* and ask again */
-}
-
-/* Above the limit, or above what credit can hold. */
-static int cost_fault(const struct rl_rule *rule, uint32_t cost)
-{
-	return cost > rule->limit || cost > RL_CREDIT_MAX ? RL_E_COST : 0;
 }
 
 /* Find or make the slot, and try. An error, or RL_TRY_*. */
@@ -188,8 +184,6 @@ int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t he
 int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule, const void *key,
 			  size_t key_len, struct rl_answer *ret)
 {
-	/* Relaxed: stands for itself. */
-	uint64_t hosts = atomic_load_explicit(&view->fleet->hosts, memory_order_relaxed);
 	struct rl_fleet_terms fleet;
 	struct rl_key_text text;
 	bool none;
@@ -202,7 +196,7 @@ int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule
 		return 1; /* it would ask */
 	none = fleet.on_unreachable == RL_CLOSED ||
 	       (fleet.on_unreachable == RL_SHARE &&
-		rl_shared_share(rule->limit, &fleet, hosts) == 0);
+		rl_shared_share(rule->limit, &fleet, rl_shared_hosts(view)) == 0);
 	ret->wait_ns = none ? RL_ALONE_NS : 0;
 	return none ? 0 : 1;
 }

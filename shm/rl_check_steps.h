@@ -62,6 +62,14 @@ static inline void fill_answer(const struct rl_view *view, const struct rl_rule 
 	ret->now_ns = now_ns;
 }
 
+/* Above the limit, or above what the credit of a shared rule can hold. */
+static inline int cost_fault(const struct rl_rule *rule, uint32_t cost)
+{
+	bool too_much = cost > rule->limit || (!rl_rule_is_local(rule) && cost > RL_CREDIT_MAX);
+
+	return too_much ? RL_E_COST : 0;
+}
+
 /* Make a slot for a new key: RL_E_FULL or RL_E_BUSY, or not negative. */
 int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,
 		   const struct rl_rule *rule, const void *key, size_t key_len);

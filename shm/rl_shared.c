@@ -55,6 +55,13 @@ bool rl_shared_waits(const struct rl_view *view, const struct rl_slot *slot, uin
 	       (silent_ns == 0 || age(silent_ns, now_ns) <= most_ns);
 }
 
+uint32_t rl_shared_hosts(const struct rl_view *view)
+{
+	uint64_t hosts = word_of(&view->fleet->hosts);
+
+	return hosts > UINT32_MAX ? UINT32_MAX : (uint32_t)hosts;
+}
+
 uint64_t rl_shared_share(uint32_t limit, const struct rl_fleet_terms *fleet, uint64_t hosts)
 {
 	uint64_t share = limit / (hosts == 0 ? 1 : hosts);
@@ -133,9 +140,7 @@ static int go_into_debt(struct rl_seg *seg, const struct rl_shared_ask *ask,
 			const struct rl_fleet_terms *fleet, struct rl_shared_answer *ret)
 {
 	struct rl_side *side = &seg->side[ask->index];
-	uint64_t hosts = word_of(&seg->fleet->hosts);
-	uint32_t most = rl_fleet_blind(ask->rule->limit, fleet,
-				       hosts > UINT32_MAX ? UINT32_MAX : (uint32_t)hosts);
+	uint32_t most = rl_fleet_blind(ask->rule->limit, fleet, rl_shared_hosts(&seg->view));
 	int got;
 
 	if (!move_debt(side, ask->cost, most > 0 ? most : 1))

@@ -77,6 +77,9 @@ enum rl_state rl_shared_state(const struct rl_view *view, uint32_t part, uint64_
 /* Interval between two syncs of an active key, as configured or by its window. */
 uint64_t rl_shared_interval_ns(const struct rl_view *view, uint64_t window_ns);
 
+/* Live hosts of the fleet, as this host was last told; 0 = never. */
+uint32_t rl_shared_hosts(const struct rl_view *view);
+
 /* Units that one host alone may admit in a window, its fair share; at least 1 for bounded. */
 uint64_t rl_shared_share(uint32_t limit, const struct rl_fleet_terms *fleet, uint64_t hosts);
 

@@ -13,9 +13,9 @@ static uint64_t word_of(const _Atomic uint64_t *word)
 
 static uint64_t hosts_of(const struct rl_view *view)
 {
-	uint64_t hosts = word_of(&view->fleet->hosts);
+	uint32_t hosts = rl_shared_hosts(view);
 
-	return hosts == 0 ? 1 : hosts > UINT32_MAX ? UINT32_MAX : hosts;
+	return hosts == 0 ? 1 : hosts;
 }
 
 /* What the fleet held at the last answer, less what has left the window since. */

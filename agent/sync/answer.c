@@ -9,8 +9,6 @@
 #include "agent/sync/word.h"
 #include "shm/rl_clock.h"
 
-#define RETRY_NS      UINT64_C(100000000) /* after an error of the server */
-#define COMPLAIN_NS   UINT64_C(60000000000)
 #define ANSWER_PARTS  5
 #define CALL_IS_WRONG "ERR rl_sync:"
 #define ALONE_NS      UINT64_C(10000000000) /* one key a call after that */
@@ -130,6 +128,10 @@ static void note_other(struct sync *sync, const char *text, size_t len)
 		  sync->identity.host, sync->identity.about, padded);
 }
 
+/*
+ * What is no answer comes from a server that has applied nothing (LOADING, READONLY, OOM) or
+ * whose answer is spoilt: the same call is sent again.
+ */
 static void complain(struct sync_part *part, const char *what, const char *hint)
 {
 	struct sync *sync = part->sync;
@@ -172,10 +174,6 @@ static void count_answer(struct sync_part *part, const redisReply *reply)
 		note_other(part->sync, reply->element[3]->str, (size_t)reply->element[3]->len);
 }
 
-/*
- * An error may come from a server that has applied nothing (LOADING, READONLY, OOM), so the
- * same call is sent again.
- */
 /*
  * The script finds the call itself wrong (two keys of one name, in a damaged segment), and has
  * applied nothing: it would say so for ever. Its units go into other calls, for a while of one

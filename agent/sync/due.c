@@ -11,11 +11,12 @@
 #include "shm/rl_side.h"
 #include "shm/rl_word.h"
 
-#define RATE_OVER    3.0    /* intervals over which the rate of demand is smoothed */
-#define HEADROOM     1.5    /* credit for this many times the rate: demand is bursty */
-#define HEAR_NS      100000 /* from a worker's ring to our call */
-#define HASTE_NS     UINT64_C(5000000)
-#define REBASE_TRIES 64  /* each failure is a worker admitting */
+#define RATE_OVER    3.0               /* intervals over which the rate of demand is smoothed */
+#define HEADROOM     1.5               /* credit for this many times the rate: demand is bursty */
+#define HEAR_NS      100000            /* from a worker's ring to our call */
+#define HASTE_NS     UINT64_C(5000000) /* before it asks again that an answer gave nothing */
+#define DEBT_TRIES   64                /* each failure is a worker going into debt */
+#define REBASE_TRIES 64                /* each failure is a worker admitting */
 #define WAKE_MOST    64u /* waiters woken at once for a refusal; the others time out */
 
 uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule)
@@ -112,11 +113,8 @@ static void fill_item(struct sync_part *part, struct sync_entry *entry, const st
 	entry->item.interval_ms = (uint32_t)(interval_ns / 1000000);
 	entry->item.demand = demand->units;
 	entry->item.waiting = demand->waiting;
-	entry->item.blind =
-		rl_fleet_blind(rule->limit, &fleet, (uint32_t)word_of(&sync->seg->fleet->hosts));
+	entry->item.blind = rl_fleet_blind(rule->limit, &fleet, rl_shared_hosts(&sync->seg->view));
 	entry->item.flags = flags;
-	entry->debt =
-		atomic_load_explicit(&sync->seg->side[entry->index].debt, memory_order_relaxed);
 	entry->in_flight = true;
 	entry->urgent = false;
 }
@@ -239,16 +237,17 @@ static void rebase(struct sync *sync, uint64_t index, const struct rl_rule *rule
 	}
 }
 
-/* Units without credit that this answer has settled. */
+/* Units without credit that this answer has settled; what finds no way in the next one does. */
 static void settle_debt(struct rl_side *side, uint16_t debt)
 {
 	/* Relaxed: a budget. */
 	uint16_t seen = atomic_load_explicit(&side->debt, memory_order_relaxed);
 
-	while (!atomic_compare_exchange_weak_explicit(&side->debt, &seen,
-						      seen > debt ? (uint16_t)(seen - debt) : 0,
-						      memory_order_relaxed, memory_order_relaxed))
-		;
+	for (int i = 0; i < DEBT_TRIES; i++)
+		if (atomic_compare_exchange_weak_explicit(
+			    &side->debt, &seen, seen > debt ? (uint16_t)(seen - debt) : 0,
+			    memory_order_relaxed, memory_order_relaxed))
+			return;
 }
 
 /* What workers are told: when to ask again, and from what credit on to ring. */
@@ -318,7 +317,8 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	if (grant > 0)
 		atomic_fetch_add_explicit(&sync->seg->fleet->granted, grant, memory_order_relaxed);
 	entry->recorded = (answer->flags & SYNC_BLIND) == 0 && entry->item.credit + grant > 0;
-	entry->pressed = (uint64_t)answer->count + answer->others_out > entry->item.limit / 2;
+	entry->pressed = rl_shared_hosts(&sync->seg->view) > 1 &&
+			 (uint64_t)answer->count + answer->others_out > entry->item.limit / 2;
 	if (named != NULL) {
 		rebase(sync, entry->index, &named->rule);
 		hint(part, entry, answer);

@@ -10,8 +10,6 @@
 #include "agent/sync/word.h"
 #include "shm/rl_clock.h"
 
-#define RETRY_NS UINT64_C(100000000) /* after an error of the server */
-
 void part_silent(struct sync_part *part)
 {
 	if (word_of(&sync_words(part)->silent_ns) == 0)
@@ -50,7 +48,6 @@ static void send_call(struct sync_part *part)
 	static struct call call; /* too large for a stack; the loop has one thread */
 	uint64_t now_ns = rl_clock_precise_ns();
 
-	part_drop_lapsed(part);
 	call_write(&call, part);
 	part_silent(part);
 	if (word_of(&sync_words(part)->sent_ns) == 0)
@@ -75,6 +72,7 @@ void part_resend(struct sync_part *part)
 		return;
 	if (part->sent_ns != 0)
 		add(&part->sync->seg->fleet->resends, 1);
+	part_drop_lapsed(part);
 	send_call(part);
 }
 
@@ -105,15 +103,9 @@ static bool take(struct sync_part *part, struct sync_entry *entry, bool all, uin
 	return gone;
 }
 
-/* Keys in the next call. */
-static uint32_t most(const struct sync_part *part)
+static void collect_wanted(struct sync_part *part, uint32_t most, uint64_t now_ns)
 {
-	return rl_clock_precise_ns() < part->alone_until_ns ? 1 : SYNC_BATCH_MAX;
-}
-
-static void collect_wanted(struct sync_part *part, uint64_t now_ns)
-{
-	for (uint32_t i = 0; i < part->wanted_count && part->count < most(part); i++) {
+	for (uint32_t i = 0; i < part->wanted_count && part->count < most; i++) {
 		struct sync_entry *entry = sync_active_find(&part->sync->active, part->wanted[i]);
 
 		if (entry == NULL || entry->in_flight ||
@@ -125,11 +117,11 @@ static void collect_wanted(struct sync_part *part, uint64_t now_ns)
 	part->wanted_count = 0;
 }
 
-static void collect_due(struct sync_part *part, uint64_t now_ns)
+static void collect_due(struct sync_part *part, uint32_t most, uint64_t now_ns)
 {
 	struct sync_list *list = &part->sync->active.part[part->number];
 
-	for (uint32_t left = list->count; left > 0 && part->count < most(part); left--) {
+	for (uint32_t left = list->count; left > 0 && part->count < most; left--) {
 		if (part->cursor >= list->count)
 			part->cursor = 0;
 		if (list->entry[part->cursor].in_flight ||
@@ -158,6 +150,7 @@ static void set_gap(struct sync *sync)
 void part_pump(struct sync_part *part, bool all)
 {
 	uint64_t now_ns = rl_clock_precise_ns();
+	uint32_t most = now_ns < part->alone_until_ns ? 1 : SYNC_BATCH_MAX; /* keys in this call */
 
 	if (part->in_flight || !redis_is_up(part->sync->redis) || now_ns < part->retry_ns)
 		return;
@@ -169,10 +162,10 @@ void part_pump(struct sync_part *part, bool all)
 	all = all || part->backlog;
 	part->backlog = false;
 	part_drop_lapsed(part);
-	collect_wanted(part, now_ns);
+	collect_wanted(part, most, now_ns);
 	if (all)
-		collect_due(part, now_ns);
-	if (part->count == most(part))
+		collect_due(part, most, now_ns);
+	if (part->count == most)
 		part->backlog = true;
 	if (part->count > 0 || must_say_something(part, now_ns))
 		send_call(part);

@@ -16,7 +16,9 @@
 #include "shm/rl_rules.h"
 #include "shm/rl_segment.h"
 
-#define PART_GRACE_NS UINT64_C(200000000) /* two of the longest intervals */
+#define RETRY_NS      UINT64_C(100000000)   /* after an error of the server */
+#define COMPLAIN_NS   UINT64_C(60000000000) /* the same trouble is said again */
+#define PART_GRACE_NS UINT64_C(200000000)   /* two of the longest intervals */
 
 struct sync_part {
 	struct sync *sync;

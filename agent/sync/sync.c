@@ -19,9 +19,8 @@
 #include "shm/rl_side.h"
 #include "shm/rl_word.h"
 
-#define COMPLAIN_NS UINT64_C(60000000000)
-#define CLASH_NS    UINT64_C(1000000000)
-#define SAY_NS      UINT64_C(1000000000)
+#define CLASH_NS UINT64_C(1000000000) /* between two new identities that clash, too */
+#define SAY_NS   UINT64_C(1000000000) /* between two words on the connection */
 
 /* Somebody has run short, or is about to, and asking is of use. */
 static bool runs_short(const struct sync *sync, uint64_t index)
@@ -191,12 +190,11 @@ void sync_renew(struct sync *sync)
 	uint64_t now_ns = rl_clock_precise_ns(), since_ns = now_ns - sync->told_clash_ns;
 
 	if (sync->told_clash_ns == 0 || since_ns > COMPLAIN_NS)
-		log_event(LOG_ERROR, "identity_clash",
-			  "host=%s row=%s msg=\"another live host uses this host's segment "
-			  "identity (a "
-			  "copy of its memory or file?): taking a new one; what it held is given "
-			  "up\"",
-			  sync->identity.host, sync->identity.row);
+		log_event(
+			LOG_ERROR, "identity_clash",
+			"host=%s row=%s msg=\"another live host uses this segment's identity (a "
+			"copy of its memory or file?): taking a new one, its credit is given up\"",
+			sync->identity.host, sync->identity.row);
 	sync->told_clash_ns = now_ns;
 	atomic_fetch_add_explicit(&sync->seg->fleet->clashes, 1, memory_order_relaxed);
 	for (uint32_t p = 0; p < RL_PARTS; p++) {
@@ -208,8 +206,7 @@ void sync_renew(struct sync *sync)
 			list->entry[i].in_flight = list->entry[i].recorded = false;
 		}
 		sync->part[p].in_flight = false;
-		if (since_ns <
-		    CLASH_NS) /* the new one as well: what answers there is no Redis of ours */
+		if (since_ns < CLASH_NS) /* what answers there is no Redis of ours */
 			sync->part[p].retry_ns = now_ns + CLASH_NS;
 	}
 	if (!identity_renew(sync->seg, &sync->identity))

@@ -481,6 +481,21 @@ static void test_sync_item__stock_is_given_up_near_the_limit_when_others_live(vo
 	assert_int_equal(rig.item[0].credit, 0);
 }
 
+/* Nobody else can want it. */
+static void test_sync_item__stock_stays_near_the_limit_when_the_host_is_alone(void **state)
+{
+	(void)state;
+	shared_slot(&k)->asked = 3;
+	rl_dirty_mark(&k.t.seg, k.index);
+	pump();
+	answer_with((struct sync_answer){.grant = 3, .count = 43, .others_out = 8});
+	entry_of()->busy_ns -= RL_SECOND_NS / 2;
+	entry_of()->due_ns = 0;
+	rig_pump(part->number, true);
+	assert_int_equal(rig.items, 0); /* nothing goes back */
+	assert_int_equal(shared_credit(&k), 3);
+}
+
 /* Its slot was wiped, and perhaps claimed for another key, while its call was under way. */
 static void test_sync_item__emptied_slot_is_left_out_of_a_resent_call(void **state)
 {
@@ -671,6 +686,7 @@ int main(void)
 		TEST(test_sync_item__credit_above_the_need_goes_back),
 		TEST(test_sync_item__stock_is_kept_for_callers_that_do_not_wait),
 		TEST(test_sync_item__stock_is_given_up_near_the_limit_when_others_live),
+		TEST(test_sync_item__stock_stays_near_the_limit_when_the_host_is_alone),
 		TEST(test_sync_item__emptied_slot_is_left_out_of_a_resent_call),
 		TEST(test_sync_item__dead_waiters_are_forgotten),
 		TEST(test_sync_item__hint_says_when_to_ask_again),
