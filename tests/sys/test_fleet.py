@@ -489,8 +489,9 @@ def test_fleet__fresh_hosts_that_start_together_stay_within_the_bound(rig):
     clients = []
     for host in hosts:  # each is used before it can know of the next
         host.config(rules)
-        host.start(AGENT, "--config", host.path("rl.yaml"))
-        clients.append(wait_for("a segment", lambda h=host: attached(h)))
+        agent = host.start(AGENT, "--config", host.path("rl.yaml"))
+        wait_for("its rules", lambda a=agent: "event=started" in a.output())
+        clients.append(Client(host))
         wait_for("an admit", lambda: clients[-1].check("s", "k", 1, MAY_WAIT))
     use_up(clients, "k")
     for host in hosts:
@@ -510,13 +511,6 @@ def use_up(clients, key):
     total = sum(client.units(key) for client in clients)
     at_most(total, 150)
     at_least(total, 90)
-
-
-def attached(host):
-    try:
-        return Client(host)
-    except AssertionError:
-        return None
 
 
 def judge_two(clients):
