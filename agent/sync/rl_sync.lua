@@ -180,23 +180,27 @@ seen()
 
 -- Groups with units more at te, in two pieces that the caller joins. te is raised to the newest
 -- group's time: the log is in order, and a unit may be dated later than it was spent, never
--- earlier. A group is closed when it has its share of L, so that few units leave the window late;
--- the last of K takes all there is.
-local function add(groups, te, units, L)
-	local before = #groups - GROUP_SIZE
-	if before >= 0 then
-		local t, n = from_bytes(GROUP, groups, before + 1)
-		te = max(te, t)
-		if n < ceil(L / (K - 2)) or te == t or before >= (K - 1) * GROUP_SIZE then
-			return groups:sub(1, before), pack(GROUP, te, n + units)
-		end
+-- earlier. A group is closed when it has its share of L, so that few units leave the window late.
+-- And after a pause, or what was spent before it would leave with what comes after it: at each
+-- start of a flood a part of a group would be of no use to anybody for W. That only in the upper
+-- half of L (count is what is in the window), where it matters, and while enough groups are left
+-- for the rest of L. The last of K takes all there is.
+local function add(groups, te, units, count, L, W)
+	if #groups == 0 then
+		return '', pack(GROUP, te, units)
 	end
-	return groups, pack(GROUP, te, units)
+	local t, n = from_bytes(GROUP, groups, #groups - GROUP_SIZE + 1)
+	local share, left = ceil(L / (K - 2)), K - #groups / GROUP_SIZE
+	local pause = te - t > W / K and count >= L / 2 and left > max(ceil((L - count) / share), 0)
+	if te > t and left > 0 and (n >= share or pause) then
+		return groups, pack(GROUP, te, units)
+	end
+	return groups:sub(1, #groups - GROUP_SIZE), pack(GROUP, max(te, t), n + units)
 end
 
 -- The same for units of before the newest group: they join the first group that leaves no earlier
 -- than they must, or get one of their own where that one leaves much later.
-local function put_in(groups, te, units, L, W)
+local function put_in(groups, te, units, count, L, W)
 	for at = 1, #groups, GROUP_SIZE do
 		local t, n = from_bytes(GROUP, groups, at)
 		if t >= te then
@@ -207,7 +211,7 @@ local function put_in(groups, te, units, L, W)
 			return before .. pack(GROUP, t, n + units) .. rest:sub(GROUP_SIZE + 1)
 		end
 	end
-	local before, last_group = add(groups, te, units, L)
+	local before, last_group = add(groups, te, units, count, L, W)
 	return before .. last_group
 end
 
@@ -393,12 +397,12 @@ local function sync(i, log)
 			for at = ITEM_SIZE + 1, #ARGV[4 + i], PIECE_SIZE do
 				local n, old = from_bytes(PIECE, ARGV[4 + i], at)
 				if n > 0 and old < W then
-					groups = put_in(groups, now - old, n, L, W)
+					groups = put_in(groups, now - old, n, count, L, W)
 					count, changed = count + n, true
 				end
 			end
 		elseif age < W then
-			groups, tail = add(groups, now - age, units, L)
+			groups, tail = add(groups, now - age, units, count, L, W)
 			count = count + units
 		end
 		if batch_flags % 2 == KEEP_TOTALS then
@@ -438,7 +442,7 @@ local function sync(i, log)
 			local silent
 			others, silent = held_by_others(lease_key, true, W)
 			if silent > 0 then
-				groups, tail = add(groups .. tail, now, silent, L)
+				groups, tail = add(groups .. tail, now, silent, count, L, W)
 				count = count + silent
 			end
 			looked, changed = now, true

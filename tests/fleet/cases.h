@@ -7,7 +7,7 @@
  *	                                                         100 again; maxW = 100
  *	R5   M=3, L=100/s: at the end of a clock's second, flood  100 until W, not 200
  *	R6   M=1, L=100/500ms, 100 at once each 1.1 W             all of them each round
- *	R8   M=10, Poisson 10x for 6 s        maxW <= L; >= 98 % of what an exact log admits; each
+ *	R8   M=10, Poisson 10x for 12 s       maxW <= L; >= 98 % of what an exact log admits; each
  *	                                      host 8 .. 12 % of it; <= 60 syncs a second and host
  *	R11  M=10, 1000 requests to each host within 1 ms, cold   strict: 1000 exactly; bounded 10 %
  *	                                      deny: <= 1100; allow: <= 1200

@@ -20,7 +20,7 @@ static void test_fleet_hosts__ten_at_ten_times_the_limit_share_it_fairly(void **
 					      .per_second = 10 * LIMIT,
 					      .flags = RL_MAY_WAIT,
 					      .seed = t_seed()};
-	const uint64_t seconds = fleet_is_slow_build() ? 3 : 6;
+	const uint64_t seconds = fleet_is_slow_build() ? 3 : 12;
 	struct fleet_part part = FLEET_WHOLE;
 	double least = 100, most = 0, syncs;
 	struct fleet_log log;

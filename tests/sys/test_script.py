@@ -355,6 +355,39 @@ def test_script__groups_never_outnumber_k_and_hold_their_share(rig):
     equal(script.count(now + 6000 + 3, limit=1000), 960)
 
 
+def test_script__units_of_before_a_pause_leave_without_those_after_it(rig):
+    script = Script(rig)
+    now = 100000
+    # A share is 4 of 100. The 2 join the 50 that come after them, or not.
+    for name, first, count in ((b"upper", 48, 50), (b"lower", 47, 52)):
+        for seq, (units, at) in enumerate(((first, 0), (2, 100), (50, 500))):
+            script.sync("%s:1" % name.decode(), 1 + seq, now + at, name=name, units=units)
+        equal(script.count(now + 1099, name=name), 52)
+        equal(script.count(now + 1100, name=name), count)
+        now += 2000
+    # 32 ms are a pause and 31 none.
+    for name, pause, count in ((b"short", 31, 12), (b"long", 32, 10)):
+        for seq, (units, at) in enumerate(((50, 0), (2, 100), (10, 100 + pause))):
+            script.sync("%s:1" % name.decode(), 1 + seq, now + at, name=name, units=units)
+        equal(script.count(now + 1100, name=name), count)
+        now += 2000
+
+
+def test_script__pauses_leave_groups_for_the_rest_of_the_limit(rig):
+    script = Script(rig)
+    now = 100000
+    script.sync("a:1", 1, now, units=500, limit=1000)
+    for i in range(20):  # each in a group of its own, while 15 are left for 500
+        script.sync("a:1", 2 + i, now + 40 + 40 * i, units=1, limit=1000)
+    for i in range(48):  # then a flood
+        script.sync("a:1", 30 + i, now + 900 + i, units=10, limit=1000)
+    equal(script.count(now + 999, limit=1000), 1000)
+    equal(script.count(now + 1000, limit=1000), 500)
+    for i in range(48):
+        late = script.count(now + 1900 + i, limit=1000) - 10 * (47 - i)
+        assert late <= 40, (i, late)  # of a share of 34 and calls of 10
+
+
 def test_script__large_counts_do_not_wrap(rig):
     script = Script(rig)
     got = script.sync("a:1", 1, 1000, units=2**42, demand=2**42, limit=2**32 - 1)
