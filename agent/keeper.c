@@ -57,6 +57,19 @@ static void permit_again(const struct keeper *keeper, const struct agent_config 
 			  why);
 }
 
+/* The rules are put in force in a segment that is taken over as in a new one. */
+static int take_over(struct keeper *keeper, const struct agent_config *config)
+{
+	if (rl_rebase_recover(&keeper->seg))
+		log_event(LOG_INFO, "recovered", "msg=\"finished a slot the last agent left\"");
+	note_size(keeper, config);
+	permit_again(keeper, config);
+	if (keeper_publish(keeper, config))
+		return 0;
+	rl_segment_detach(&keeper->seg);
+	return RL_E_RULES;
+}
+
 static int take_over_or_create(struct keeper *keeper, const struct agent_config *config)
 {
 	const struct rl_segment_spec spec = {
@@ -64,18 +77,14 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 		.mode = config->segment_mode != 0 ? config->segment_mode : SEGMENT_MODE,
 		.set_group = config->set_group,
 		.group = config->segment_group,
+		.rule = config->rule,
+		.rule_count = config->rule_count,
 	};
 	char why[RL_WHY_MAX];
 	int error = rl_segment_attach(keeper->path, &keeper->seg, why);
 
-	if (error == 0) {
-		if (rl_rebase_recover(&keeper->seg))
-			log_event(LOG_INFO, "recovered",
-				  "msg=\"finished a slot the last agent left\"");
-		note_size(keeper, config);
-		permit_again(keeper, config);
-		return 0;
-	}
+	if (error == 0)
+		return take_over(keeper, config);
 	if (error == -ENOENT)
 		error = rl_segment_create(keeper->path, &spec, &keeper->seg, why);
 	if (error != 0)

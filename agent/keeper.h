@@ -16,12 +16,13 @@ struct keeper {
 };
 
 /*
- * Take the lock, then the segment that is there, counts and all, or a new one. 0, or a
- * negative error after logging what is wrong and what to do. path must outlive the keeper.
+ * Take the lock, then the segment that is there, counts and all, or a new one, with the config's
+ * rules in force. 0, or a negative error after logging what is wrong and what to do. path must
+ * outlive the keeper.
  */
 int keeper_open(struct keeper *keeper, const char *path, const struct agent_config *config);
 
-/* Put the config's rules in force; false after logging why not. */
+/* Put another config's rules in force; false after logging why not. */
 bool keeper_publish(struct keeper *keeper, const struct agent_config *config);
 
 /* Heartbeat. */

@@ -184,8 +184,6 @@ static int run(struct agent *agent)
 		return EXIT_OTHER;
 	if (keeper_open(&agent->keeper, agent->config.segment_path, &agent->config) != 0)
 		return EXIT_OTHER;
-	if (!keeper_publish(&agent->keeper, &agent->config))
-		return EXIT_OTHER;
 	keeper_beat(&agent->keeper);
 	sweep_init(&agent->sweep, &agent->keeper.seg);
 	if (!wire_sync(agent) || !wire_timers(agent))

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "shm/rl_clock_check.h"
+#include "shm/rl_rules.h"
 #include "shm/rl_segment.h"
 #include "shm/rl_word.h"
 
@@ -327,6 +328,26 @@ static int build(int fd, const struct rl_segment_spec *spec, char *why)
 	return permit(fd, spec, why);
 }
 
+/* Map what was built, with its rules, and only then let others see it. */
+static int reveal(const char *temp, const char *path, const struct rl_segment_spec *spec,
+		  struct rl_seg *ret, char *why)
+{
+	size_t other = 0;
+	int error = rl_segment_attach(temp, ret, why);
+
+	if (error != 0)
+		return error;
+	if (spec->rule_count > 0)
+		error = rl_rules_publish(ret, spec->rule, spec->rule_count, &other);
+	if (error != 0)
+		rl_refuse(error, why, "rule %zu: %s", other + 1, rl_error_text(error));
+	else if (rename(temp, path) != 0)
+		error = rl_refuse(-errno, why, "cannot rename %s: %s", temp, strerror(errno));
+	if (error != 0)
+		rl_segment_detach(ret);
+	return error;
+}
+
 int rl_segment_create(const char *path, const struct rl_segment_spec *spec, struct rl_seg *ret,
 		      char *why)
 {
@@ -345,11 +366,9 @@ int rl_segment_create(const char *path, const struct rl_segment_spec *spec, stru
 		return rl_refuse(-errno, why, "cannot create %s: %s", temp, strerror(errno));
 	error = build(fd, spec, why);
 	close(fd);
-	if (error == 0 && rename(temp, path) != 0)
-		error = rl_refuse(-errno, why, "cannot rename %s: %s", temp, strerror(errno));
-	if (error != 0) {
+	if (error == 0)
+		error = reveal(temp, path, spec, ret, why);
+	if (error != 0)
 		unlink(temp);
-		return error;
-	}
-	return rl_segment_attach(path, ret, why);
+	return error;
 }

@@ -56,11 +56,15 @@ struct rl_seg {
 	uint64_t dirty_sums, dirty_words;
 };
 
+struct rl_rule_spec; /* rl_rules.h */
+
 struct rl_segment_spec {
 	uint64_t keys; /* keys to hold at 90 % load, 1 .. RL_SEGMENT_KEYS_MAX */
 	mode_t mode;   /* of the file, e.g. 0660; rl_segment_permit(): 0 = as it is */
 	bool set_group;
 	gid_t group; /* of the file, with set_group; else the creator's, or as it is */
+	const struct rl_rule_spec *rule; /* [rule_count], in force from the start */
+	size_t rule_count;
 };
 
 /*
@@ -97,8 +101,9 @@ void rl_segment_unlock(const char *path, int fd, bool remove_file);
 pid_t rl_segment_lock_holder(const char *path);
 
 /*
- * Build a new segment beside path and publish it by rename. The caller holds the lock. Every
- * page is allocated first, so a full tmpfs is an error here and not a SIGBUS later.
+ * Build a new segment beside path and publish it by rename: whoever sees it sees its rules. The
+ * caller holds the lock. Every page is allocated first, so a full tmpfs is an error here and not
+ * a SIGBUS later. RL_E_RULES: as rl_rules_publish().
  * A kill before the rename leaves "<path>.PID.tmp", which the next create removes: exactly
  * such names, so nobody else's file, nor what the agent of "<path>.1" is building.
  */

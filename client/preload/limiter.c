@@ -82,7 +82,7 @@ static void try_to_attach(void)
 	if (rl_attach(segment, &fresh, NULL) != 0)
 		return;
 	if (rl_rule(fresh, rule_name, &handle) != 0) {
-		rl_detach(fresh); /* its agent has not published the rule yet */
+		rl_detach(fresh); /* no such rule in force: it may come with a reload */
 		return;
 	}
 	atomic_store_explicit(&attached_file, file, memory_order_relaxed);

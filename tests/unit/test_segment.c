@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -454,6 +455,64 @@ static void test_segment__creating_where_there_is_no_room_says_so(void **state)
 	assert_int_equal(access(temp, F_OK), -1);
 }
 
+/* Looks without a pause until there is a segment: what rl_rules_find() says then. */
+static void *look_for_rule(void *arg)
+{
+	const char *path = arg;
+	const uint64_t end_ns = t_now_ns() + UINT64_C(10000000000);
+	struct rl_view view;
+	uint64_t handle;
+	int got = -ENOENT;
+
+	while (rl_segment_view(path, &view, NULL) != 0)
+		if (t_now_ns() > end_ns)
+			return (void *)(intptr_t)got;
+	got = rl_rules_find(&view, "two", &handle);
+	rl_segment_unview(&view);
+	return (void *)(intptr_t)got;
+}
+
+static void test_segment__whoever_sees_a_new_one_sees_its_rules(void **state)
+{
+	static const struct rl_rule_spec rule[] = {
+		{.name = "one", .terms = {.limit = 1, .window_ns = 1000000000}},
+		{.name = "two", .terms = {.limit = 2, .window_ns = 1000000000}}};
+	const struct rl_segment_spec spec = {
+		.keys = 10, .mode = 0600, .rule = rule, .rule_count = 2};
+	struct t_seg *t = *state;
+	struct rl_seg seg;
+	pthread_t looker;
+	void *got;
+
+	for (int i = 0; i < 200; i++) {
+		unlink(t->path);
+		assert_int_equal(pthread_create(&looker, NULL, look_for_rule, t->path), 0);
+		assert_int_equal(rl_segment_create(t->path, &spec, &seg, NULL), 0);
+		assert_int_equal(pthread_join(looker, &got), 0);
+		assert_int_equal((intptr_t)got, 0);
+		rl_segment_detach(&seg);
+	}
+}
+
+static void test_segment__rules_that_cannot_be_in_force_leave_no_segment(void **state)
+{
+	static const struct rl_rule_spec rule[] = {
+		{.name = "one", .terms = {.limit = 1, .window_ns = 1000000000}},
+		{.name = "one", .terms = {.limit = 2, .window_ns = 1000000000}}};
+	const struct rl_segment_spec spec = {
+		.keys = 10, .mode = 0600, .rule = rule, .rule_count = 2};
+	struct t_seg *t = *state;
+	char why[RL_WHY_MAX] = "", temp[128];
+	struct rl_seg seg;
+
+	snprintf(temp, sizeof(temp), "%s.%ld.tmp", t->path, (long)getpid());
+	unlink(t->path);
+	assert_int_equal(rl_segment_create(t->path, &spec, &seg, why), RL_E_RULES);
+	assert_non_null(strstr(why, "rule 2: "));
+	assert_int_equal(access(temp, F_OK), -1);
+	assert_int_equal(access(t->path, F_OK), -1);
+}
+
 static void test_segment__lock_is_held_against_others_and_names_its_holder(void **state)
 {
 	struct t_seg *t = *state;
@@ -506,6 +565,8 @@ int main(void)
 		TEST(test_segment__lock_whose_file_comes_and_goes_still_has_one_holder),
 		TEST(test_segment__group_and_mode_are_given_at_creation_and_later),
 		TEST(test_segment__creating_where_there_is_no_room_says_so),
+		TEST(test_segment__whoever_sees_a_new_one_sees_its_rules),
+		TEST(test_segment__rules_that_cannot_be_in_force_leave_no_segment),
 		TEST(test_segment__lock_is_held_against_others_and_names_its_holder),
 	};
 
