@@ -7,6 +7,7 @@
 #include "agent/log.h"
 #include "agent/sync/slot.h"
 #include "shm/rl_clock.h"
+#include "shm/rl_count.h"
 #include "shm/rl_rebase.h"
 #include "shm/rl_table.h"
 #include "shm/rl_window.h"
@@ -63,14 +64,21 @@ static void count(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* Its window has passed, by the longer of the slot's and the rule's, whichever clock. */
-static bool is_idle(const struct sweep *sweep, const struct rl_slot *slot,
+/*
+ * Its window has passed, by the longer of the slot's and the rule's, whichever clock; or its word
+ * holds nothing any more, or was taken by an agent that was killed.
+ */
+static bool is_idle(const struct sweep *sweep, const struct rl_slot *slot, uint64_t head,
 		    const struct rl_rule *rule, uint64_t now_ns)
 {
+	struct rl_count count;
 	/* Relaxed: under a head that was acquired. */
 	uint64_t window_ns = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
 	uint64_t hold_ns = rl_clock_hold_ns(true, sweep->seg->view.tick_ns);
 
+	if (rl_count_of(&sweep->seg->view, slot, rule, &count))
+		return atomic_load_explicit(&slot->state, memory_order_relaxed) == 0 ||
+		       rl_count_held(slot, head, &count, now_ns) == 0;
 	if (rule != NULL && rule->window_ns > window_ns)
 		window_ns = rule->window_ns;
 	return (int64_t)(now_ns - rl_window_newest(slot)) >= (int64_t)(window_ns + hold_ns);
@@ -87,12 +95,34 @@ static void visit_damaged(struct sweep *sweep, uint64_t index, uint64_t head)
 	rl_table_wipe(sweep->seg, index, head);
 }
 
-static bool is_sound(const struct rl_slot *slot, uint64_t head)
+static bool is_sound(const struct rl_view *view, const struct rl_slot *slot, uint64_t head)
 {
 	/* Relaxed: under a head that was acquired. */
-	return rl_rebase_sound(rl_head_n(head),
-			       atomic_load_explicit(&slot->shape, memory_order_relaxed),
-			       atomic_load_explicit(&slot->window_ns, memory_order_relaxed));
+	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
+	uint64_t window_ns = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
+	uint64_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
+	struct rl_count count;
+
+	if (rl_shape_algorithm(shape) == RL_SLIDING)
+		return rl_rebase_sound(rl_head_n(head), shape, window_ns);
+	return rl_rebase_sound_count(rl_head_n(head), shape, window_ns) &&
+	       rl_count_of(view, slot, NULL, &count) &&
+	       (state == 0 || rl_count_is(state, rl_head_n(head)));
+}
+
+/* False, too, when it has admitted since it was seen to be idle. */
+static bool free_slot(struct sweep *sweep, uint64_t index, uint64_t head,
+		      const struct rl_rule *rule, uint64_t now_ns)
+{
+	struct rl_slot *slot = &sweep->seg->slot[index];
+	struct rl_count count;
+
+	if (sweep->may_free != NULL && !sweep->may_free(sweep->may_free_arg, index))
+		return false;
+	if (rl_count_of(&sweep->seg->view, slot, rule, &count) &&
+	    !rl_count_take_idle(slot, head, &count, now_ns))
+		return false;
+	return rl_table_free(sweep->seg, index, head);
 }
 
 static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
@@ -105,16 +135,16 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 
 	if (rule == NULL || rl_rule_is_local(rule))
 		sync_slot_retire(seg, index);
-	if (is_idle(sweep, slot, rule, now_ns)) {
-		if ((sweep->may_free == NULL || sweep->may_free(sweep->may_free_arg, index)) &&
-		    rl_table_free(seg, index, head))
+	if (is_idle(sweep, slot, head, rule, now_ns)) {
+		if (free_slot(sweep, index, head, rule, now_ns))
 			count(&seg->live->slots_freed);
 	} else if (rule != NULL && rl_rebase_wanted(&seg->view, slot, head, rule, now_ns, &q)) {
 		/* One that holds credit is re-based between two calls of the sync, or when idle. */
 		if (rl_rebase_slot(seg, index, head, rule, q))
 			count(&seg->live->slots_rebased);
 	}
-	if (rule != NULL && rl_pair_low(shape) != rule->q && !rl_clock_is_coarse(rule->window_ns))
+	if (rule != NULL && rl_shape_algorithm(shape) == RL_SLIDING &&
+	    rl_shape_q(shape) != rule->q && !rl_clock_is_coarse(rule->window_ns))
 		sweep->hurry = true;
 }
 
@@ -149,7 +179,8 @@ static bool words_left(const struct rl_slot *slot)
 		atomic_load_explicit(&slot->id[1], memory_order_relaxed) |
 		atomic_load_explicit(&slot->shape, memory_order_relaxed) |
 		atomic_load_explicit(&slot->window_ns, memory_order_relaxed) |
-		atomic_load_explicit(&slot->hint, memory_order_relaxed)) != 0;
+		atomic_load_explicit(&slot->hint, memory_order_relaxed) |
+		atomic_load_explicit(&slot->state, memory_order_relaxed)) != 0;
 }
 
 void sweep_slot(struct sweep *sweep, uint64_t index, uint64_t now_ns)
@@ -161,7 +192,7 @@ void sweep_slot(struct sweep *sweep, uint64_t index, uint64_t now_ns)
 
 	if (rl_head_n(head) < RL_N_FIRST || (!used && rl_head_n(head) > RL_N_REBASE))
 		visit_damaged(sweep, index, head);
-	else if (rl_head_is_open(head) && is_sound(&seg->slot[index], head))
+	else if (rl_head_is_open(head) && is_sound(&seg->view, &seg->slot[index], head))
 		visit_open(sweep, index, head, now_ns);
 	else if (rl_head_is(head, RL_KIND_CLAIM) || rl_head_is(head, RL_KIND_TENT))
 		visit_unfinished(sweep, index, head, now_ns);

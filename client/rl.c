@@ -143,6 +143,7 @@ static void fill_result(const struct rl_answer *answer, struct rl_result *ret)
 		.decided_by = answer->by,
 		.window_ns = answer->window_ns,
 		.retry_after_ns = answer->wait_ns,
+		.delay_ns = answer->delay_ns,
 	};
 }
 

@@ -78,7 +78,9 @@ struct rl_result {
 	uint64_t window_ns;      /* length of the rule's window, nanoseconds */
 	uint64_t retry_after_ns; /* RL_LIMITED: until the same cost could pass (under a shared rule
 				  * an estimate: others may be first); else 0 */
-	uint64_t reserved1[4];   /* 0 */
+	uint64_t delay_ns;       /* RL_ALLOWED: hold the request up for so long before it is served
+				  * (a leaky bucket's queue); 0: serve at once */
+	uint64_t reserved1[3];   /* 0 */
 };
 
 /*

@@ -1,8 +1,10 @@
 #include "shm/rl_check.h"
 
 #include "shm/rl_check_steps.h"
-#include "shm/rl_cold.h"
+#include "shm/rl_count.h"
 #include "shm/rl_table.h"
+
+#define TRY_OTHER (-1) /* not a slot of the sliding window */
 
 /*
  * One try on the open slot at index, whose head was read before anything else. The rule is
@@ -17,7 +19,7 @@ static inline int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head,
 	bool coarse;
 
 	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
-		return RL_TRY_AGAIN;
+		return TRY_OTHER;
 	*ret_now_ns = rl_clock_now_ns(coarse);
 	if (cost > terms.limit) { /* a raise the agent has not re-based this slot for yet */
 		answer->remaining = 0;
@@ -25,6 +27,30 @@ static inline int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head,
 		return RL_TRY_LIMITED;
 	}
 	return rl_window_try(slot, head, &terms, cost, *ret_now_ns, answer);
+}
+
+/* What a slot begins with that counts in one word. */
+static void start_count(const struct rl_view *view, const struct rl_rule *rule,
+			struct rl_claim *claim)
+{
+	const struct rl_algorithm *algorithm = rl_algorithm(rl_rule_algorithm(rule));
+	uint64_t now_ns = rl_clock_precise_ns();
+	uint64_t hint = rl_count_hint(rule->limit, now_ns, rl_hint_part(claim->hint));
+	struct rl_count_terms terms = {
+		.limit = rule->limit,
+		.scale = rule->limit,
+		.window_ns = rule->window_ns,
+		.base_ns = rl_count_base_ns(hint),
+		/* Relaxed: a number that stands for itself. */
+		.wall_ns = atomic_load_explicit(&view->live->wall_ns, memory_order_relaxed),
+	};
+
+	if (algorithm == NULL)
+		return;
+	claim->algorithm = rl_rule_algorithm(rule);
+	claim->q = 0;
+	claim->hint = hint;
+	claim->word = algorithm->start(&terms, 0, now_ns);
 }
 
 /* A new slot of a bounded rule may admit its blind share before anybody is asked. */
@@ -45,6 +71,7 @@ RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const s
 	rl_key_text(key, key_len, &terms.text);
 	terms.credit = blind_share(&seg->view, rule);
 	terms.hint = rl_hint(0, terms.credit / 2, rl_key_part(rule->id, &terms.text));
+	start_count(&seg->view, rule, &terms);
 	opened = rl_table_claim(seg, id, &terms);
 	if (opened == 1)
 		rl_member_count(&member->claims, 1);
@@ -79,9 +106,9 @@ int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle
 		uint64_t index = rl_table_find(&seg->view, &id, &head);
 		int got = rl_rules_read(&seg->view, handle, &rule);
 
-		if (RL_RARELY(got == 0 && !rl_rule_is_local(&rule)))
-			return rl_check_spend_shared(seg, member, handle, key, key_len, cost, flags,
-						     ret);
+		if (RL_RARELY(got == 0 && !rl_rule_is_plain(&rule)))
+			return rl_check_spend_other(seg, member, handle, key, key_len, cost, flags,
+						    ret);
 		if (got == 0 && cost > rule.limit)
 			got = RL_E_COST;
 		if (got == 0 && index == RL_NO_SLOT)
@@ -91,6 +118,9 @@ int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle
 		if (index == RL_NO_SLOT)
 			continue;
 		got = try_slot(seg, index, head, &rule, cost, &answer, &now_ns);
+		if (RL_RARELY(got == TRY_OTHER))
+			return rl_check_spend_other(seg, member, handle, key, key_len, cost, flags,
+						    ret);
 		if (got == RL_TRY_AHEAD)
 			rl_check_mend(member, &seg->slot[index], answer.cell);
 		if (got == RL_TRY_AHEAD || got == RL_TRY_AGAIN)
@@ -116,7 +146,7 @@ static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t hea
 	int got;
 
 	if (!slot_terms(view, &view->slot[index], rule, &terms, &coarse))
-		return RL_E_BUSY;
+		return rl_check_look_count(view, index, head, rule, cost, ret, ret_used);
 	now_ns = rl_clock_now_ns(coarse);
 	if (cost > terms.limit)
 		cost = terms.limit;
@@ -148,7 +178,10 @@ int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, 
 		return error;
 	if (index != RL_NO_SLOT)
 		return look_at_slot(view, index, head, &rule, cost, ret, ret_used);
-	fresh.remaining = rl_rule_is_local(&rule) ? rule.limit : 0;
+	fresh.remaining = 0;
+	if (rl_rule_is_local(&rule))
+		fresh.remaining =
+			rl_algorithm_most(rl_rule_algorithm(&rule), rule.limit, rule.burst);
 	fill_answer(view, &rule, &fresh, rl_clock_precise_ns(), ret);
 	if (!rl_rule_is_local(&rule))
 		return rl_check_look_unknown(view, &rule, key, key_len, ret);

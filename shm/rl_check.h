@@ -20,6 +20,7 @@ struct rl_answer {
 	uint32_t limit;     /* of the rule, units a window */
 	uint32_t remaining; /* units that could be admitted at once after this */
 	uint64_t wait_ns;   /* refused: until this cost could pass; else 0 */
+	uint64_t delay_ns;  /* allowed: hold the request up for so long; 0 = serve at once */
 	uint64_t window_ns; /* of the rule */
 	uint64_t age_ns;    /* since the agent's last heartbeat */
 	uint64_t now_ns;    /* the clock reading the answer was made with, on the slot's clock */

@@ -70,8 +70,8 @@ static int try_slot(struct spending *s, uint64_t index, struct rl_answer *ret, u
 	uint64_t now_ns;
 	bool coarse;
 
-	if (!slot_terms(&s->seg->view, slot, &s->rule, &terms, &coarse))
-		return RL_TRY_AGAIN;
+	if (!slot_terms(&s->seg->view, slot, &s->rule, &terms, &coarse)) /* was a local rule's */
+		return rl_check_count(s->seg, index, s->head, &s->rule, s->cost, ret);
 	now_ns = rl_clock_now_ns(coarse);
 	if (s->cost <= terms.limit)
 		return try_credit(s, index, &terms, now_ns, ret, ret_cell);

@@ -8,8 +8,10 @@
 
 #include <stdbool.h>
 
+#include "shm/rl_algorithm.h"
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
+#include "shm/rl_cold.h"
 #include "shm/rl_hash.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_window.h"
@@ -28,23 +30,24 @@ static inline uint64_t beat_age(const struct rl_view *view, uint64_t now_ns)
 
 /*
  * The terms a slot counts by: its own q and clock, the rule's limit and window. False when
- * the slot was wiped or its words are damaged.
+ * the slot was wiped, its words are damaged, or it is not one of the sliding window.
  */
 static inline bool slot_terms(const struct rl_view *view, const struct rl_slot *slot,
 			      const struct rl_rule *rule, struct rl_window_terms *ret,
 			      bool *ret_coarse)
 {
 	/* Relaxed, both: ordered after the acquire of head, final while head keeps that value. */
-	uint32_t q = rl_pair_low(atomic_load_explicit(&slot->shape, memory_order_relaxed));
+	uint32_t q = rl_shape_q(atomic_load_explicit(&slot->shape, memory_order_relaxed));
 	uint64_t made_for = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
 
-	if (q == 0)
+	if (RL_RARELY(q - 1 >= RL_Q_MAX))
 		return false;
 	*ret_coarse = rl_clock_is_coarse(made_for);
 	ret->q = q;
 	ret->limit = rl_window_limit(rule->limit, q);
 	ret->span_ns = rule->window_ns + rl_clock_hold_ns(*ret_coarse, view->tick_ns);
 	ret->counted = !rl_rule_is_local(rule);
+	ret->interpolate = (rule->fleet & RL_RULE_INTERPOLATE) != 0;
 	return true;
 }
 
@@ -56,18 +59,19 @@ static inline void fill_answer(const struct rl_view *view, const struct rl_rule 
 	ret->window_ns = rule->window_ns;
 	ret->remaining = from->remaining;
 	ret->wait_ns = from->wait_ns;
+	ret->delay_ns = 0;
 	ret->age_ns = beat_age(view, now_ns);
 	ret->state = ret->age_ns > RL_ALONE_NS ? RL_ALONE : RL_FRESH;
 	ret->by = RL_DECIDED_WINDOW;
 	ret->now_ns = now_ns;
 }
 
-/* Above the limit, or above what the credit of a shared rule can hold. */
+/* Above what could ever pass, or above what the credit of a shared rule can hold. */
 static inline int cost_fault(const struct rl_rule *rule, uint32_t cost)
 {
-	bool too_much = cost > rule->limit || (!rl_rule_is_local(rule) && cost > RL_CREDIT_MAX);
-
-	return too_much ? RL_E_COST : 0;
+	if (cost > rl_algorithm_most(rl_rule_algorithm(rule), rule->limit, rule->burst))
+		return RL_E_COST;
+	return !rl_rule_is_local(rule) && cost > RL_CREDIT_MAX ? RL_E_COST : 0;
 }
 
 /* Make a slot for a new key: RL_E_FULL or RL_E_BUSY, or not negative. */
@@ -79,6 +83,23 @@ void rl_check_mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell
 
 /* Count the error, empty the answer; returns error. */
 int rl_check_failed(struct rl_member *member, int error, struct rl_answer *ret);
+
+/* rl_check_spend() under a rule that is not plain, or on a slot that was made for another. */
+int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+			 const void *key, size_t key_len, uint32_t cost, uint32_t flags,
+			 struct rl_answer *ret);
+
+/*
+ * One try on an open slot that counts in one word, whatever its rule: RL_TRY_ALLOWED,
+ * RL_TRY_LIMITED and *ret filled, or RL_TRY_AGAIN, also when it is none.
+ */
+int rl_check_count(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
+		   uint32_t cost, struct rl_answer *ret);
+
+/* rl_check_look() at such a slot; RL_E_BUSY when it is none. */
+int rl_check_look_count(const struct rl_view *view, uint64_t index, uint64_t head,
+			const struct rl_rule *rule, uint32_t cost, struct rl_answer *ret,
+			uint32_t *ret_used);
 
 /* rl_check_spend() under a rule that hosts share. */
 int rl_check_spend_shared(struct rl_seg *seg, struct rl_member *member, uint64_t handle,

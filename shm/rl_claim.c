@@ -7,6 +7,7 @@
  * is published and cleared after the slot is closed, so "no tag" proves "not open and not
  * tentative" at that moment.
  */
+#include "shm/rl_count.h"
 #include "shm/rl_table.h"
 #include "shm/rl_tags.h"
 #include "shm/rl_word.h"
@@ -150,6 +151,13 @@ static bool fill_side(struct rl_seg *seg, uint64_t index, uint64_t n, const stru
 	return good;
 }
 
+/* What it counts by, unless that is the sliding window. */
+static bool fill_count(struct rl_slot *slot, uint64_t n, const struct rl_claim *claim)
+{
+	return claim->algorithm == RL_SLIDING ||
+	       fill_word(&slot->state, rl_count_state(n, claim->word));
+}
+
 /*
  * Take one free slot and publish it as tentative. Every word goes from zero to its value or
  * the slot is given up: what is in it then was ours alone when TENT was published. Killed
@@ -165,9 +173,9 @@ static bool propose_at(struct rl_seg *seg, uint64_t index, uint64_t free_head,
 	if (!swap_head(seg, index, free_head, mine))
 		return false;
 	if (fill_word(&slot->id[0], id->word[0]) && fill_word(&slot->id[1], id->word[1]) &&
-	    fill_word(&slot->shape, rl_pair(claim->rule_id, claim->q)) &&
-	    fill_word(&slot->window_ns, claim->window_ns) && fill_side(seg, index, n, claim) &&
-	    set_tag(seg, index, rl_tag_of(id)))
+	    fill_word(&slot->shape, rl_shape(claim->rule_id, claim->algorithm, claim->q)) &&
+	    fill_word(&slot->window_ns, claim->window_ns) && fill_count(slot, n, claim) &&
+	    fill_side(seg, index, n, claim) && set_tag(seg, index, rl_tag_of(id)))
 		return swap_head(seg, index, mine, rl_head_closed(n, RL_KIND_TENT));
 	swap_head(seg, index, mine, rl_head_closed(n, RL_KIND_SPOILED));
 	return false;

@@ -14,6 +14,8 @@
 /* Two honest readings are microseconds apart. */
 #define APART_NS RL_SECOND_NS
 
+#define WALL_STEP_NS INT64_C(1000000) /* what counts as a step of the wall clock */
+
 static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -58,12 +60,28 @@ void rl_clock_sign(struct rl_hdr *hdr)
 	hdr->tick_ns = rl_clock_tick_ns();
 }
 
+/*
+ * How far apart the two clocks are. Only a step is written, not the microseconds by which two
+ * readings differ each time: windows of the wall clock would begin and end with them.
+ */
+static void set_wall(struct rl_live *live)
+{
+	uint64_t wall_ns = rl_clock_read_ns(CLOCK_REALTIME) - rl_clock_precise_ns();
+	/* Relaxed, both: one writer; a number that stands for itself. */
+	uint64_t last_ns = atomic_load_explicit(&live->wall_ns, memory_order_relaxed);
+	int64_t off_ns = (int64_t)(wall_ns - last_ns);
+
+	if (off_ns > WALL_STEP_NS || off_ns < -WALL_STEP_NS)
+		atomic_store_explicit(&live->wall_ns, wall_ns, memory_order_relaxed);
+}
+
 void rl_clock_beat(struct rl_live *live)
 {
 	/* Relaxed: each reading stands for itself; a reader tolerates a second between them. */
 	atomic_store_explicit(&live->beat_real_ns, rl_clock_read_ns(CLOCK_REALTIME),
 			      memory_order_relaxed);
 	atomic_store_explicit(&live->beat_ns, rl_clock_precise_ns(), memory_order_relaxed);
+	set_wall(live);
 }
 
 static uint64_t distance(uint64_t a, uint64_t b)

@@ -30,7 +30,7 @@
 #include <stdint.h>
 
 #define RL_MAGIC     UINT64_C(0x314745534c455441) /* "ATELSEG1" read as little-endian bytes */
-#define RL_ABI_MAJOR 2u /* a reader of another major refuses the segment */
+#define RL_ABI_MAJOR 3u /* a reader of another major refuses the segment */
 #define RL_ABI_MINOR 0u /* a reader of an older minor ignores the new fields */
 
 #define RL_PAGE        4096u
@@ -87,14 +87,19 @@ static_assert(ATOMIC_INT_LOCK_FREE == 2, "a library lock would not cross process
  * result) if the slot is still closed for it, and forgets it otherwise. rl_rebase.c.
  */
 struct rl_journal {
-	_Atomic uint64_t valid; /* 0 = empty, 1 = the fields below are whole; pairs[journal] */
-	_Atomic uint64_t slot;  /* index of the slot; checked against bucket_count on replay */
+	/* 0 = empty, 1 = the fields below are whole, 2 = the slot's state word is to be taken
+	 * first, and what depends on it to be filled in; pairs[journal] */
+	_Atomic uint64_t valid;
+	_Atomic uint64_t slot; /* index of the slot; checked against bucket_count on replay */
 	_Atomic uint64_t closed_head; /* the head word the slot has while it is being re-based */
 	_Atomic uint64_t open_head;   /* the head word that opens it again */
 	_Atomic uint64_t shape;       /* new rule:32 | q:32 */
 	_Atomic uint64_t window_ns;   /* new window */
 	_Atomic uint64_t acked;       /* new rl_side.acked: as far behind the new n as before */
 	_Atomic uint64_t ring[RL_RING];
+	_Atomic uint64_t state; /* new state word */
+	_Atomic uint64_t hint;  /* new hint word */
+	_Atomic uint64_t taken; /* valid 2: the state word it had; 0 = not taken yet */
 };
 
 /* Bytes 4096..8191. Written by the one agent that holds the segment's lock; read by all. */
@@ -102,7 +107,8 @@ struct rl_live {
 	/* First line: what a check reads. Changes 10 times a second, so it stays cached. */
 	_Atomic uint64_t beat_ns;    /* rl_clock_precise_ns() at the last heartbeat; relaxed */
 	_Atomic uint64_t generation; /* of the rules: bank generation & 1 holds; pairs[rules_gen] */
-	uint8_t pad0[48];
+	_Atomic uint64_t wall_ns;    /* CLOCK_REALTIME less rl_clock_precise_ns(); relaxed */
+	uint8_t pad0[40];
 	/* Second line: what tools read. */
 	_Atomic uint64_t beat_real_ns;   /* CLOCK_REALTIME read beside beat_ns; relaxed */
 	_Atomic uint64_t agent_pid;      /* of the agent; 0 = stopped cleanly; relaxed */
@@ -113,7 +119,7 @@ struct rl_live {
 	_Atomic uint64_t slots_reaped;   /* claims left by killed processes, taken back; relaxed */
 	uint8_t pad1[136];
 	struct rl_journal journal;
-	uint8_t pad2[3592];
+	uint8_t pad2[3568];
 };
 static_assert(offsetof(struct rl_live, beat_real_ns) == 64, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_live, journal) == 256, "shared layout: bump RL_ABI_MAJOR");
@@ -124,11 +130,12 @@ static_assert(sizeof(struct rl_live) == 4096, "shared layout: bump RL_ABI_MAJOR"
  * a handle (index, id) stays good over reloads. Two lines: the first is all a check needs.
  */
 struct rl_rule_rec {
-	_Atomic uint64_t id_flags;  /* id:32 (high) | rl_fleet_pack():32; 0 = no rule here */
+	_Atomic uint64_t id_flags;  /* id:32 (high) | RL_RULE_*:13 | rl_fleet_pack():19; 0 = none */
 	_Atomic uint64_t shape;     /* limit:32 (high) | q:32, see rl_window.h */
 	_Atomic uint64_t window_ns; /* 10 ms .. 365 days */
 	_Atomic uint64_t wait_ns;   /* how long a caller that may wait waits for credit */
-	uint8_t pad0[32];
+	_Atomic uint64_t bucket;    /* burst:32 (high) | delay:32, units; 0 = none given */
+	uint8_t pad0[24];
 	_Atomic uint64_t name[RL_NAME_WORDS]; /* text, NUL-terminated, for lookup by name */
 };
 static_assert(sizeof(struct rl_rule_rec) == 128, "shared layout: bump RL_ABI_MAJOR");
@@ -223,16 +230,18 @@ static_assert(sizeof(struct rl_tags) == 64, "shared layout: bump RL_ABI_MAJOR");
  * rest closes head first and opens it with another count, so no CAS begun before succeeds.
  *
  * A free slot is all zero but for head, its side and text too. Claimants fill id, shape,
- * window, hint, side and text with CAS-from-zero, so a claimant that was stopped and wakes
+ * window, hint, state, side and text with CAS-from-zero, so a claimant that was stopped and wakes
  * late can never overwrite what a later owner wrote (rl_table.h, guarantee C).
  */
 struct rl_slot {
 	_Atomic uint64_t head;      /* count, closed, grant, credit; pairs[slot_head] */
 	_Atomic uint64_t id[2];     /* keyed hash of (rule, key), never 0; relaxed, under head */
-	_Atomic uint64_t shape;     /* rule:32 (high) | q:32; relaxed, under head */
+	_Atomic uint64_t shape;     /* rule:32 (high) | algorithm:5 | q:27; relaxed, under head */
 	_Atomic uint64_t window_ns; /* the window it was made for: says its clock; under head */
-	_Atomic uint64_t hint;  /* partition, low water, when to ask again: rl_hint.h; relaxed */
-	_Atomic uint64_t tat;   /* GCRA's theoretical arrival time, ns: rl_share.h; relaxed */
+	_Atomic uint64_t hint;  /* partition, low water, when to ask again: rl_side.h; relaxed. Of
+				 * a slot that counts in its state: by what scale, rl_count.h */
+	_Atomic uint64_t state; /* another algorithm's: rl_algorithm.h; pairs[slot_state]. Of a
+				 * shared rule GCRA's theoretical arrival time, ns: relaxed */
 	_Atomic uint32_t asked; /* units asked for without credit: rl_shared.c; relaxed */
 	_Atomic uint32_t turn;  /* futex: raised after each answer of Redis; pairs[slot_turn] */
 	_Atomic uint64_t ring[RL_RING]; /* ns of the last event of each group; pairs[ring_stamp] */

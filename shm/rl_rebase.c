@@ -1,6 +1,10 @@
 #include "shm/rl_rebase.h"
 
+#include <string.h>
+
 #include "shm/rl_clock.h"
+#include "shm/rl_count.h"
+#include "shm/rl_rebase_image.h"
 #include "shm/rl_side.h"
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
@@ -24,8 +28,7 @@ static uint64_t youngest(const struct rl_groups *old, uint64_t first, uint64_t l
 	return stamp;
 }
 
-/* A count above the old one, at the start of a group of q, that the ring can index back from. */
-static uint64_t next_n(uint64_t n, uint32_t q)
+uint64_t rl_rebase_next_n(uint64_t n, uint32_t q)
 {
 	uint64_t next = (n / q + 2) * q;
 
@@ -37,7 +40,7 @@ void rl_rebase_plan(const struct rl_groups *old, uint32_t new_q, uint64_t later_
 {
 	uint64_t newest_event = old->n - 1;
 	uint64_t covered = (uint64_t)new_q * RL_RING; /* events the new ring tells apart */
-	uint64_t n = next_n(old->n, new_q), stamp;
+	uint64_t n = rl_rebase_next_n(old->n, new_q), stamp;
 
 	ret->n = n;
 	ret->q = new_q;
@@ -55,19 +58,8 @@ bool rl_rebase_sound(uint64_t n, uint64_t shape, uint64_t window_ns)
 {
 	uint32_t q = rl_pair_low(shape);
 
-	return n >= RL_N_FIRST && n <= RL_N_MAX && q >= 1 && q <= rl_window_q(RL_LIMIT_MAX) &&
+	return n >= RL_N_FIRST && n <= RL_N_MAX && q >= 1 && q <= RL_Q_MAX &&
 	       window_ns >= RL_WINDOW_MIN_NS && window_ns <= RL_WINDOW_MAX_NS;
-}
-
-/* Relaxed: each stands under head or under the journal's valid word. */
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-	atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-static uint64_t take(const _Atomic uint64_t *word)
-{
-	return atomic_load_explicit(word, memory_order_relaxed);
 }
 
 /* False when the words are damaged: nothing may be divided by them or looped up to them. */
@@ -106,19 +98,22 @@ bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, ui
 	uint64_t window_ns = take(&slot->window_ns), span_ns;
 	struct rl_groups groups;
 
+	*ret_q = rule->q;
+	if (rl_shape_algorithm(take(&slot->shape)) != RL_SLIDING)
+		return rl_rebase_count_wanted(view, slot, rule);
 	if (!read_groups(slot, head, &groups))
 		return false;
+	if (rl_rule_algorithm(rule) != RL_SLIDING)
+		return true;
 	span_ns = (window_ns > rule->window_ns ? window_ns : rule->window_ns) +
 		  rl_clock_hold_ns(true, view->tick_ns);
-	*ret_q = rule->q;
 	if (rule->q < groups.q &&
 	    events_held(&groups, span_ns, now_ns) > (uint64_t)rule->q * (RL_RING - 1))
 		*ret_q = groups.q;
 	return *ret_q != groups.q || window_ns != rule->window_ns || groups.n > RL_N_REBASE;
 }
 
-/* acked as far behind the new count as behind the old one: what is unreported stays so. */
-static uint64_t moved_acked(uint64_t acked, uint64_t old_n, uint64_t new_n)
+uint64_t rl_rebase_acked(uint64_t acked, uint64_t old_n, uint64_t new_n)
 {
 	uint64_t behind = old_n > rl_acked_n(acked) ? old_n - rl_acked_n(acked) : 0;
 
@@ -126,24 +121,24 @@ static uint64_t moved_acked(uint64_t acked, uint64_t old_n, uint64_t new_n)
 			rl_acked_text(acked));
 }
 
-static void write_journal(struct rl_journal *journal, uint64_t index, uint64_t head,
-			  const struct rl_groups *groups, const struct rl_rule *rule,
-			  uint64_t acked)
+void rl_rebase_write(struct rl_journal *journal, uint64_t index, uint64_t head,
+		     const struct rl_image *image, uint64_t valid)
 {
 	put(&journal->slot, index);
 	put(&journal->closed_head, rl_head_closed(rl_head_n(head), RL_KIND_REBASE));
-	put(&journal->open_head, rl_head_open(groups->n));
-	put(&journal->shape, rl_pair(rule->id, groups->q));
-	put(&journal->window_ns, rule->window_ns);
-	put(&journal->acked, acked);
+	put(&journal->open_head, rl_head_open(image->n));
+	put(&journal->shape, image->shape);
+	put(&journal->window_ns, image->window_ns);
+	put(&journal->acked, image->acked);
+	put(&journal->state, image->state);
+	put(&journal->hint, image->hint);
 	for (uint32_t i = 0; i < RL_RING; i++)
-		put(&journal->ring[i], groups->ring[i]);
+		put(&journal->ring[i], image->ring[i]);
 	/* pairs[journal.rel]: the entry is whole before it counts. */
-	atomic_store_explicit(&journal->valid, 1, memory_order_release);
+	atomic_store_explicit(&journal->valid, valid, memory_order_release);
 }
 
-/* Write the closed slot from the journal and open it. The same bytes however often. */
-static void apply_journal(struct rl_seg *seg, uint64_t index)
+void rl_rebase_apply(struct rl_seg *seg, uint64_t index)
 {
 	struct rl_journal *journal = &seg->live->journal;
 	struct rl_slot *slot = &seg->slot[index];
@@ -151,42 +146,88 @@ static void apply_journal(struct rl_seg *seg, uint64_t index)
 	put(&seg->side[index].acked, take(&journal->acked));
 	put(&slot->shape, take(&journal->shape));
 	put(&slot->window_ns, take(&journal->window_ns));
+	put(&slot->state, take(&journal->state));
+	put(&slot->hint, take(&journal->hint));
 	for (uint32_t i = 0; i < RL_RING; i++)
 		put(&slot->ring[i], take(&journal->ring[i]));
-	/* pairs[slot_head.rel]: the new groups are complete before the slot opens. */
+	/* pairs[slot_head.rel]: the new words are complete before the slot opens. */
 	atomic_store_explicit(&slot->head, take(&journal->open_head), memory_order_release);
 }
 
-static void drop_journal(struct rl_journal *journal)
+void rl_rebase_drop(struct rl_journal *journal)
 {
 	/* pairs[journal.rel]: the slot is open again before its entry is gone. */
 	atomic_store_explicit(&journal->valid, 0, memory_order_release);
+}
+
+bool rl_rebase_close(struct rl_seg *seg, uint64_t index, uint64_t head)
+{
+	return atomic_compare_exchange_strong_explicit(
+		&seg->slot[index].head, &head, take(&seg->live->journal.closed_head),
+		/* pairs[slot_head.acq]: nothing of the new words is written before the close. */
+		memory_order_acq_rel, memory_order_relaxed);
+}
+
+/* The slot's groups in groups of q. */
+static void regroup(const struct rl_seg *seg, uint64_t index, const struct rl_groups *old,
+		    const struct rl_rule *rule, uint32_t q, struct rl_image *ret)
+{
+	bool was_coarse = rl_clock_is_coarse(take(&seg->slot[index].window_ns));
+	bool to_precise = was_coarse && !rl_clock_is_coarse(rule->window_ns);
+	struct rl_groups new;
+
+	/* Coarse stamps may be two ticks old already; the precise clock holds them no longer. */
+	rl_rebase_plan(old, q, to_precise ? 2 * seg->view.tick_ns : 0, &new);
+	*ret = (struct rl_image){.n = new.n,
+				 .shape = rl_shape(rule->id, RL_SLIDING, q),
+				 .window_ns = rule->window_ns,
+				 .hint = take(&seg->slot[index].hint)};
+	memcpy(ret->ring, new.ring, sizeof(ret->ring));
+}
+
+/* What the slot's groups hold, as the word of another algorithm. */
+static void recount(const struct rl_seg *seg, uint64_t index, const struct rl_groups *old,
+		    const struct rl_rule *rule, struct rl_image *ret)
+{
+	uint64_t now_ns = rl_clock_precise_ns();
+	uint64_t span_ns =
+		take(&seg->slot[index].window_ns) + rl_clock_hold_ns(true, seg->view.tick_ns);
+	uint64_t held = events_held(old, span_ns, now_ns);
+	uint32_t part = rl_hint_part(take(&seg->slot[index].hint));
+
+	*ret = (struct rl_image){.n = rl_rebase_next_n(old->n, 1),
+				 .shape = rl_shape(rule->id, rl_rule_algorithm(rule), 0),
+				 .window_ns = rule->window_ns,
+				 .hint = rl_count_hint(rule->limit, 0, part)};
+	rl_rebase_count_image(&seg->view, held < UINT32_MAX ? (uint32_t)held : UINT32_MAX, now_ns,
+			      ret);
 }
 
 bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
 		    uint32_t q)
 {
 	struct rl_journal *journal = &seg->live->journal;
-	struct rl_slot *slot = &seg->slot[index];
-	struct rl_groups old, new;
-	bool closed, was_coarse = rl_clock_is_coarse(take(&slot->window_ns));
-	bool to_precise = was_coarse && !rl_clock_is_coarse(rule->window_ns);
+	struct rl_groups old;
+	struct rl_image new;
+	bool closed;
 
 	/* A call under way has this slot's count in it; credit is taken back before. */
-	if (take(&seg->side[index].infl) != 0 || rl_head_credit(head) != 0 ||
-	    !read_groups(slot, head, &old))
+	if (take(&seg->side[index].infl) != 0 || rl_head_credit(head) != 0)
 		return false;
-	/* Coarse stamps may be two ticks old already; the precise clock holds them no longer. */
-	rl_rebase_plan(&old, q, to_precise ? 2 * seg->view.tick_ns : 0, &new);
-	write_journal(journal, index, head, &new, rule,
-		      moved_acked(take(&seg->side[index].acked), old.n, new.n));
-	closed = atomic_compare_exchange_strong_explicit(
-		&slot->head, &head, take(&journal->closed_head),
-		/* pairs[slot_head.acq]: nothing of the new groups is written before the close. */
-		memory_order_acq_rel, memory_order_relaxed);
+	if (rl_shape_algorithm(take(&seg->slot[index].shape)) != RL_SLIDING)
+		return rl_rebase_count_slot(seg, index, head, rule);
+	if (!read_groups(&seg->slot[index], head, &old))
+		return false;
+	if (rl_rule_algorithm(rule) == RL_SLIDING)
+		regroup(seg, index, &old, rule, q, &new);
+	else
+		recount(seg, index, &old, rule, &new);
+	new.acked = rl_rebase_acked(take(&seg->side[index].acked), old.n, new.n);
+	rl_rebase_write(journal, index, head, &new, RL_JOURNAL_WHOLE);
+	closed = rl_rebase_close(seg, index, head);
 	if (closed)
-		apply_journal(seg, index);
-	drop_journal(journal);
+		rl_rebase_apply(seg, index);
+	rl_rebase_drop(journal);
 	return closed;
 }
 
@@ -197,25 +238,30 @@ static bool entry_fits(const struct rl_journal *journal, uint64_t head)
 
 	return head == take(&journal->closed_head) && rl_head_is(head, RL_KIND_REBASE) &&
 	       rl_head_is_open(open_head) &&
-	       rl_rebase_sound(rl_head_n(open_head), take(&journal->shape),
-			       take(&journal->window_ns));
+	       (rl_rebase_sound(rl_head_n(open_head), take(&journal->shape),
+				take(&journal->window_ns)) ||
+		rl_rebase_sound_count(rl_head_n(open_head), take(&journal->shape),
+				      take(&journal->window_ns)));
 }
 
 bool rl_rebase_recover(struct rl_seg *seg)
 {
 	struct rl_journal *journal = &seg->live->journal;
+	/* pairs[journal.acq]: an entry that counts is whole. */
+	uint64_t valid = atomic_load_explicit(&journal->valid, memory_order_acquire);
 	uint64_t index = take(&journal->slot);
 	bool found;
 
-	/* pairs[journal.acq]: an entry that counts is whole. */
-	if (atomic_load_explicit(&journal->valid, memory_order_acquire) != 1)
+	if (valid != RL_JOURNAL_WHOLE && valid != RL_JOURNAL_TAKE)
 		return false;
 	found = index < seg->view.slot_count &&
 		/* pairs[slot_head.acq]: as any reader of head. */
 		entry_fits(journal,
 			   atomic_load_explicit(&seg->slot[index].head, memory_order_acquire));
+	if (found && valid == RL_JOURNAL_TAKE)
+		found = rl_rebase_count_take(seg, index);
 	if (found)
-		apply_journal(seg, index);
-	drop_journal(journal);
+		rl_rebase_apply(seg, index);
+	rl_rebase_drop(journal);
 	return found;
 }

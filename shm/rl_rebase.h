@@ -1,10 +1,12 @@
 /*
- * rl_rebase.h - give a slot new groups without forgetting what is in its window.
+ * rl_rebase.h - give a slot new groups, or another algorithm, without forgetting what it holds.
  *
  * Rooms:  agent/ calls it, under the segment's lock; shm/ inside.
  *
- * Needed when a rule's limit or window changes (the size of a group belongs to the slot),
- * and once in 2 * 10^12 admits, long before the count runs out of bits.
+ * Needed when a rule's limit or window changes (the size of a group belongs to the slot, and
+ * so does the scale of a word), when its algorithm does, and once in 2 * 10^12 admits, long
+ * before the count runs out of bits. Units go from one algorithm to another as a number: what
+ * the old one holds at that moment, the new one holds from then on.
  */
 #ifndef RL_REBASE_H
 #define RL_REBASE_H
@@ -28,6 +30,9 @@ struct rl_groups {
  */
 bool rl_rebase_sound(uint64_t n, uint64_t shape, uint64_t window_ns);
 
+/* The same of a slot that counts in one word: rl_count.h. */
+bool rl_rebase_sound_count(uint64_t n, uint64_t shape, uint64_t window_ns);
+
 /*
  * The same events in groups of new_q. Counting back from the newest event, each new group
  * gets the youngest stamp of the old groups its events lie in and of all older ones, plus
@@ -46,7 +51,8 @@ bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, ui
 		      const struct rl_rule *rule, uint64_t now_ns, uint32_t *ret_q);
 
 /*
- * Re-base the slot, whose head was read as head, to groups of q and the rule's window. False
+ * Re-base the slot, whose head was read as head, to groups of q and the rule's window, or to the
+ * rule's algorithm. False
  * when it changed meanwhile, holds credit, or is part of a call to Redis under way. The slot is
  * closed for well under a microsecond. Killed before the close: the journal is dropped by
  * rl_rebase_recover(); killed after it: recover finishes the slot from the journal.

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "shm/rl_algorithm.h"
 #include "shm/rl_cold.h"
 #include "shm/rl_hash.h"
 #include "shm/rl_window.h"
@@ -26,6 +27,16 @@ static inline uint64_t generation_of(const struct rl_view *view)
 	return atomic_load_explicit(&view->live->generation, memory_order_acquire);
 }
 
+/* What a plain rule does not have. */
+RL_COLD static void read_rest(const struct rl_rule_rec *rec, struct rl_rule *ret)
+{
+	uint64_t bucket = take(&rec->bucket);
+
+	ret->wait_ns = take(&rec->wait_ns);
+	ret->burst = rl_pair_high(bucket);
+	ret->delay = rl_pair_low(bucket);
+}
+
 static inline bool read_rec(const struct rl_rule_rec *rec, struct rl_rule *ret)
 {
 	uint64_t shape = take(&rec->shape), id_flags = take(&rec->id_flags);
@@ -35,16 +46,32 @@ static inline bool read_rec(const struct rl_rule_rec *rec, struct rl_rule *ret)
 	ret->limit = rl_pair_high(shape);
 	ret->q = rl_pair_low(shape);
 	ret->window_ns = take(&rec->window_ns);
-	ret->wait_ns = rl_rule_is_local(ret) ? 0 : take(&rec->wait_ns); /* a load less */
+	ret->wait_ns = 0;
+	ret->burst = ret->delay = 0;
+	if (RL_RARELY(!rl_rule_is_plain(ret)))
+		read_rest(rec, ret);
 	return ret->id != 0;
+}
+
+static inline bool sound_rest(const struct rl_rule *rule)
+{
+	return rl_rule_algorithm(rule) == RL_SLIDING ||
+	       (rl_algorithm(rl_rule_algorithm(rule)) != NULL && rl_rule_is_local(rule) &&
+		rule->burst <= RL_LIMIT_MAX && rule->delay <= RL_LIMIT_MAX);
+}
+
+static inline uint32_t q_of(uint32_t limit, bool interpolate)
+{
+	return interpolate ? rl_window_q_spread(limit) : rl_window_q(limit);
 }
 
 /* What a damaged segment could make of a rule must not reach a division or an index. */
 static inline bool sound(const struct rl_rule *rule)
 {
 	return rule->limit >= 1 && rule->limit <= RL_LIMIT_MAX &&
-	       rule->q == rl_window_q(rule->limit) && rule->window_ns >= RL_WINDOW_MIN_NS &&
-	       rule->window_ns <= RL_WINDOW_MAX_NS;
+	       rule->q == q_of(rule->limit, (rule->fleet & RL_RULE_INTERPOLATE) != 0) &&
+	       rule->window_ns >= RL_WINDOW_MIN_NS && rule->window_ns <= RL_WINDOW_MAX_NS &&
+	       (rl_rule_is_plain(rule) || sound_rest(rule));
 }
 
 /* The rule moved to another index when its name left the configuration and came back. */
@@ -151,13 +178,20 @@ static void put(_Atomic uint64_t *word, uint64_t value)
 	atomic_store_explicit(word, value, memory_order_release);
 }
 
+static uint32_t flags_of(const struct rl_rule_spec *spec)
+{
+	return rl_fleet_pack(&spec->fleet) | (spec->interpolate ? RL_RULE_INTERPOLATE : 0) |
+	       (uint32_t)spec->algorithm << RL_RULE_ALGORITHM_AT;
+}
+
 static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, uint32_t id)
 {
 	char name[RL_NAME_MAX + 1] = {0};
 
 	memcpy(name, spec->name, strlen(spec->name));
-	put(&rec->id_flags, rl_pair(id, rl_fleet_pack(&spec->fleet)));
-	put(&rec->shape, rl_pair(spec->terms.limit, rl_window_q(spec->terms.limit)));
+	put(&rec->id_flags, rl_pair(id, flags_of(spec)));
+	put(&rec->bucket, rl_pair(spec->burst, spec->delay));
+	put(&rec->shape, rl_pair(spec->terms.limit, q_of(spec->terms.limit, spec->interpolate)));
 	put(&rec->window_ns, spec->terms.window_ns);
 	put(&rec->wait_ns, spec->fleet.wait_ns);
 	for (size_t i = 0; i < RL_NAME_WORDS; i++) {
@@ -174,6 +208,7 @@ static void clear_rec(struct rl_rule_rec *rec)
 	put(&rec->shape, 0);
 	put(&rec->window_ns, 0);
 	put(&rec->wait_ns, 0);
+	put(&rec->bucket, 0);
 	for (size_t i = 0; i < RL_NAME_WORDS; i++)
 		put(&rec->name[i], 0);
 }

@@ -27,10 +27,28 @@ struct rl_rule {
 	uint32_t id;
 	uint32_t limit;     /* units a window, 1 .. RL_LIMIT_MAX */
 	uint32_t q;         /* units in one group of the ring, for this limit */
-	uint32_t fleet;     /* rl_fleet_pack(); rl_rule_is_local() */
+	uint32_t fleet;     /* rl_fleet_pack() and RL_RULE_*; rl_rule_is_local(), ..is_plain() */
 	uint64_t window_ns; /* RL_WINDOW_MIN_NS .. RL_WINDOW_MAX_NS */
+	uint32_t burst;     /* units; 0: not given */
+	uint32_t delay;     /* units */
 	uint64_t wait_ns;   /* 0 .. RL_WAIT_MAX_NS; clamped by rl_fleet_unpack() */
 };
+
+/* The bits of fleet that rl_fleet_pack() leaves. */
+#define RL_RULE_INTERPOLATE  (UINT32_C(1) << 19)
+#define RL_RULE_ALGORITHM_AT 27
+
+/* By the number of a row of rl_algorithm.h; 0: by the sliding window. */
+static inline uint32_t rl_rule_algorithm(const struct rl_rule *rule)
+{
+	return rule->fleet >> RL_RULE_ALGORITHM_AT;
+}
+
+/* A local rule by the sliding window, with nothing else to it. */
+static inline bool rl_rule_is_plain(const struct rl_rule *rule)
+{
+	return rule->fleet == 0;
+}
 
 /* Decided by this host's own window, not by credit from Redis. */
 static inline bool rl_rule_is_local(const struct rl_rule *rule)
@@ -48,6 +66,9 @@ struct rl_rule_spec {
 	char name[RL_NAME_MAX + 1];
 	struct rl_terms terms;
 	struct rl_fleet_terms fleet; /* valid; all zero: a local rule */
+	uint8_t algorithm;           /* RL_SLIDING, or a row's number: of a local rule only */
+	bool interpolate;            /* the rest: as rl_algorithm_options() allows it, else 0 */
+	uint32_t burst, delay;       /* units, 0 .. RL_LIMIT_MAX */
 };
 
 /*

@@ -103,7 +103,7 @@ static void zero_words(struct rl_seg *seg, uint64_t index)
 	zero(&slot->shape, 1);
 	zero(&slot->window_ns, 1);
 	zero(&slot->hint, 1);
-	zero(&slot->tat, 1);
+	zero(&slot->state, 1);
 	atomic_store_explicit(&slot->asked, 0, memory_order_relaxed);
 	zero(slot->ring, RL_RING);
 	zero_side(&seg->side[index]);

@@ -61,10 +61,12 @@ uint64_t rl_table_find(const struct rl_view *view, const struct rl_id *id, uint6
 /* What a new slot is made for. */
 struct rl_claim {
 	uint32_t rule_id;
-	uint32_t q;
+	uint32_t q; /* sliding window; else 0 */
 	uint64_t window_ns;
-	uint64_t hint;   /* rl_hint(): its partition */
-	uint32_t credit; /* it opens with: the blind share of a bounded rule, else 0 */
+	uint32_t algorithm; /* RL_SLIDING, or a row's number */
+	uint64_t word;      /* of a row: what start() says it begins with */
+	uint64_t hint;      /* rl_hint(): its partition; of a row rl_count_hint() */
+	uint32_t credit;    /* it opens with: the blind share of a bounded rule, else 0 */
 	struct rl_key_text text;
 };
 

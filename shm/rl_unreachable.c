@@ -88,13 +88,13 @@ static int try_share(struct rl_seg *seg, const struct rl_shared_ask *ask,
 
 	if (share == 0 || !fits(&seg->view, ask, share))
 		return limited(ret, ask->rule->window_ns / 8);
-	wait_ns = rl_gcra_take(&slot->tat, rate.cost_ns, rate.burst_ns, ask->now_ns);
+	wait_ns = rl_gcra_take(&slot->state, rate.cost_ns, rate.burst_ns, ask->now_ns);
 	if (wait_ns > 0)
 		return limited(ret, wait_ns);
 	/* Killed here: the rate's share of this cost is spent and not used. */
 	got = rl_window_try(slot, ask->head, ask->terms, ask->cost, ask->now_ns, ret);
 	if (got != RL_TRY_ALLOWED)
-		rl_gcra_return(&slot->tat, rate.cost_ns);
+		rl_gcra_return(&slot->state, rate.cost_ns);
 	return got;
 }
 
@@ -120,7 +120,7 @@ int rl_unreachable_look(const struct rl_view *view, const struct rl_shared_ask *
 {
 	const struct rl_slot *slot = &view->slot[ask->index];
 	uint64_t share = rl_shared_share(ask->rule->limit, fleet, hosts_of(view));
-	uint64_t tat = word_of(&slot->tat);
+	uint64_t tat = word_of(&slot->state);
 	struct rate rate = rate_of(view, ask, share);
 	int got = rl_window_look(slot, ask->head, ask->terms, ask->cost, ask->now_ns, ret);
 

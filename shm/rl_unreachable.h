@@ -5,7 +5,7 @@
  * Rooms:  shm/ only: called by rl_shared.c.
  *
  *   share   three tests, all must pass: a rate of L / N with a burst of 2 % of that (GCRA in
- *           the slot's tat); what the fleet held at the last answer, fading over W, and what
+ *           the slot's state); what the fleet held at the last answer, fading over W, and what
  *           this host has admitted since, N times as the others are in the same place, fit
  *           into L; the host's own window at L.
  *   local   the own window at L

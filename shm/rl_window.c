@@ -3,9 +3,11 @@
 #include <stdbool.h>
 
 #include "shm/rl_clock.h"
+#include "shm/rl_cold.h"
 #include "shm/rl_word.h"
 
 #define RAISE_TRIES 64 /* each failure is another process raising the same stamp */
+#define PAUSE_PARTS 4  /* times what a group takes at the limit: it began after a pause */
 
 /* Where an event lies: number = group * q + at. One division for a check, not five. */
 struct place {
@@ -149,6 +151,44 @@ static inline bool raise_stamps(struct rl_slot *slot, uint64_t first, uint64_t l
 }
 
 /*
+ * When the event at last was, if those of its group were evenly spread over the time since the
+ * group before it, or over the last PAUSE_PARTS groups' time when that was longer ago. Not before
+ * the older stamp, so at most the q - 1 other events of one group leave early.
+ */
+static uint64_t spread_stamp(const struct rl_slot *slot, struct place last,
+			     const struct rl_window_terms *terms)
+{
+	uint64_t from = stamp_of(slot, last.group - 1), to = stamp_of(slot, last.group);
+	int64_t most_ns = (int64_t)(terms->span_ns / (RL_RING - 1) * PAUSE_PARTS);
+	int64_t took_ns = (int64_t)(to - from);
+
+	if (took_ns <= 0)
+		return to;
+	if (took_ns > most_ns)
+		took_ns = most_ns;
+	return to - (uint64_t)((double)took_ns * (terms->q - 1 - last.at) / terms->q);
+}
+
+/* As blocked(), which the group's own stamp says it is. */
+RL_COLD static bool blocked_when_spread(const struct rl_slot *slot, struct place oldest,
+					const struct rl_window_terms *terms, uint32_t cost,
+					uint64_t now_ns, struct rl_window_answer *ret)
+{
+	struct place last = forward(oldest, cost - 1, terms->q);
+	uint64_t stamp = spread_stamp(slot, last, terms), group;
+
+	if (last.group > oldest.group) {
+		uint64_t older = youngest(slot, oldest.group, last.group - 1, &group);
+
+		stamp = (int64_t)(older - stamp) > 0 ? older : stamp;
+	}
+	if (expired(stamp, terms->span_ns, now_ns))
+		return false;
+	ret->wait_ns = stamp + terms->span_ns - now_ns;
+	return true;
+}
+
+/*
  * May cost events not yet pass, the oldest still remembered being oldest? Then ret says which
  * stamp is in the way and for how long: the youngest of all groups that must have ended.
  */
@@ -163,7 +203,7 @@ static inline bool blocked(const struct rl_slot *slot, struct place oldest,
 		return false;
 	ret->cell = (uint32_t)(group % RL_RING);
 	ret->wait_ns = stamp + terms->span_ns - now_ns;
-	return true;
+	return !terms->interpolate || blocked_when_spread(slot, oldest, terms, cost, now_ns, ret);
 }
 
 int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,

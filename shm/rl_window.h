@@ -26,6 +26,11 @@
  * its whole limit at once, and when a group that lacks few events is rather old. Not while
  * the credit bits are in use: a sync between hosts would count in n.
  *
+ * With terms.interpolate a group's events leave one by one, taken for evenly spread between the
+ * stamp before theirs and their own. So nothing is held
+ * without need, and up to q - 1 events more than L (4.6 % of it, for K = 24) can be in a window:
+ * those that were later than they were taken for, of the one group that is leaving.
+ *
  * Cost c takes part as c events: all groups from that of n - L to that of n + c - 1 - L must
  * have ended (stamps need not be monotonic between groups), and all groups of n .. n + c - 1
  * are stamped. Killed between stamp and count: up to c of L stay held for W, no more.
@@ -49,6 +54,7 @@ struct rl_window_terms {
 	uint32_t q;       /* the slot's own, >= 1 */
 	uint64_t span_ns; /* window plus hold */
 	bool counted;     /* n is reported: never skip a number */
+	bool interpolate; /* take the events of a group for evenly spread over its time */
 };
 
 struct rl_window_answer {
@@ -58,10 +64,21 @@ struct rl_window_answer {
 	uint64_t wait_ns;   /* RL_TRY_LIMITED: until this cost could pass; > 0 */
 };
 
+#define RL_Q_MAX ((UINT32_C(0x7fffffff) + RL_RING - 3) / (RL_RING - 2)) /* of any slot */
+
 /* Units in a group for this limit. */
 static inline uint32_t rl_window_q(uint32_t limit)
 {
 	return (limit + RL_RING - 2) / (RL_RING - 1);
+}
+
+/*
+ * The same for interpolation: a ring then remembers one group more, the one before the group that
+ * is leaving.
+ */
+static inline uint32_t rl_window_q_spread(uint32_t limit)
+{
+	return limit < RL_RING ? 1 : (limit + RL_RING - 3) / (RL_RING - 2);
 }
 
 /* The most that a ring with this group size can remember: (RL_RING - 1) * q, capped. */

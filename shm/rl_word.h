@@ -75,7 +75,7 @@ static inline bool rl_head_is(uint64_t head, uint64_t kind)
 	return (head & RL_HEAD_LOW) == (RL_HEAD_CLOSED | kind);
 }
 
-/* The two halves of a shape word and of a rule's id_flags word. */
+/* The two halves of a pair of numbers: id and flags, limit and q, burst and delay. */
 static inline uint64_t rl_pair(uint32_t high, uint32_t low)
 {
 	return (uint64_t)high << 32 | low;
@@ -89,6 +89,25 @@ static inline uint32_t rl_pair_high(uint64_t word)
 static inline uint32_t rl_pair_low(uint64_t word)
 {
 	return (uint32_t)word;
+}
+
+/* A slot's shape: rule:32 | algorithm:5 | q:27. q is 0 unless the algorithm is 0. */
+#define RL_SHAPE_Q_BITS 27
+
+static inline uint64_t rl_shape(uint32_t rule_id, uint32_t algorithm, uint32_t q)
+{
+	return rl_pair(rule_id, algorithm << RL_SHAPE_Q_BITS | q);
+}
+
+static inline uint32_t rl_shape_algorithm(uint64_t shape)
+{
+	return rl_pair_low(shape) >> RL_SHAPE_Q_BITS;
+}
+
+/* Of a sliding window's slot; of another's more than any. */
+static inline uint32_t rl_shape_q(uint64_t shape)
+{
+	return rl_pair_low(shape);
 }
 
 #endif

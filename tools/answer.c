@@ -31,12 +31,12 @@ static const char *decided_name(unsigned by)
 
 static void print_json(const struct answer *a)
 {
-	json_t *all = json_pack("{s:s, s:o, s:b, s:I, s:I, s:f, s:f, s:s, s:s}", "rule", a->rule,
-				"key", json_key(a->key), "allowed", a->allowed, "limit",
-				(json_int_t)a->limit, "remaining", (json_int_t)a->remaining,
-				"window_s", (double)a->window_ns / 1e9, "retry_after_s",
-				(double)a->retry_after_ns / 1e9, "state",
-				fleet_state_name(a->state), "decided_by", decided_name(a->by));
+	json_t *all = json_pack(
+		"{s:s, s:o, s:b, s:I, s:I, s:f, s:f, s:f, s:s, s:s}", "rule", a->rule, "key",
+		json_key(a->key), "allowed", a->allowed, "limit", (json_int_t)a->limit, "remaining",
+		(json_int_t)a->remaining, "window_s", (double)a->window_ns / 1e9, "retry_after_s",
+		(double)a->retry_after_ns / 1e9, "delay_s", (double)a->delay_ns / 1e9, "state",
+		fleet_state_name(a->state), "decided_by", decided_name(a->by));
 
 	json_dumpf(all, stdout, JSON_INDENT(2));
 	putchar('\n');
@@ -48,6 +48,8 @@ static void print_left(const struct answer *a)
 {
 	if (a->by == RL_DECIDED_POLICY)
 		printf("by on_unreachable");
+	else if (a->by == RL_DECIDED_WINDOW && a->remaining > a->limit) /* of a bucket's burst */
+		printf("%" PRIu32 " remaining", a->remaining);
 	else
 		printf("%" PRIu32 " of %" PRIu32 " %s", a->remaining, a->limit,
 		       a->by == RL_DECIDED_WINDOW ? "remaining" : "at hand on this host");
@@ -59,7 +61,10 @@ static void print_text(const struct answer *a)
 	const struct rl_terms terms = {a->limit, a->window_ns};
 
 	rl_terms_format(&terms, limit);
-	printf("%s: ", a->allowed ? "allowed" : "limited");
+	printf("%s", a->allowed ? "allowed" : "limited");
+	if (a->delay_ns > 0)
+		printf(" after a delay of %s", rl_span_format(a->delay_ns, span));
+	printf(": ");
 	print_left(a);
 	printf(" under %s (%s)", a->rule, limit);
 	if (!a->allowed)

@@ -17,6 +17,7 @@ struct answer {
 	uint32_t remaining; /* of a shared rule: the credit this host holds */
 	uint64_t window_ns;
 	uint64_t retry_after_ns; /* 0 when allowed */
+	uint64_t delay_ns;       /* allowed: to be held up for so long */
 	unsigned state;          /* enum rl_state */
 	unsigned by;             /* enum rl_decided */
 };

@@ -38,6 +38,7 @@ static int check(const struct tool *tool, struct rl_client *client, const char *
 					  .remaining = result.remaining,
 					  .window_ns = result.window_ns,
 					  .retry_after_ns = result.retry_after_ns,
+					  .delay_ns = result.delay_ns,
 					  .state = result.state,
 					  .by = result.decided_by,
 				  });

@@ -39,6 +39,7 @@ static int get(const struct tool *tool, const struct rl_view *view, const char *
 					  .remaining = got.remaining,
 					  .window_ns = got.window_ns,
 					  .retry_after_ns = got.wait_ns,
+					  .delay_ns = got.delay_ns,
 					  .state = got.state,
 					  .by = decided(view, handle, got.by),
 				  });

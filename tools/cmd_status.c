@@ -143,14 +143,10 @@ static json_t *json_rule(const struct fleet *fleet, const struct rl_named_rule *
 	json_t *object =
 		json_pack("{s:o, s:I, s:f}", "name", tool_json_text(named->name), "limit",
 			  (json_int_t)rule->limit, "window_s", (double)rule->window_ns / 1e9);
-	struct rl_fleet_terms terms;
 	char text[FLEET_TEXT];
 
-	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
 	fleet_sharing_json(rule, object);
-	json_object_set_new(
-		object, "bound",
-		json_integer((json_int_t)rl_fleet_bound(rule->limit, &terms, fleet->hosts)));
+	json_object_set_new(object, "bound", json_integer((json_int_t)fleet_bound(fleet, rule)));
 	json_object_set_new(object, "in_force", json_string(fleet_in_force(fleet, rule, text)));
 	return object;
 }

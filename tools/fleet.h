@@ -44,6 +44,9 @@ void fleet_print(const struct fleet *fleet, const struct tool *tool, uint64_t ag
 /* Put "redis", "fleet" and "sync" into all: objects, or null when nothing is shared. */
 void fleet_json(const struct fleet *fleet, json_t *all);
 
+/* The most that any window of one key may hold: of all hosts while fresh, or of this one. */
+uint64_t fleet_bound(const struct fleet *fleet, const struct rl_rule *rule);
+
 /* The bound in force: "strict: at most 100 of all hosts", "share: this host admits 33 of 100". */
 char *fleet_in_force(const struct fleet *fleet, const struct rl_rule *rule, char text[FLEET_TEXT]);
 

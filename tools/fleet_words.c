@@ -4,16 +4,26 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "shm/rl_algorithm.h"
 #include "tools/fleet.h"
+
+uint64_t fleet_bound(const struct fleet *fleet, const struct rl_rule *rule)
+{
+	struct rl_fleet_terms terms;
+
+	if (rl_rule_is_local(rule))
+		return rl_algorithm_bound(rl_rule_algorithm(rule), rule->limit, rule->burst,
+					  (rule->fleet & RL_RULE_INTERPOLATE) != 0);
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
+	return rl_fleet_bound(rule->limit, &terms, fleet->hosts);
+}
 
 /* While Redis answers. */
 static void promise(const struct fleet *fleet, const struct rl_rule *rule,
 		    const struct rl_fleet_terms *terms, char text[FLEET_TEXT])
 {
-	uint64_t bound = rl_fleet_bound(rule->limit, terms, fleet->hosts);
-
 	snprintf(text, FLEET_TEXT, "%s: at most %" PRIu64 " %s",
-		 rl_consistency_name(terms->consistency), bound,
+		 rl_consistency_name(terms->consistency), fleet_bound(fleet, rule),
 		 terms->consistency == RL_LOCAL ? "on this host" : "of all hosts");
 }
 
@@ -46,6 +56,24 @@ char *fleet_in_force(const struct fleet *fleet, const struct rl_rule *rule, char
 	return text;
 }
 
+/* What a local rule says beside its limit. */
+static void local_words(const struct rl_rule *rule, char text[FLEET_TEXT])
+{
+	size_t len = (size_t)snprintf(text, FLEET_TEXT, "%s", rl_consistency_name(RL_LOCAL));
+
+	if (rl_rule_algorithm(rule) != RL_SLIDING)
+		len += (size_t)snprintf(text + len, FLEET_TEXT - len, ", %s",
+					rl_algorithm_name(rl_rule_algorithm(rule)));
+	if (rule->burst > 0)
+		len += (size_t)snprintf(text + len, FLEET_TEXT - len, ", burst %" PRIu32,
+					rule->burst);
+	if (rule->delay > 0)
+		len += (size_t)snprintf(text + len, FLEET_TEXT - len, ", delay %" PRIu32,
+					rule->delay);
+	if ((rule->fleet & RL_RULE_INTERPOLATE) != 0)
+		snprintf(text + len, FLEET_TEXT - len, ", interpolate");
+}
+
 char *fleet_sharing(const struct rl_rule *rule, char text[FLEET_TEXT])
 {
 	struct rl_fleet_terms terms;
@@ -56,7 +84,7 @@ char *fleet_sharing(const struct rl_rule *rule, char text[FLEET_TEXT])
 		snprintf(beta, sizeof(beta), ", beta %g %%, no_credit %s",
 			 (double)terms.beta_ppm / 1e4, rl_no_credit_name(terms.no_credit));
 	if (terms.consistency == RL_LOCAL)
-		snprintf(text, FLEET_TEXT, "%s", rl_consistency_name(RL_LOCAL));
+		local_words(rule, text);
 	else
 		snprintf(text, FLEET_TEXT, "%s%s, wait %s, on_unreachable %s",
 			 rl_consistency_name(terms.consistency), beta,
@@ -72,6 +100,14 @@ void fleet_sharing_json(const struct rl_rule *rule, json_t *object)
 	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
 	json_object_set_new(object, "consistency",
 			    json_string(rl_consistency_name(terms.consistency)));
+	json_object_set_new(object, "algorithm",
+			    json_string(rl_algorithm_name(rl_rule_algorithm(rule))));
+	if (rule->burst > 0)
+		json_object_set_new(object, "burst", json_integer(rule->burst));
+	if (rule->delay > 0)
+		json_object_set_new(object, "delay", json_integer(rule->delay));
+	if ((rule->fleet & RL_RULE_INTERPOLATE) != 0)
+		json_object_set_new(object, "interpolate", json_true());
 	if (terms.consistency == RL_LOCAL)
 		return;
 	json_object_set_new(object, "on_unreachable",

@@ -16,6 +16,10 @@
  *	rules:
  *	  - name: login               # letters, digits, '.', '_', '-'; up to 63
  *	    limit: 100/minute         # COUNT/WINDOW
+ *	    algorithm: sliding        # sliding | fixed | token_bucket | leaky_bucket
+ *	    burst: 20                 # of a bucket: units that may come at once
+ *	    delay: 5                  # of a leaky bucket: how many of them are not held up
+ *	    interpolate: false        # of a sliding local rule: full use, up to 4.6 % above
  *	    consistency: bounded      # local | bounded | strict; bounded when there is a redis
  *	    beta: 10%                 # of the limit, that all hosts may admit without credit
  *	    wait: 2ms                 # at most, for credit, by callers that may wait

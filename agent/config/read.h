@@ -21,4 +21,8 @@ void config_read_rules(struct yaml_file *file, const yaml_node_t *node,
 void config_read_sharing(struct yaml_file *file, const yaml_node_t *rule,
 			 const struct agent_config *config, struct rl_fleet_terms *ret);
 
+/* 'algorithm', 'burst', 'delay' and 'interpolate' of a rule whose sharing has been read. */
+void config_read_algorithm(struct yaml_file *file, const yaml_node_t *rule,
+			   struct rl_rule_spec *ret);
+
 #endif

@@ -59,8 +59,9 @@ static void check_unique(struct yaml_file *file, const yaml_node_t *rule,
 
 static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct agent_config *config)
 {
-	static const char *const known[] = {"name", "limit",     "consistency",    "beta",
-					    "wait", "no_credit", "on_unreachable", NULL};
+	static const char *const known[] = {"name",  "limit",       "algorithm",      "burst",
+					    "delay", "interpolate", "consistency",    "beta",
+					    "wait",  "no_credit",   "on_unreachable", NULL};
 	struct rl_rule_spec *spec = &config->rule[config->rule_count];
 
 	if (!yaml_check_keys(file, rule, "a rule", known))
@@ -68,6 +69,7 @@ static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct ag
 	read_name(file, rule, spec);
 	read_limit(file, rule, spec);
 	config_read_sharing(file, rule, config, &spec->fleet);
+	config_read_algorithm(file, rule, spec);
 	check_unique(file, rule, config);
 	config->rule_count++;
 }

@@ -8,6 +8,7 @@
 #include "agent/sync/slot.h"
 #include "agent/sync/sync.h"
 #include "agent/sync/word.h"
+#include "shm/rl_algorithm.h"
 #include "shm/rl_side.h"
 #include "shm/rl_word.h"
 
@@ -52,8 +53,9 @@ static void apply_changes(struct sync *sync, const struct rl_named_rule *old, ui
 	for (uint64_t i = 0; i < view->slot_count; i++) {
 		const struct rl_named_rule *named, *before;
 
-		if (!rl_head_is_open(word_of(&view->slot[i].head)))
-			continue;
+		if (!rl_head_is_open(word_of(&view->slot[i].head)) ||
+		    rl_shape_algorithm(word_of(&view->slot[i].shape)) != RL_SLIDING)
+			continue; /* one that counts in a word gets its hint when it is re-based */
 		named = sync_rule_of(sync, i);
 		before = find_rule(old, old_count, rl_pair_high(word_of(&view->slot[i].shape)));
 		if (named == NULL || rl_rule_is_local(&named->rule) ||

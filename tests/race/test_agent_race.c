@@ -1,6 +1,7 @@
 /*
  * Goal:   workers, reloads, re-bases and frees run at once without a race and without
- *         admitting above the largest limit that was in force.
+ *         admitting above the largest limit that was in force; also when the rule goes from one
+ *         algorithm to another.
  * Method: one mapping. Three threads check a handful of keys with 20 ms windows; the agent's
  *         thread publishes the rule with other limits and sweeps without pause. Every admit is
  *         logged by its clock reading and judged against the largest limit; each rule a
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #include "agent/sweep.h"
+#include "shm/rl_algorithm.h"
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 
@@ -63,18 +65,33 @@ static void *worker(void *arg)
 	return NULL;
 }
 
-static void *agent(void *unused)
+/* Whose bound is known: two full windows of the largest limit, of each of them. */
+static void publish_algorithm(int round)
+{
+	static const uint32_t limit[] = {100, 10, LIMIT_MAX};
+	const struct rl_rule_spec spec = {
+		.name = "r",
+		.terms = {limit[round % 3], W},
+		.algorithm = (uint8_t)((uint32_t)round % rl_algorithm_count())};
+	size_t other;
+
+	assert_int_equal(rl_rules_publish(&t.seg, &spec, 1, &other), 0);
+}
+
+static void *agent(void *with_algorithms)
 {
 	static const char *const rules[] = {"r 10/20ms", "r 300/20ms", "r 100/20ms"};
 	static struct sweep sweep;
 	int round = 0;
 
-	(void)unused;
 	sweep_init(&sweep, &t.seg);
 	while (!atomic_load(&stop)) {
 		uint64_t until = t_now_ns() + W;
 
-		t_rules(&t.seg, 1, rules[round++ % 3]);
+		if (with_algorithms != NULL)
+			publish_algorithm(round++);
+		else
+			t_rules(&t.seg, 1, rules[round++ % 3]);
 		sweep_rules_changed(&sweep);
 		while (t_now_ns() < until)
 			for (uint64_t i = 0; i < t.seg.view.slot_count; i++)
@@ -130,18 +147,20 @@ static void run_long_enough(void)
 		nanosleep(&nap, NULL);
 }
 
-static void test_agent_race__checks_reloads_and_sweeps_at_once_keep_the_limit(void **state)
+static void run(bool with_algorithms, size_t most)
 {
 	pthread_t thread[WORKERS + 1];
 
-	(void)state;
+	atomic_store(&stop, false);
+	memset(admit_count, 0, sizeof(admit_count));
+	atomic_store(&limited, 0);
 	t_seed(); /* before there are threads */
 	t_seg_make(&t, 40);
 	t_rules(&t.seg, 1, "r 100/20ms");
 	rule = t_rule(&t.seg.view, "r");
 	for (uintptr_t i = 0; i < WORKERS; i++)
 		pthread_create(&thread[i], NULL, worker, (void *)i);
-	pthread_create(&thread[WORKERS], NULL, agent, NULL);
+	pthread_create(&thread[WORKERS], NULL, agent, with_algorithms ? &t : NULL);
 	run_long_enough();
 	atomic_store(&stop, true);
 	for (int i = 0; i <= WORKERS; i++)
@@ -150,14 +169,28 @@ static void test_agent_race__checks_reloads_and_sweeps_at_once_keep_the_limit(vo
 	assert_int_equal(errors, 0);
 	assert_true(limited > 0);
 	assert_true(has_worked());
-	assert_true(largest_window() <= LIMIT_MAX);
+	printf("# %zu in a window at most\n", largest_window());
+	assert_true(largest_window() <= most);
 	t_seg_drop(&t);
+}
+
+static void test_agent_race__checks_reloads_and_sweeps_at_once_keep_the_limit(void **state)
+{
+	(void)state;
+	run(false, LIMIT_MAX);
+}
+
+static void test_agent_race__changes_of_the_algorithm_keep_the_bound(void **state)
+{
+	(void)state;
+	run(true, 2 * LIMIT_MAX);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_agent_race__checks_reloads_and_sweeps_at_once_keep_the_limit),
+		cmocka_unit_test(test_agent_race__changes_of_the_algorithm_keep_the_bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

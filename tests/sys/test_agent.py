@@ -1,6 +1,7 @@
 """Goal: rl-agent starts, refuses, reloads, stops and is replaced as its documents say.
 Method: the real program on segments of its own; rlctl as the eye."""
 
+import json
 import os
 import re
 import shutil
@@ -112,6 +113,26 @@ def test_agent__large_raise_is_complete_within_a_second(rig):
     equal(rig.status()["table"]["rebased"], 1)
 
 
+def test_agent__reload_to_another_algorithm_keeps_what_keys_hold(rig):
+    """From each to each, with a lower limit as well: in force at the next check."""
+    agent = rig.agent({"login": "10/h"})
+    equal(rig.rlctl("check", "login", "bob", "--cost", "4")[0], 0)
+    limit = 10
+    for algorithm in ("fixed", "token_bucket", "sliding", "token_bucket", "fixed", "sliding"):
+        before, limit = rig.status()["generation"], limit + 1
+        rig.config({"login": {"limit": f"{limit}/2h", "algorithm": algorithm}})
+        agent.signal(signal.SIGHUP)
+        wait_for("the reload", lambda: rig.status()["generation"] != before)
+        equal(rig.rlctl("check", "login", "bob", "--cost", str(limit - 3))[0], 1)
+        wait_for("the re-base",
+                 lambda: rig.status()["table"]["rebased"] == limit - 10, seconds=3)
+        out = json.loads(rig.rlctl("--json", "get", "login", "bob")[1])
+        equal((out["remaining"], out["limit"]), (limit - 4, limit))
+    agent.signal(signal.SIGKILL)
+    rig.agent_again()
+    equal(json.loads(rig.rlctl("--json", "get", "login", "bob")[1])["remaining"], limit - 4)
+
+
 def test_agent__bad_reload_keeps_the_old_rules_and_says_where(rig):
     agent = rig.agent({"login": "2/h"})
     config = rig.write("rl.yaml", "rules: [oops\n")
@@ -162,7 +183,7 @@ def spoil(rig, offset, data):
 def test_agent__segment_of_another_abi_is_refused_by_all(rig):
     rig.agent({"login": "2/h"}).stop()
     spoil(rig, 8, struct.pack("<I", 99))
-    words = "its layout is version 99, this program speaks version 2"
+    words = "its layout is version 99, this program speaks version 3"
     for argv in ((AGENT, "--config", rig.path("rl.yaml")),
                  (RLCTL, "--segment", rig.segment, "status"),
                  (RLCTL, "--segment", rig.segment, "check", "login", "bob"),

@@ -154,7 +154,7 @@ def test_rlctl__status_shows_the_agent_first(rig):
     assert lines[0].startswith("agent    alive: heartbeat "), lines[0]
     contains(lines[0], f"pid {agent.pid}")
     equal(lines[1], "state    fresh")
-    contains(out, f"segment  {rig.segment}, ABI 2.0, ")
+    contains(out, f"segment  {rig.segment}, ABI 3.0, ")
     contains(out, "table    1 of ")
     contains(out, "totals   allowed 1, limited 0, errors 0 (of these table full 0)")
     contains(out, "rules    2, generation 1\n         login                    5/h\n"
@@ -169,7 +169,7 @@ def test_rlctl__status_as_json_has_its_fields(rig):
     equal([status[name] for name in ("fleet", "redis", "sync")], [None, None, None])
     equal(status["agent"]["pid"], agent.pid)
     equal(status["agent"]["alive"], True)
-    equal(status["rules"], [{"name": "login", "limit": 5, "window_s": 10.0, "consistency": "local",
+    equal(status["rules"], [{"name": "login", "limit": 5, "window_s": 10.0, "consistency": "local", "algorithm": "sliding",
                              "bound": 5, "in_force": "local: at most 5 on this host"}])
     equal(status["totals"], {"allowed": 0, "limited": 0, "errors": 0, "table_full": 0,
                               "mended": 0})
@@ -196,12 +196,43 @@ def test_rlctl__answers_as_json(rig):
     code, out, _ = rig.rlctl("--json", "check", "login", "bob")
     equal((code, json.loads(out)), (0, {"rule": "login", "key": "bob", "allowed": True, "limit": 1,
                                         "remaining": 0, "window_s": 3600.0, "retry_after_s": 0.0,
+                                        "delay_s": 0.0,
                                         "state": "fresh", "decided_by": "window"}))
     code, out, _ = rig.rlctl("check", "login", "bob", "--json")
     equal((code, json.loads(out)["allowed"]), (1, False))
     assert 3590 < json.loads(out)["retry_after_s"] <= 3600.1
     code, out, _ = rig.rlctl("get", "--json", "login", b"\xff\x01".decode("utf-8", "surrogateescape"))
     equal(json.loads(out)["key"], "hex:ff01")
+
+
+def test_rlctl__rules_of_other_algorithms_are_shown_and_answered(rig):
+    rig.agent({"fixed": {"limit": "5/365d", "algorithm": "fixed"},
+               "token": {"limit": "10/h", "algorithm": "token_bucket", "burst": 20},
+               "all": {"limit": "1000/h", "interpolate": "true"}})
+    equal(rig.rlctl("rules")[1].splitlines(), [
+        "fixed                    5/365d       local, fixed",
+        "token                    10/h         local, token_bucket, burst 20",
+        "all                      1000/h       local, interpolate"])
+    equal(json.loads(rig.rlctl("rules", "--json")[1])[1], {
+        "name": "token", "limit": "10/h", "consistency": "local", "algorithm": "token_bucket",
+        "burst": 20})
+    equal([rule["bound"] for rule in rig.status()["rules"]], [10, 30, 1045])
+    equal(rig.rlctl("get", "token", "bob")[1],
+          "allowed: 20 remaining under token (10/h), state fresh\n")
+    equal(rig.rlctl("check", "token", "bob", "--cost", "19")[1],
+          "allowed: 1 of 10 remaining under token (10/h), state fresh\n")
+    equal(rig.rlctl("get", "token", "bob")[1],
+          "allowed: 1 of 10 remaining under token (10/h), state fresh\n")
+    code, out, _ = rig.rlctl("check", "token", "bob", "--cost", "2")
+    equal(code, 1)
+    contains(out, "limited: 1 of 10 remaining under token (10/h), try again in 5 m")
+    code, _, err = rig.rlctl("check", "token", "bob", "--cost", "21")
+    equal((code, err), (2, "rlctl: could not decide: the cost is above the rule's limit and can "
+                           "never be admitted\n"))
+    equal(rig.rlctl("check", "fixed", "bob", "--cost", "5")[0], 0)
+    code, out, _ = rig.rlctl("check", "fixed", "bob")
+    equal(code, 1)
+    contains(out, "limited: 0 of 5 remaining under fixed (5/365d), try again in ")
 
 
 def test_rlctl__segment_comes_from_the_environment(rig):
@@ -230,8 +261,10 @@ def test_rlctl__rules_are_shown_and_checked(rig):
     equal(rig.rlctl("rules"), (0, "login                    5/10s        local\n"
                                   "api                      100/m        local\n", ""))
     code, out, _ = rig.rlctl("rules", "show", "--json")
-    equal(json.loads(out), [{"name": "login", "limit": "5/10s", "consistency": "local"},
-                            {"name": "api", "limit": "100/m", "consistency": "local"}])
+    equal(json.loads(out), [{"name": "login", "limit": "5/10s", "consistency": "local",
+                             "algorithm": "sliding"},
+                            {"name": "api", "limit": "100/m", "consistency": "local",
+                             "algorithm": "sliding"}])
     good = rig.write("good.yaml", "rules: []\n")
     equal(rig.rlctl("rules", "check", good), (0, f"{good}: fine, 0 rules\n", ""))
     bad = rig.write("bad.yaml", "rulez: []\n")
@@ -299,6 +332,7 @@ def test_rlctl__status_of_a_fleet_as_json_has_its_fields(rig):
                                    "sent_again"])
     equal(status["rules"][1], {
         "name": "share", "limit": 99, "window_s": 10.0, "consistency": "bounded",
+        "algorithm": "sliding",
         "on_unreachable": "share", "no_credit": "deny", "beta": 0.1, "wait_s": 0.002,
         "bound": 107, "in_force": "bounded: at most 107 of all hosts"})
 
@@ -418,7 +452,7 @@ def test_rlctl__rules_show_how_they_are_shared(rig):
         "on_unreachable local",
         "alone                    9/10s        local"])
     equal(json.loads(a.rlctl("rules", "--json")[1])[0], {
-        "name": "strict", "limit": "10/10s", "consistency": "strict", "on_unreachable": "closed",
+        "name": "strict", "limit": "10/10s", "consistency": "strict", "algorithm": "sliding", "on_unreachable": "closed",
         "no_credit": "deny", "beta": 0.0, "wait_s": 0.5})
 
 

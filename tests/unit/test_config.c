@@ -100,8 +100,25 @@ static const struct text_and_lines bad[] = {
 	{"rules:\n  - name: a\n    limit: 5/s\n  - name: a\n    limit: 6/s\n",
 	 "F:4:5: a rule named 'a' stands above already\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    brust: 20\n",
-	 "F:4:5: unknown key 'brust' (known here: name, limit, consistency, beta, wait, no_credit, "
-	 "on_unreachable)\n"},
+	 "F:4:5: unknown key 'brust' (did you mean 'burst'?)\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    reset: 20\n",
+	 "F:4:5: unknown key 'reset' (known here: name, limit, algorithm, burst, delay, "
+	 "interpolate, consistency, beta, wait, no_credit, on_unreachable)\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    burst: 20\n",
+	 "F:4:12: 'burst' on a sliding rule: only 'algorithm: token_bucket' has one\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: token_bukket\n    burst: 20\n",
+	 "F:4:16: 'algorithm' must be sliding, fixed or token_bucket, not 'token_bukket' (did you "
+	 "mean 'token_bucket'?)\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: token_bucket\n    burst: 0\n",
+	 "F:5:12: 'burst' must be a whole number 1 .. 2147483647\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: fixed\n    interpolate: true\n",
+	 "F:5:18: 'interpolate' on a fixed rule: only 'algorithm: sliding' has one\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    interpolate: maybe\n",
+	 "F:4:18: 'interpolate' must be false or true, not 'maybe'\n"},
+	{"redis: unix:/r\nrules:\n  - name: a\n    limit: 5/s\n    algorithm: fixed\n",
+	 "F:5:16: a fixed rule counts on each host alone: say 'consistency: local'\n"},
+	{"redis: unix:/r\nrules:\n  - name: a\n    limit: 5/s\n    interpolate: true\n",
+	 "F:5:18: 'interpolate' on a rule that hosts share: it is for local ones\n"},
 	{"rules:\n  - nam: a\n    limt: 5/s\n",
 	 "F:2:5: unknown key 'nam' (did you mean 'name'?)\n"
 	 "F:3:5: unknown key 'limt' (did you mean 'limit'?)\n"
@@ -180,6 +197,30 @@ static void test_config__right_file_is_read_exactly(void **state)
 	assert_int_equal(config.rule[0].terms.limit, 5);
 	assert_string_equal(config.rule[1].name, "api-v2");
 	assert_int_equal(config.rule[1].terms.window_ns, UINT64_C(60000000000));
+}
+
+static void test_config__algorithms_are_read_exactly(void **state)
+{
+	static const char text[] =
+		"redis: unix:/r\n"
+		"rules:\n"
+		"  - {name: a, limit: 5/s}\n"
+		"  - {name: b, limit: 5/s, algorithm: sliding, interpolate: true, consistency: "
+		"local}\n"
+		"  - {name: c, limit: 5/s, algorithm: fixed, consistency: local}\n"
+		"  - {name: d, limit: 5/s, algorithm: token_bucket, consistency: local}\n"
+		"  - {name: e, limit: 5/s, algorithm: token_bucket, burst: 2147483647, "
+		"consistency: local}\n";
+
+	(void)state;
+	if (!load(text, sizeof(text) - 1))
+		fail_msg("%s", printed);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(config.rule[i].interpolate, i == 1);
+		assert_int_equal(config.rule[i].algorithm, i < 2 ? 0 : i < 4 ? i - 1 : 2);
+		assert_int_equal(config.rule[i].burst, i < 4 ? 0 : 2147483647);
+		assert_int_equal(config.rule[i].delay, 0);
+	}
 }
 
 static void test_config__defaults_are_the_documented_ones(void **state)
@@ -696,6 +737,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_config__each_fault_has_its_line_and_message),
 		cmocka_unit_test(test_config__right_file_is_read_exactly),
+		cmocka_unit_test(test_config__algorithms_are_read_exactly),
 		cmocka_unit_test(test_config__defaults_are_the_documented_ones),
 		cmocka_unit_test(test_config__each_fault_of_a_fleet_has_its_message),
 		cmocka_unit_test(test_config__sharing_defaults_follow_the_consistency),

@@ -186,7 +186,7 @@ static void test_unreachable__frozen_total_fades_over_the_window(void **state)
 	assert_int_equal(try(1, START), RL_TRY_LIMITED);
 	assert_int_equal(answer.wait_ns, W / 8);
 	assert_int_equal(try(1, START + 9 * RL_SECOND_NS), RL_TRY_LIMITED);
-	assert_int_equal(shared_slot(&k)->tat, 0); /* the rate is not spent */
+	assert_int_equal(shared_slot(&k)->state, 0); /* the rate is not spent */
 	assert_int_equal(try(1, START + 12 * RL_SECOND_NS), RL_TRY_ALLOWED);
 }
 
@@ -222,7 +222,7 @@ static void test_unreachable__units_since_the_last_answer_count_for_every_host(v
 	acknowledge_all_but(6);
 	assert_int_equal(try(1, START + W / 2), RL_TRY_ALLOWED);
 	acknowledge_all_but(7);
-	shared_slot(&k)->tat = 0;
+	shared_slot(&k)->state = 0;
 	assert_int_equal(try(1, START + W / 2), RL_TRY_LIMITED);
 	/* Never as more than their shares: the rate sees to that. */
 	acknowledge_all_but(90);
@@ -243,7 +243,7 @@ static void test_unreachable__own_window_holds_at_the_limit(void **state)
 	acknowledge_all_but(0);
 	assert_int_equal(try(1, now), RL_TRY_LIMITED);
 	assert_int_equal(answer.wait_ns, START + W + 1 - now);
-	assert_int_equal(shared_slot(&k)->tat, now); /* the rate's part is given back */
+	assert_int_equal(shared_slot(&k)->state, now); /* the rate's part is given back */
 	assert_int_equal(try(1, START + W + 1), RL_TRY_ALLOWED);
 }
 

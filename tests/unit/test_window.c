@@ -144,6 +144,89 @@ static void test_window__idle_key_has_its_whole_limit_at_once(void **state)
 	}
 }
 
+/* The last L admits of an exact log. */
+struct exact {
+	uint64_t at[11000];
+	uint64_t count;
+};
+
+static bool last_admits(struct exact *exact, uint32_t limit, uint64_t now)
+{
+	uint64_t *cell = &exact->at[exact->count % limit];
+
+	if (exact->count >= limit && now - *cell < W + 1)
+		return false;
+	*cell = now;
+	exact->count++;
+	return true;
+}
+
+static void test_window__interpolated_uses_all_and_exceeds_by_less_than_a_group(void **state)
+{
+	static const uint32_t limits[] = {1, 23, 24, 47, 100, 1000, 10000};
+	static const double loads[] = {0.9, 1.2, 2, 10};
+	uint64_t seed = t_seed();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+		for (size_t l = 0; l < sizeof(loads) / sizeof(loads[0]); l++) {
+			struct rl_window_terms terms = terms_of(limits[i]);
+			uint64_t now = START, mean = (uint64_t)((double)W / limits[i] / loads[l]);
+			static struct exact may, greedy;
+			uint64_t admitted = 0;
+
+			terms.interpolate = true;
+			terms.q = rl_window_q_spread(limits[i]);
+			may.count = greedy.count = 0;
+			fresh(&terms);
+			while (now < START + 6 * W) {
+				bool got;
+
+				now += t_below(&seed, 2 * mean + 1);
+				last_admits(&greedy, limits[i], now);
+				got = try(&terms, 1, now) == RL_TRY_ALLOWED;
+				admitted += got;
+				/* No more than the q - 1 others of a group above the limit. */
+				if (got)
+					assert_true(
+						last_admits(&may, limits[i] + terms.q - 1, now));
+			}
+			/* After a pause a group is held for a moment: a unit of each window. */
+			if ((admitted + 6) * 1000 < greedy.count * 985)
+				fail_msg("%u at %gx: %llu of %llu", limits[i], loads[l],
+					 (unsigned long long)admitted,
+					 (unsigned long long)greedy.count);
+			if (terms.q == 1)
+				assert_int_equal(admitted, greedy.count);
+		}
+}
+
+static void test_window__interpolated_group_leaves_one_by_one(void **state)
+{
+	struct rl_window_terms terms = terms_of(88);
+
+	(void)state;
+	terms.interpolate = true;
+	terms.q = rl_window_q_spread(88);
+	assert_int_equal(terms.q, 4);
+	fresh(&terms);
+	for (uint32_t e = 0; e < 88; e++) /* one each 4 ms: a group ends each 16 */
+		assert_int_equal(try(&terms, 1, START + e * 4000000), RL_TRY_ALLOWED);
+	/* The first group has none before it: taken for spread over 4 W / 23 until its 12 ms. */
+	assert_int_equal(try(&terms, 1, START + W - 118434782), RL_TRY_LIMITED);
+	for (uint32_t e = 0; e < 3; e++)
+		assert_int_equal(try(&terms, 1, START + W + 11000000), RL_TRY_ALLOWED);
+	assert_int_equal(try(&terms, 1, START + W + 12000000), RL_TRY_LIMITED);
+	assert_int_equal(answer.wait_ns, 1);
+	assert_int_equal(try(&terms, 1, START + W + 12000001), RL_TRY_ALLOWED);
+	/* The second one by one: 16, 20, 24 and 28 ms. */
+	for (uint32_t e = 4; e < 8; e++) {
+		assert_int_equal(try(&terms, 1, START + W + e * 4000000), RL_TRY_LIMITED);
+		assert_int_equal(answer.wait_ns, 1);
+		assert_int_equal(try(&terms, 1, START + W + e * 4000000 + 1), RL_TRY_ALLOWED);
+	}
+}
+
 static void test_window__skips_nothing_in_a_slot_that_is_reported(void **state)
 {
 	struct rl_window_terms terms = terms_of(100);
@@ -484,6 +567,9 @@ int main(void)
 		cmocka_unit_test(test_window__remaining_counts_down_to_zero),
 		cmocka_unit_test(test_window__remaining_is_what_is_then_admitted),
 		cmocka_unit_test(test_window__idle_key_has_its_whole_limit_at_once),
+		cmocka_unit_test(
+			test_window__interpolated_uses_all_and_exceeds_by_less_than_a_group),
+		cmocka_unit_test(test_window__interpolated_group_leaves_one_by_one),
 		cmocka_unit_test(test_window__skips_nothing_in_a_slot_that_is_reported),
 		cmocka_unit_test(
 			test_window__remaining_of_a_lowered_limit_is_what_is_then_admitted),

@@ -1,0 +1,102 @@
+#include <string.h>
+
+#include "agent/config/read.h"
+#include "agent/config/value.h"
+#include "shm/rl_algorithm.h"
+
+static const char *algorithm_name(unsigned number)
+{
+	return rl_algorithm_name(number);
+}
+
+static const char *truth_name(unsigned value)
+{
+	return value == 0 ? "false" : "true";
+}
+
+/* "token_bucket or leaky_bucket": those that have the option. */
+static void list_having(uint32_t option, char *ret, size_t size)
+{
+	*ret = '\0';
+	for (uint32_t a = 0; a < rl_algorithm_count(); a++) {
+		if ((rl_algorithm_options(a) & option) == 0)
+			continue;
+		if (*ret != '\0')
+			strncat(ret, " or ", size - strlen(ret) - 1);
+		strncat(ret, rl_algorithm_name(a), size - strlen(ret) - 1);
+	}
+}
+
+/* A key that this algorithm has no use for. */
+static bool is_refused(struct yaml_file *file, const yaml_node_t *rule, const char *key,
+		       uint32_t option, uint8_t algorithm)
+{
+	yaml_node_t *node = yaml_get(file, rule, key);
+	char having[128];
+
+	if (node == NULL || (rl_algorithm_options(algorithm) & option) != 0)
+		return false;
+	list_having(option, having, sizeof(having));
+	yaml_fault(file, node, "'%s' on a %s rule: only 'algorithm: %s' has one", key,
+		   rl_algorithm_name(algorithm), having);
+	return true;
+}
+
+static void read_units(struct yaml_file *file, const yaml_node_t *rule, const char *key,
+		       uint32_t most, uint32_t *ret)
+{
+	yaml_node_t *node = yaml_get(file, rule, key);
+	unsigned long long units;
+
+	if (node != NULL && yaml_number(file, node, key, 1, most, &units))
+		*ret = (uint32_t)units;
+}
+
+static void read_bucket(struct yaml_file *file, const yaml_node_t *rule, struct rl_rule_spec *ret)
+{
+	yaml_node_t *delay = yaml_get(file, rule, "delay");
+
+	if (!is_refused(file, rule, "burst", RL_OPTION_BURST, ret->algorithm))
+		read_units(file, rule, "burst", RL_LIMIT_MAX, &ret->burst);
+	if (is_refused(file, rule, "delay", RL_OPTION_DELAY, ret->algorithm) || delay == NULL)
+		return;
+	if (ret->burst == 0)
+		yaml_fault(file, delay,
+			   "'delay' without 'burst': it says how many of the burst are "
+			   "not held up");
+	else
+		read_units(file, rule, "delay", ret->burst, &ret->delay);
+}
+
+static void read_interpolate(struct yaml_file *file, const yaml_node_t *rule,
+			     struct rl_rule_spec *ret)
+{
+	static const struct value_choice choice = {"interpolate", truth_name, 2};
+	yaml_node_t *node = yaml_get(file, rule, choice.key);
+	uint8_t value = 0;
+
+	if (is_refused(file, rule, choice.key, RL_OPTION_INTERPOLATE, ret->algorithm) ||
+	    !value_choice(file, rule, &choice, &value))
+		return;
+	if (value == 1 && ret->fleet.consistency != RL_LOCAL)
+		yaml_fault(file, node,
+			   "'interpolate' on a rule that hosts share: it is for local ones");
+	else
+		ret->interpolate = value == 1;
+}
+
+void config_read_algorithm(struct yaml_file *file, const yaml_node_t *rule,
+			   struct rl_rule_spec *ret)
+{
+	const struct value_choice choice = {"algorithm", algorithm_name, rl_algorithm_count()};
+	yaml_node_t *node = yaml_get(file, rule, choice.key);
+
+	if (!value_choice(file, rule, &choice, &ret->algorithm))
+		return;
+	if (ret->algorithm != RL_SLIDING && ret->fleet.consistency != RL_LOCAL)
+		yaml_fault(file, node,
+			   "a %s rule counts on each host alone: say 'consistency: local'",
+			   rl_algorithm_name(ret->algorithm));
+	read_bucket(file, rule, ret);
+	read_interpolate(file, rule, ret);
+}

@@ -1,0 +1,112 @@
+/*
+ * rl_check_other.c - rl_check_spend() where the usual case does not go: a rule with an algorithm
+ * or an option of its own, and a slot that was made when its rule had another one.
+ */
+#include "shm/rl_check_steps.h"
+#include "shm/rl_count.h"
+#include "shm/rl_table.h"
+
+static void fill_from_count(const struct rl_view *view, const struct rl_rule *rule,
+			    const struct rl_count_answer *from, uint64_t now_ns, bool allowed,
+			    struct rl_answer *ret)
+{
+	const struct rl_window_answer window = {.remaining = from->remaining,
+						.wait_ns = allowed ? 0 : from->wait_ns};
+
+	fill_answer(view, rule, &window, now_ns, ret);
+	ret->delay_ns = allowed ? from->delay_ns : 0;
+}
+
+int rl_check_count(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
+		   uint32_t cost, struct rl_answer *ret)
+{
+	struct rl_count_answer answer;
+	struct rl_count count;
+	uint64_t now_ns;
+	int got;
+
+	if (!rl_count_of(&seg->view, &seg->slot[index], rule, &count))
+		return RL_TRY_AGAIN;
+	now_ns = rl_clock_precise_ns();
+	got = rl_count_try(&seg->slot[index], head, &count, cost, now_ns, &answer);
+	if (got == RL_TRY_ALLOWED || got == RL_TRY_LIMITED)
+		fill_from_count(&seg->view, rule, &answer, now_ns, got == RL_TRY_ALLOWED, ret);
+	return got;
+}
+
+int rl_check_look_count(const struct rl_view *view, uint64_t index, uint64_t head,
+			const struct rl_rule *rule, uint32_t cost, struct rl_answer *ret,
+			uint32_t *ret_used)
+{
+	const struct rl_slot *slot = &view->slot[index];
+	uint64_t now_ns = rl_clock_precise_ns();
+	struct rl_count_answer answer;
+	struct rl_count count;
+	int got;
+
+	if (!rl_count_of(view, slot, rule, &count))
+		return RL_E_BUSY;
+	got = rl_count_look(slot, head, &count, cost, now_ns, &answer);
+	if (got == RL_TRY_AGAIN)
+		return RL_E_BUSY;
+	*ret_used = rl_count_held(slot, head, &count, now_ns);
+	if (got == RL_TRY_ALLOWED)
+		answer.remaining += cost; /* nothing was spent */
+	fill_from_count(view, rule, &answer, now_ns, got == RL_TRY_ALLOWED, ret);
+	return got == RL_TRY_ALLOWED;
+}
+
+/* One try on an open slot of the sliding window, or of another algorithm. */
+static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index, uint64_t head,
+		    const struct rl_rule *rule, uint32_t cost, struct rl_answer *ret)
+{
+	struct rl_window_answer answer = {.wait_ns = RL_SECOND_NS};
+	struct rl_slot *slot = &seg->slot[index];
+	struct rl_window_terms terms;
+	int got = RL_TRY_LIMITED;
+	uint64_t now_ns;
+	bool coarse;
+
+	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
+		return rl_check_count(seg, index, head, rule, cost, ret);
+	now_ns = rl_clock_now_ns(coarse);
+	if (cost <= terms.limit) /* else a raise the agent has not re-based this slot for yet */
+		got = rl_window_try(slot, head, &terms, cost, now_ns, &answer);
+	if (got == RL_TRY_AHEAD)
+		rl_check_mend(member, slot, answer.cell);
+	fill_answer(&seg->view, rule, &answer, now_ns, ret);
+	return got;
+}
+
+int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+			 const void *key, size_t key_len, uint32_t cost, uint32_t flags,
+			 struct rl_answer *ret)
+{
+	struct rl_id id = rl_hash_key(seg->view.hash_key, rl_pair_high(handle), key, key_len);
+
+	for (int i = 0; i < CHECK_TRIES; i++) {
+		struct rl_rule rule;
+		uint64_t head, index = rl_table_find(&seg->view, &id, &head);
+		int got = rl_rules_read(&seg->view, handle, &rule);
+
+		if (got == 0 && !rl_rule_is_local(&rule))
+			return rl_check_spend_shared(seg, member, handle, key, key_len, cost, flags,
+						     ret);
+		if (got == 0)
+			got = cost_fault(&rule, cost);
+		if (got == 0 && index == RL_NO_SLOT)
+			got = rl_check_claim(seg, member, &id, &rule, key, key_len);
+		if (got < 0)
+			return rl_check_failed(member, got, ret);
+		if (index == RL_NO_SLOT)
+			continue;
+		got = try_slot(seg, member, index, head, &rule, cost, ret);
+		if (got == RL_TRY_ALLOWED)
+			rl_member_count(&member->allowed, cost);
+		if (got == RL_TRY_LIMITED)
+			rl_member_count(&member->limited, 1);
+		if (got == RL_TRY_ALLOWED || got == RL_TRY_LIMITED)
+			return got == RL_TRY_ALLOWED;
+	}
+	return rl_check_failed(member, RL_E_BUSY, ret);
+}

@@ -1,0 +1,99 @@
+#include "shm/rl_count.h"
+
+#define TRIES 64 /* each failed try is another's admit */
+
+static uint64_t word_of(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed); /* under head */
+}
+
+static uint64_t state_of(const struct rl_slot *slot)
+{
+	/* pairs[slot_state.acq]: whose admit is seen, whose scale is seen as well. */
+	return atomic_load_explicit(&slot->state, memory_order_acquire);
+}
+
+bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const struct rl_rule *rule,
+		 struct rl_count *ret)
+{
+	uint64_t shape = word_of(&slot->shape), hint = word_of(&slot->hint);
+	uint64_t window_ns = word_of(&slot->window_ns);
+	uint32_t scale = rl_count_scale(hint);
+
+	ret->algorithm = rl_algorithm(rl_shape_algorithm(shape));
+	if (ret->algorithm == NULL || scale < 1 || window_ns < RL_WINDOW_MIN_NS ||
+	    window_ns > RL_WINDOW_MAX_NS)
+		return false;
+	ret->terms = (struct rl_count_terms){
+		.limit = rule != NULL ? rule->limit : scale,
+		.burst = rule != NULL ? rule->burst : 0,
+		.delay = rule != NULL ? rule->delay : 0,
+		.scale = scale,
+		.window_ns = window_ns,
+		.base_ns = rl_count_base_ns(hint),
+		.wall_ns = word_of(&view->live->wall_ns),
+	};
+	return true;
+}
+
+int rl_count_try(struct rl_slot *slot, uint64_t head, const struct rl_count *count, uint32_t cost,
+		 uint64_t now_ns, struct rl_count_answer *ret)
+{
+	uint64_t state = state_of(slot);
+
+	for (int i = 0; i < TRIES; i++) {
+		int got;
+
+		if (!rl_count_is(state, rl_head_n(head)))
+			return RL_TRY_AGAIN;
+		got = count->algorithm->step(state & RL_COUNT_MAX, &count->terms, cost, now_ns,
+					     ret);
+		if (got == RL_TRY_AGAIN ||
+		    (got == RL_TRY_LIMITED && ret->next == (state & RL_COUNT_MAX)))
+			return got;
+		/* pairs[slot_state.rel]: the words it was judged by were read before. */
+		if (atomic_compare_exchange_weak_explicit(
+			    &slot->state, &state, rl_count_state(rl_head_n(head), ret->next),
+			    memory_order_acq_rel, memory_order_acquire))
+			return got;
+	}
+	return RL_TRY_AGAIN;
+}
+
+int rl_count_look(const struct rl_slot *slot, uint64_t head, const struct rl_count *count,
+		  uint32_t cost, uint64_t now_ns, struct rl_count_answer *ret)
+{
+	uint64_t state = state_of(slot);
+
+	*ret = (struct rl_count_answer){0};
+	if (!rl_count_is(state, rl_head_n(head)))
+		return RL_TRY_AGAIN;
+	return count->algorithm->step(state & RL_COUNT_MAX, &count->terms, cost, now_ns, ret);
+}
+
+uint32_t rl_count_held(const struct rl_slot *slot, uint64_t head, const struct rl_count *count,
+		       uint64_t now_ns)
+{
+	uint64_t state = state_of(slot);
+	uint32_t held;
+
+	if (!rl_count_is(state, rl_head_n(head)))
+		return RL_COUNT_NONE;
+	held = count->algorithm->held(state & RL_COUNT_MAX, &count->terms, now_ns);
+	return held < RL_COUNT_NONE ? held : RL_COUNT_NONE - 1;
+}
+
+bool rl_count_take_idle(struct rl_slot *slot, uint64_t head, const struct rl_count *count,
+			uint64_t now_ns)
+{
+	uint64_t state = state_of(slot);
+
+	if (state == 0)
+		return true;
+	if (!rl_count_is(state, rl_head_n(head)) ||
+	    count->algorithm->held(state & RL_COUNT_MAX, &count->terms, now_ns) > 0)
+		return false;
+	/* pairs[slot_state.rel]: fails if it admitted since. */
+	return atomic_compare_exchange_strong_explicit(&slot->state, &state, 0,
+						       memory_order_acq_rel, memory_order_relaxed);
+}
