@@ -25,7 +25,8 @@
 /* The rows, in the order of their numbers: append only, segments hold them. */
 #define RL_ALGORITHM_ROWS(X) \
 	X(rl_fixed) \
-	X(rl_token_bucket)
+	X(rl_token_bucket) \
+	X(rl_leaky_bucket)
 
 #define RL_SLIDING        0u /* of a rule or a slot: the sliding window */
 #define RL_ALGORITHMS_MAX 32u

@@ -235,6 +235,19 @@ def test_rlctl__rules_of_other_algorithms_are_shown_and_answered(rig):
     contains(out, "limited: 0 of 5 remaining under fixed (5/365d), try again in ")
 
 
+def test_rlctl__delay_of_a_leaky_bucket_is_told(rig):
+    rig.agent({"leaky": {"limit": "10/h", "algorithm": "leaky_bucket", "burst": 5, "delay": 2}})
+    contains(rig.rlctl("rules")[1], "local, leaky_bucket, burst 5, delay 2")
+    equal(rig.rlctl("check", "leaky", "bob", "--cost", "3")[1],
+          "allowed: 3 of 10 remaining under leaky (10/h), state fresh\n")
+    code, out, _ = rig.rlctl("check", "leaky", "bob")
+    equal((code, out), (0, "allowed after a delay of 5 m 59 s: 2 of 10 remaining under leaky "
+                           "(10/h), state fresh\n"))
+    answer = json.loads(rig.rlctl("--json", "get", "leaky", "bob")[1])
+    equal((answer["allowed"], answer["remaining"]), (True, 2))
+    assert 700 < answer["delay_s"] <= 720, answer
+
+
 def test_rlctl__segment_comes_from_the_environment(rig):
     rig.agent({"login": "1/h"})
     code, out, _ = rig.run(RLCTL, "get", "login", "bob", env={"RL_SEGMENT": rig.segment})

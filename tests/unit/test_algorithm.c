@@ -232,6 +232,82 @@ static void test_algorithm__lowered_or_raised_burst_is_in_force_at_the_next_chec
 	assert_int_equal(spend_all(&k, 1000, START), 90);
 }
 
+/* What nginx answers to 10 r/s, burst=5 delay=2. */
+static void test_algorithm__leaky_bucket_queues_as_nginx_does(void **state)
+{
+	static const uint64_t delay_ms[] = {0, 0, 0, 100, 200, 300};
+	struct key k = key_of(&rl_leaky_bucket, 10, RL_SECOND_NS);
+
+	(void)state;
+	k.terms.burst = 5;
+	k.terms.delay = 2;
+	for
+		EACH(i, delay_ms)
+		{
+			assert_true(spend(&k, 1, START));
+			assert_in_range(k.answer.delay_ns, delay_ms[i] * MS,
+					delay_ms[i] * MS + MS / 1000);
+			assert_int_equal(k.answer.remaining, 5 - i);
+		}
+	assert_false(spend(&k, 1, START));
+	assert_in_range(k.answer.wait_ns, 100 * MS, 100 * MS + MS / 1000);
+	assert_false(spend(&k, 1, START + 99 * MS));
+	assert_true(spend(&k, 1, START + 101 * MS));
+	assert_in_range(k.answer.delay_ns, 299 * MS, 299 * MS + MS / 1000);
+	assert_true(spend(&k, 3, START + 600 * MS)); /* its three units behind one another */
+	assert_in_range(k.answer.delay_ns, 100 * MS, 100 * MS + MS / 1000);
+}
+
+static void test_algorithm__leaky_bucket_without_burst_lets_through_one_at_a_time(void **state)
+{
+	(void)state;
+	for
+		EACH(w, windows)
+		for
+			EACH(l, limits)
+			{
+				struct key k = key_of(&rl_leaky_bucket, limits[l], windows[w]);
+				uint64_t a_unit_ns = windows[w] / limits[l];
+
+				assert_true(spend(&k, 1, START));
+				assert_int_equal(k.answer.delay_ns, 0);
+				if (a_unit_ns < 100)
+					continue;
+				assert_false(spend(&k, 1, START + a_unit_ns - a_unit_ns / 3));
+				assert_true(spend(&k, 1, START + a_unit_ns + 1));
+				assert_int_equal(k.answer.delay_ns, 0);
+			}
+}
+
+static void test_algorithm__leaky_bucket_that_delays_none_of_its_burst_is_nodelay(void **state)
+{
+	struct key k = key_of(&rl_leaky_bucket, 10, RL_SECOND_NS);
+
+	(void)state;
+	k.terms.burst = k.terms.delay = 20;
+	for (int i = 0; i < 21; i++) {
+		assert_true(spend(&k, 1, START));
+		assert_int_equal(k.answer.delay_ns, 0);
+	}
+	assert_false(spend(&k, 1, START));
+}
+
+static void test_algorithm__leaky_bucket_keeps_to_burst_and_rate_at_all_terms(void **state)
+{
+	static const uint32_t bursts[] = {0, 1, 20, MOST_L};
+	uint64_t seed = t_seed();
+
+	(void)state;
+	for
+		EACH(w, windows)
+		for
+			EACH(l, limits)
+			for
+				EACH(b, bursts)
+			check_bucket(&rl_leaky_bucket, limits[l], windows[w], bursts[b],
+				     bursts[b] + 1, &seed);
+}
+
 static void test_algorithm__fixed_window_begins_with_the_wall_clock(void **state)
 {
 	struct key k = key_of(&rl_fixed, 5, 10 * RL_SECOND_NS);
@@ -392,6 +468,12 @@ int main(void)
 		cmocka_unit_test(test_algorithm__word_that_ran_out_of_bits_is_no_answer),
 		cmocka_unit_test(
 			test_algorithm__lowered_or_raised_burst_is_in_force_at_the_next_check),
+		cmocka_unit_test(test_algorithm__leaky_bucket_queues_as_nginx_does),
+		cmocka_unit_test(
+			test_algorithm__leaky_bucket_without_burst_lets_through_one_at_a_time),
+		cmocka_unit_test(
+			test_algorithm__leaky_bucket_that_delays_none_of_its_burst_is_nodelay),
+		cmocka_unit_test(test_algorithm__leaky_bucket_keeps_to_burst_and_rate_at_all_terms),
 		cmocka_unit_test(test_algorithm__fixed_window_begins_with_the_wall_clock),
 		cmocka_unit_test(test_algorithm__fixed_window_counts_cost_exactly),
 		cmocka_unit_test(

@@ -105,10 +105,19 @@ static const struct text_and_lines bad[] = {
 	 "F:4:5: unknown key 'reset' (known here: name, limit, algorithm, burst, delay, "
 	 "interpolate, consistency, beta, wait, no_credit, on_unreachable)\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    burst: 20\n",
-	 "F:4:12: 'burst' on a sliding rule: only 'algorithm: token_bucket' has one\n"},
+	 "F:4:12: 'burst' on a sliding rule: only 'algorithm: token_bucket or "
+	 "leaky_bucket' has one\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: leaky_bucket\n    delay: 2\n",
+	 "F:5:12: 'delay' without 'burst': it says how many of the burst are not held up\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: leaky_bucket\n    burst: 3\n    "
+	 "delay: 4\n",
+	 "F:6:12: 'delay' must be a whole number 1 .. 3\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: token_bucket\n    burst: 3\n    "
+	 "delay: 2\n",
+	 "F:6:12: 'delay' on a token_bucket rule: only 'algorithm: leaky_bucket' has one\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: token_bukket\n    burst: 20\n",
-	 "F:4:16: 'algorithm' must be sliding, fixed or token_bucket, not 'token_bukket' (did you "
-	 "mean 'token_bucket'?)\n"},
+	 "F:4:16: 'algorithm' must be sliding, fixed, token_bucket or leaky_bucket, not "
+	 "'token_bukket' (did you mean 'token_bucket'?)\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: token_bucket\n    burst: 0\n",
 	 "F:5:12: 'burst' must be a whole number 1 .. 2147483647\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: fixed\n    interpolate: true\n",
@@ -210,16 +219,20 @@ static void test_config__algorithms_are_read_exactly(void **state)
 		"  - {name: c, limit: 5/s, algorithm: fixed, consistency: local}\n"
 		"  - {name: d, limit: 5/s, algorithm: token_bucket, consistency: local}\n"
 		"  - {name: e, limit: 5/s, algorithm: token_bucket, burst: 2147483647, "
+		"consistency: local}\n"
+		"  - {name: f, limit: 5/s, algorithm: leaky_bucket, burst: 9, delay: 9, "
 		"consistency: local}\n";
 
 	(void)state;
 	if (!load(text, sizeof(text) - 1))
 		fail_msg("%s", printed);
-	for (size_t i = 0; i < 5; i++) {
+	for (size_t i = 0; i < 6; i++) {
+		static const uint8_t algorithm[] = {0, 0, 1, 2, 2, 3};
+
 		assert_int_equal(config.rule[i].interpolate, i == 1);
-		assert_int_equal(config.rule[i].algorithm, i < 2 ? 0 : i < 4 ? i - 1 : 2);
-		assert_int_equal(config.rule[i].burst, i < 4 ? 0 : 2147483647);
-		assert_int_equal(config.rule[i].delay, 0);
+		assert_int_equal(config.rule[i].algorithm, algorithm[i]);
+		assert_int_equal(config.rule[i].burst, i < 4 ? 0 : i == 4 ? 2147483647 : 9);
+		assert_int_equal(config.rule[i].delay, i == 5 ? 9 : 0);
 	}
 }
 

@@ -1,0 +1,38 @@
+/*
+ * rl_leaky_bucket.c - requests leave at limit a window, evenly; up to burst more may queue.
+ *
+ * As nginx' limit_req: a request is refused when more than burst are before it, and else held up
+ * until its turn, but for the first delay of the burst, which are served at once (delay = burst
+ * is nginx' nodelay). The answer says for how long; to wait is the caller's part.
+ *
+ * Any interval of length t holds at most burst + 1 + t * limit / window units (rl_bucket.h).
+ */
+#include "shm/rl_bucket.h"
+
+static uint32_t most(uint32_t limit, uint32_t burst)
+{
+	(void)limit;
+	return burst + 1;
+}
+
+static int step(uint64_t word, const struct rl_count_terms *terms, uint32_t cost, uint64_t now_ns,
+		struct rl_count_answer *ret)
+{
+	struct rl_bucket bucket = rl_bucket_at(word, terms, now_ns);
+	uint32_t size = most(terms->limit, terms->burst);
+	int got = rl_bucket_step(word, terms, cost, size, now_ns, ret);
+
+	if (got == RL_TRY_ALLOWED)
+		ret->delay_ns = rl_bucket_until(&bucket, terms, cost, (uint64_t)terms->delay + 1);
+	return got;
+}
+
+const struct rl_algorithm rl_leaky_bucket = {
+	.name = "leaky_bucket",
+	.options = RL_OPTION_BURST | RL_OPTION_DELAY,
+	.renew = RL_BUCKET_RENEW,
+	.most = most,
+	.start = rl_bucket_start,
+	.held = rl_bucket_held,
+	.step = step,
+};
