@@ -48,7 +48,7 @@ help:
 
 # An answer is written in words of 4 and 8 bytes and copied at once: loads of 16 bytes, which the
 # compiler likes, would wait for the stores (5 ns of a check's 50).
-$(call obj,$(SHM) client/rl.c): CFLAGS += -fno-tree-slp-vectorize
+$(call obj,$(SHM) $(CLIENT)): CFLAGS += -fno-tree-slp-vectorize
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -147,7 +147,7 @@ headers:
 # Who may include whom: shm < client, agent, tools < tests, bench. agent and client never meet.
 layers:
 	@! grep -nE '^#include "' shm/*.[ch] | grep -vE '"shm/'
-	@! grep -nE '^#include "' client/*.[ch] | grep -vE '"(client/rl\.h|shm/)'
+	@! grep -nE '^#include "' client/*.[ch] | grep -vE '"(client/rl(_client)?\.h|shm/)'
 	@! grep -nE '^#include "' client/preload/*.[ch] | grep -vE '"client/(preload/|rl\.h)'
 	@! grep -nE '^#include "' agent/*.[ch] agent/*/*.[ch] | grep -vE '"(agent|shm)/'
 	@! grep -nE '^#include "' agent/redis/*.[ch] | grep -vE '"(agent/redis/|shm/)'

@@ -1,5 +1,3 @@
-#include "client/rl.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -8,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "shm/rl_check.h"
+#include "client/rl_client.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_cold.h"
 #include "shm/rl_error.h"
@@ -28,22 +26,6 @@ static_assert(RL_BY_WINDOW == RL_DECIDED_WINDOW && RL_BY_CREDIT == RL_DECIDED_CR
 		      RL_BY_NO_CREDIT == RL_DECIDED_NO_CREDIT && RL_BY_POLICY == RL_DECIDED_POLICY,
 	      "one value, two names");
 static_assert(RL_WHY_SIZE == RL_WHY_MAX && RL_KEY_MAX == RL_KEY_BYTES_MAX, "one size");
-
-/*
- * Two pages of our own, not malloc's: attaching must work inside a process whose allocator
- * is not up yet. The second page is emptied by the kernel in every child (MADV_WIPEONFORK),
- * however it was forked, so that a child counts in a line of its own.
- */
-struct own {
-	struct rl_member *_Atomic member; /* NULL until the first check of this process */
-	_Atomic uint64_t pid;
-};
-
-struct rl_client {
-	struct rl_seg seg;
-	struct own *own; /* the second page */
-	size_t page_size;
-};
 
 static struct rl_client *make_client(void)
 {
@@ -93,7 +75,7 @@ void rl_detach(struct rl_client *client)
 
 	if (client == NULL)
 		return;
-	/* Relaxed: as in take_member(). */
+	/* Relaxed: as in client_take_member(). */
 	member = atomic_load_explicit(&client->own->member, memory_order_relaxed);
 	if (member != NULL)
 		rl_member_give(member,
@@ -106,7 +88,7 @@ void rl_detach(struct rl_client *client)
  * This process's statistics line. Two threads may both take one at the first check: the
  * loser gives his back. Relaxed: the line is shared memory, valid for whoever has a pointer.
  */
-RL_COLD static struct rl_member *take_member(struct rl_client *client)
+RL_COLD struct rl_member *client_take_member(struct rl_client *client)
 {
 	struct own *own = client->own;
 	uint64_t pid = (uint64_t)getpid();
@@ -120,31 +102,11 @@ RL_COLD static struct rl_member *take_member(struct rl_client *client)
 	return seen;
 }
 
-static inline struct rl_member *member_of(struct rl_client *client)
-{
-	struct rl_member *member = atomic_load_explicit(&client->own->member, memory_order_relaxed);
-
-	return member != NULL ? member : take_member(client);
-}
-
 int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rule)
 {
 	if (client == NULL || name == NULL || ret_rule == NULL)
 		return -EINVAL;
 	return rl_rules_find(&client->seg.view, name, ret_rule);
-}
-
-static void fill_result(const struct rl_answer *answer, struct rl_result *ret)
-{
-	*ret = (struct rl_result){
-		.state = answer->state,
-		.limit = answer->limit,
-		.remaining = answer->remaining,
-		.decided_by = answer->by,
-		.window_ns = answer->window_ns,
-		.retry_after_ns = answer->wait_ns,
-		.delay_ns = answer->delay_ns,
-	};
 }
 
 int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
@@ -153,19 +115,24 @@ int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t ke
 	struct rl_answer answer;
 	int got;
 
-	if (client == NULL || key == NULL || key_len < 1 || key_len > RL_KEY_MAX || cost < 1 ||
-	    (flags & ~RL_MAY_WAIT) != 0) {
-		if (ret_result != NULL)
-			*ret_result = (struct rl_result){0};
-		return -EINVAL;
-	}
-	got = rl_check_spend(&client->seg, member_of(client), rule, key, key_len, cost, flags,
+	if (client_refuses(client, key, key_len, cost, flags))
+		return client_error(-EINVAL, ret_result);
+	got = rl_check_spend(&client->seg, client_member(client), rule, key, key_len, cost, flags,
 			     &answer);
-	if (ret_result != NULL)
-		fill_result(&answer, ret_result);
-	if (got < 0)
-		return got;
-	return got == 1 ? RL_ALLOWED : RL_LIMITED;
+	return client_answer(got, &answer, ret_result);
+}
+
+int rl_peek(struct rl_client *client, uint64_t rule, const void *key, size_t key_len, uint32_t cost,
+	    struct rl_result *ret_result)
+{
+	struct rl_answer answer;
+	uint32_t used;
+	int got;
+
+	if (client_refuses(client, key, key_len, cost, 0))
+		return client_error(-EINVAL, ret_result);
+	got = rl_check_look(&client->seg.view, rule, key, key_len, cost, &answer, &used);
+	return client_answer(got, &answer, ret_result);
 }
 
 uint64_t rl_agent_age_ms(const struct rl_client *client)

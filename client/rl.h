@@ -50,6 +50,7 @@ extern "C" {
 #define RL_ERR_COST      (-4105) /* cost above the rule's limit: can never be admitted */
 #define RL_ERR_FULL      (-4106) /* new key, and no slot free: the table is too small */
 #define RL_ERR_BUSY      (-4107) /* the key's slot stayed closed for the whole call */
+#define RL_ERR_KEY       (-4109) /* an rl_key of another segment: make it again */
 
 /* How far an answer can be trusted; field state of a result. */
 #define RL_STATE_FRESH 0 /* the agent is alive and, for a shared rule, Redis answers it */
@@ -65,7 +66,12 @@ extern "C" {
 /* Flags of rl_check(). */
 #define RL_MAY_WAIT 1u /* may sleep for credit of a shared rule, at most its wait (2 ms) */
 
+/* Answers of rl_refund(). */
+#define RL_REFUNDED 0 /* given back */
+#define RL_KEPT     1 /* it stays spent until its window has passed */
+
 #define RL_KEY_MAX  1024 /* bytes of a key */
+#define RL_ALL_MAX  16   /* rules that rl_check_all() takes */
 #define RL_WHY_SIZE 256  /* bytes for a refusal's text, with its NUL */
 
 struct rl_client; /* one mapping of one segment; opaque */
@@ -80,7 +86,24 @@ struct rl_result {
 				  * an estimate: others may be first); else 0 */
 	uint64_t delay_ns;       /* RL_ALLOWED: hold the request up for so long before it is served
 				  * (a leaky bucket's queue); 0: serve at once */
-	uint64_t reserved1[3];   /* 0 */
+	uint64_t ticket[3];      /* what rl_refund() gives back; 0 when nothing can be */
+};
+
+/* A key under a rule, hashed once for many checks. Opaque; may be copied. */
+struct rl_key {
+	uint64_t word[14];
+};
+
+/* One of the rules that rl_check_all() asks, and what it answered. */
+struct rl_ask {
+	uint64_t rule;
+	const void *key;
+	size_t key_len;
+	uint32_t cost;
+	uint32_t flags;          /* as of rl_check() */
+	int answer;              /* out: RL_ALLOWED, RL_LIMITED or an error */
+	uint32_t reserved1;      /* 0 */
+	struct rl_result result; /* out: as of rl_check() */
 };
 
 /*
@@ -144,6 +167,58 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  */
 RL_API int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 		    uint32_t cost, uint32_t flags, struct rl_result *ret_result);
+
+/*
+ * What rl_check() would answer now: nothing is spent and nothing is written. A shared rule answers
+ * RL_ALLOWED when the host would first have to ask for credit. remaining: before it.
+ * Returns as rl_check(). Thread- and async-signal-safe.
+ */
+RL_API int rl_peek(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+		   uint32_t cost, struct rl_result *ret_result);
+
+/*
+ * Hash a key once, for one that is checked often (a route, a tenant). Good for this client's
+ * segment and this rule, over reloads. The bytes need not stay. Returns 0, or -EINVAL as
+ * rl_check(). Thread- and async-signal-safe.
+ */
+RL_API int rl_key_make(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+		       struct rl_key *ret_key);
+
+/* rl_check() of such a key; RL_ERR_KEY when it was made for another segment. */
+RL_API int rl_check_key(struct rl_client *client, const struct rl_key *key, uint32_t cost,
+			uint32_t flags, struct rl_result *ret_result);
+
+/*
+ * Ask several rules for one request: RL_ALLOWED when all allow it, and then all are spent; else
+ * RL_LIMITED or an error, of the first that said so, and none is spent. Each ask has its answer;
+ * those behind the one that refused may only have been looked at.
+ *
+ * All are looked at first, so a refusal writes nothing. When another process comes in between,
+ * what was spent is refunded, as by rl_refund(). What that keeps, and what a process had spent
+ * that is killed in the middle, is at most each ask's cost, until its window has passed.
+ *
+ * Returns -EINVAL also for no asks, or more than RL_ALL_MAX. With RL_MAY_WAIT in an ask's flags
+ * it may wait for credit of that rule. Otherwise as rl_check().
+ */
+RL_API int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count);
+
+/*
+ * rl_check() of many requests, each for itself. The memory of up to RL_ALL_MAX keys is fetched at
+ * once, which is worth it when there are more keys than fit a cache. Each ask has its answer and
+ * result. Returns how many were allowed, or -EINVAL for a NULL. Otherwise as rl_check().
+ */
+RL_API int rl_check_batch(struct rl_client *client, struct rl_ask *ask, size_t count);
+
+/*
+ * Give back what the check under rule that filled in *result has spent, of a request that was not
+ * served after all. The ticket in *result is used up.
+ *
+ * RL_REFUNDED, or RL_KEPT: it stays spent until its window has passed, as the limit could
+ * otherwise be exceeded. A sliding window can forget only within its newest group (a 23rd of the
+ * limit; up to a limit of 23 its last unit), a bucket its last admit, a fixed window all of the
+ * same window. What hosts share is kept. -EINVAL for a NULL. Thread- and async-signal-safe.
+ */
+RL_API int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *result);
 
 /* Milliseconds since the agent's last heartbeat. Thread- and signal-safe. */
 RL_API uint64_t rl_agent_age_ms(const struct rl_client *client);

@@ -78,6 +78,13 @@ struct rl_algorithm {
 	 */
 	int (*step)(uint64_t word, const struct rl_count_terms *terms, uint32_t cost,
 		    uint64_t now_ns, struct rl_count_answer *ret);
+
+	/*
+	 * The word without what is still held of cost units, after whose admit it was then; the
+	 * same word when that is nothing.
+	 */
+	uint64_t (*refund)(uint64_t word, uint64_t then, const struct rl_count_terms *terms,
+			   uint32_t cost, uint64_t now_ns);
 };
 
 #define RL_ALGORITHM_DECLARE(row) extern const struct rl_algorithm row;

@@ -34,3 +34,14 @@ int rl_bucket_step(uint64_t word, const struct rl_count_terms *terms, uint32_t c
 	ret->remaining -= cost;
 	return RL_TRY_ALLOWED;
 }
+
+uint64_t rl_bucket_refund(uint64_t word, uint64_t then, const struct rl_count_terms *terms,
+			  uint32_t cost, uint64_t now_ns)
+{
+	struct rl_bucket bucket = rl_bucket_at(word, terms, now_ns);
+	uint64_t all = (uint64_t)cost << bucket.shift, left = bucket.empty - bucket.now;
+
+	if (word != then)
+		return word;
+	return bucket.empty - (left < all ? left : all);
+}

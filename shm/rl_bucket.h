@@ -102,7 +102,12 @@ static inline uint64_t rl_bucket_until(const struct rl_bucket *bucket,
 	return then > least ? rl_bucket_ns(terms, bucket->shift, then - least) : 0;
 }
 
-/* Those of rl_algorithm that are the same for every bucket. */
+/*
+ * Those of rl_algorithm that are the same for every bucket. Given back is what has not drained of
+ * the last admit: of an older one nobody can tell how much has, once another was given back.
+ */
+uint64_t rl_bucket_refund(uint64_t word, uint64_t then, const struct rl_count_terms *terms,
+			  uint32_t cost, uint64_t now_ns);
 uint64_t rl_bucket_start(const struct rl_count_terms *terms, uint32_t units, uint64_t now_ns);
 uint32_t rl_bucket_held(uint64_t word, const struct rl_count_terms *terms, uint64_t now_ns);
 

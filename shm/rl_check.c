@@ -62,17 +62,25 @@ static uint32_t blind_share(const struct rl_view *view, const struct rl_rule *ru
 	return rl_fleet_blind(rule->limit, &fleet, rl_shared_hosts(view));
 }
 
-RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,
-			   const struct rl_rule *rule, const void *key, size_t key_len)
+void rl_check_text(const struct rl_check_key *key, struct rl_key_text *ret)
+{
+	if (key->text != NULL)
+		*ret = *key->text;
+	else
+		rl_key_text(key->bytes, key->len, ret);
+}
+
+RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member,
+			   const struct rl_check_key *key, const struct rl_rule *rule)
 {
 	struct rl_claim terms = {.rule_id = rule->id, .q = rule->q, .window_ns = rule->window_ns};
 	int opened;
 
-	rl_key_text(key, key_len, &terms.text);
+	rl_check_text(key, &terms.text);
 	terms.credit = blind_share(&seg->view, rule);
 	terms.hint = rl_hint(0, terms.credit / 2, rl_key_part(rule->id, &terms.text));
 	start_count(&seg->view, rule, &terms);
-	opened = rl_table_claim(seg, id, &terms);
+	opened = rl_table_claim(seg, &key->id, &terms);
 	if (opened == 1)
 		rl_member_count(&member->claims, 1);
 	return opened;
@@ -94,45 +102,60 @@ RL_COLD int rl_check_failed(struct rl_member *member, int error, struct rl_answe
 	return error;
 }
 
-int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const void *key,
-		   size_t key_len, uint32_t cost, uint32_t flags, struct rl_answer *ret)
+static inline __attribute__((always_inline)) int
+spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const struct rl_check_key *key,
+      uint32_t cost, uint32_t flags, struct rl_answer *ret)
 {
-	struct rl_id id = rl_hash_key(seg->view.hash_key, rl_pair_high(handle), key, key_len);
-
 	for (int i = 0; i < CHECK_TRIES; i++) {
 		struct rl_window_answer answer;
 		struct rl_rule rule;
 		uint64_t head, now_ns;
-		uint64_t index = rl_table_find(&seg->view, &id, &head);
+		uint64_t index = rl_table_find(&seg->view, &key->id, &head);
 		int got = rl_rules_read(&seg->view, handle, &rule);
 
 		if (RL_RARELY(got == 0 && !rl_rule_is_plain(&rule)))
-			return rl_check_spend_other(seg, member, handle, key, key_len, cost, flags,
-						    ret);
+			return rl_check_spend_other(seg, member, handle, key, cost, flags, ret);
 		if (got == 0 && cost > rule.limit)
 			got = RL_E_COST;
 		if (got == 0 && index == RL_NO_SLOT)
-			got = rl_check_claim(seg, member, &id, &rule, key, key_len);
+			got = rl_check_claim(seg, member, key, &rule);
 		if (got < 0)
 			return rl_check_failed(member, got, ret);
 		if (index == RL_NO_SLOT)
 			continue;
 		got = try_slot(seg, index, head, &rule, cost, &answer, &now_ns);
 		if (RL_RARELY(got == TRY_OTHER))
-			return rl_check_spend_other(seg, member, handle, key, key_len, cost, flags,
-						    ret);
+			return rl_check_spend_other(seg, member, handle, key, cost, flags, ret);
 		if (got == RL_TRY_AHEAD)
 			rl_check_mend(member, &seg->slot[index], answer.cell);
 		if (got == RL_TRY_AHEAD || got == RL_TRY_AGAIN)
 			continue;
 		fill_answer(&seg->view, &rule, &answer, now_ns, ret);
-		if (got == RL_TRY_ALLOWED)
-			rl_member_count(&member->allowed, cost);
-		else
+		if (got != RL_TRY_ALLOWED) {
 			rl_member_count(&member->limited, 1);
-		return got == RL_TRY_ALLOWED;
+			return 0;
+		}
+		ret->ticket =
+			ticket_of(index, cost, mark_of(answer.event, rule.window_ns, now_ns), key);
+		rl_member_count(&member->allowed, cost);
+		return 1;
 	}
 	return rl_check_failed(member, RL_E_BUSY, ret);
+}
+
+int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const void *key,
+		   size_t key_len, uint32_t cost, uint32_t flags, struct rl_answer *ret)
+{
+	struct rl_check_key hashed = rl_check_hashed(&seg->view, handle, key, key_len);
+
+	return spend(seg, member, handle, &hashed, cost, flags, ret);
+}
+
+int rl_check_spend_key(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		       const struct rl_check_key *key, uint32_t cost, uint32_t flags,
+		       struct rl_answer *ret)
+{
+	return spend(seg, member, handle, key, cost, flags, ret);
 }
 
 static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t head,
@@ -160,14 +183,13 @@ static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t hea
 	return got == RL_TRY_ALLOWED;
 }
 
-int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, size_t key_len,
-		  uint32_t cost, struct rl_answer *ret, uint32_t *ret_used)
+int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,
+		      uint32_t cost, struct rl_answer *ret, uint32_t *ret_used)
 {
-	struct rl_id id = rl_hash_key(view->hash_key, rl_pair_high(handle), key, key_len);
 	struct rl_window_answer fresh = {0};
 	struct rl_rule rule;
 	uint64_t head;
-	uint64_t index = rl_table_find(view, &id, &head);
+	uint64_t index = rl_table_find(view, &key->id, &head);
 	int error = rl_rules_read(view, handle, &rule);
 
 	*ret = (struct rl_answer){0};
@@ -178,12 +200,19 @@ int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, 
 		return error;
 	if (index != RL_NO_SLOT)
 		return look_at_slot(view, index, head, &rule, cost, ret, ret_used);
-	fresh.remaining = 0;
 	if (rl_rule_is_local(&rule))
 		fresh.remaining =
 			rl_algorithm_most(rl_rule_algorithm(&rule), rule.limit, rule.burst);
 	fill_answer(view, &rule, &fresh, rl_clock_precise_ns(), ret);
 	if (!rl_rule_is_local(&rule))
-		return rl_check_look_unknown(view, &rule, key, key_len, ret);
+		return rl_check_look_unknown(view, &rule, key, ret);
 	return 1;
+}
+
+int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, size_t key_len,
+		  uint32_t cost, struct rl_answer *ret, uint32_t *ret_used)
+{
+	struct rl_check_key hashed = rl_check_hashed(view, handle, key, key_len);
+
+	return rl_check_look_key(view, handle, &hashed, cost, ret, ret_used);
 }

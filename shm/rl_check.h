@@ -9,12 +9,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shm/rl_hash.h"
 #include "shm/rl_member.h"
 #include "shm/rl_segment.h"
 #include "shm/rl_shared.h"
+#include "shm/rl_side.h"
 
 #define RL_KEY_BYTES_MAX  1024 /* of a key */
 #define RL_CHECK_MAY_WAIT 1u   /* flag: this caller may sleep for credit */
+
+/* A key as a check takes it: its identity under a rule, and what a new slot needs of it. */
+struct rl_check_key {
+	struct rl_id id;   /* rl_hash_key() of the rule's id and the key */
+	const void *bytes; /* 1 .. RL_KEY_BYTES_MAX of them */
+	size_t len;
+	const struct rl_key_text *text; /* made before of a key that is not at hand; else NULL */
+};
+
+/* What to give back an admit by: rl_check_refund(). All zero: nothing can be. */
+struct rl_ticket {
+	uint64_t place; /* slot:33 | cost:31 */
+	uint64_t mark; /* 0:1 | when:21 | the event's number:42, or the word after it: rl_count.h */
+	uint64_t id;   /* first half of the identity, to know the slot by */
+};
 
 struct rl_answer {
 	uint32_t limit;     /* of the rule, units a window */
@@ -26,6 +43,7 @@ struct rl_answer {
 	uint64_t now_ns;    /* the clock reading the answer was made with, on the slot's clock */
 	uint32_t state;     /* enum rl_state */
 	uint32_t by;        /* enum rl_decided */
+	struct rl_ticket ticket; /* allowed: what it spent, if that can be given back */
 };
 
 /*
@@ -44,6 +62,11 @@ struct rl_answer {
 int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const void *key,
 		   size_t key_len, uint32_t cost, uint32_t flags, struct rl_answer *ret);
 
+/* The same for a key that has been hashed. */
+int rl_check_spend_key(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		       const struct rl_check_key *key, uint32_t cost, uint32_t flags,
+		       struct rl_answer *ret);
+
 /*
  * What a check would answer, and writes nothing. Returns as above; a key that has no slot
  * yet may spend the whole limit, or would ask for credit. *ret_used: units of this host now
@@ -51,5 +74,38 @@ int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle
  */
 int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, size_t key_len,
 		  uint32_t cost, struct rl_answer *ret, uint32_t *ret_used);
+int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,
+		      uint32_t cost, struct rl_answer *ret, uint32_t *ret_used);
+
+/*
+ * Give back what an admit under the rule spent. 1: given back. 0: it stays spent until its window
+ * has passed, because others were admitted behind it, or because hosts share the rule; nothing is
+ * changed. A ticket must be used once. Lock-free, async-signal-safe.
+ */
+int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		    const struct rl_ticket *ticket);
+
+/* One of several rules that a request is to pass. */
+struct rl_check_part {
+	uint64_t handle;
+	struct rl_check_key key;
+	uint32_t cost, flags;
+	int got; /* 1, 0 or an error: what this rule said */
+	struct rl_answer answer;
+};
+
+/*
+ * May the request pass all of them? 1: all were spent. 0 or an error: none is spent; that of the
+ * first part that said so, whose number is in *ret_part.
+ *
+ * All are looked at before any is spent, so that a refusal writes nothing. If another process
+ * gets between, what was spent is given back; what cannot be (rl_check_refund()) stays spent. So
+ * does what a process spent that dies here: at most each part's cost, until its window has passed.
+ */
+int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check_part *part,
+		   size_t count, size_t *ret_part);
+
+/* Ask the processor for the memory that a check of this key will read. */
+void rl_check_prefetch(const struct rl_view *view, const struct rl_id *id);
 
 #endif

@@ -18,7 +18,7 @@ static void fill_from_count(const struct rl_view *view, const struct rl_rule *ru
 }
 
 int rl_check_count(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
-		   uint32_t cost, struct rl_answer *ret)
+		   const struct rl_check_key *key, uint32_t cost, struct rl_answer *ret)
 {
 	struct rl_count_answer answer;
 	struct rl_count count;
@@ -31,6 +31,9 @@ int rl_check_count(struct rl_seg *seg, uint64_t index, uint64_t head, const stru
 	got = rl_count_try(&seg->slot[index], head, &count, cost, now_ns, &answer);
 	if (got == RL_TRY_ALLOWED || got == RL_TRY_LIMITED)
 		fill_from_count(&seg->view, rule, &answer, now_ns, got == RL_TRY_ALLOWED, ret);
+	if (got == RL_TRY_ALLOWED)
+		ret->ticket =
+			ticket_of(index, cost, rl_count_state(rl_head_n(head), answer.next), key);
 	return got;
 }
 
@@ -58,7 +61,8 @@ int rl_check_look_count(const struct rl_view *view, uint64_t index, uint64_t hea
 
 /* One try on an open slot of the sliding window, or of another algorithm. */
 static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index, uint64_t head,
-		    const struct rl_rule *rule, uint32_t cost, struct rl_answer *ret)
+		    const struct rl_rule *rule, const struct rl_check_key *key, uint32_t cost,
+		    struct rl_answer *ret)
 {
 	struct rl_window_answer answer = {.wait_ns = RL_SECOND_NS};
 	struct rl_slot *slot = &seg->slot[index];
@@ -68,39 +72,39 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 	bool coarse;
 
 	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
-		return rl_check_count(seg, index, head, rule, cost, ret);
+		return rl_check_count(seg, index, head, rule, key, cost, ret);
 	now_ns = rl_clock_now_ns(coarse);
 	if (cost <= terms.limit) /* else a raise the agent has not re-based this slot for yet */
 		got = rl_window_try(slot, head, &terms, cost, now_ns, &answer);
 	if (got == RL_TRY_AHEAD)
 		rl_check_mend(member, slot, answer.cell);
 	fill_answer(&seg->view, rule, &answer, now_ns, ret);
+	if (got == RL_TRY_ALLOWED)
+		ret->ticket =
+			ticket_of(index, cost, mark_of(answer.event, rule->window_ns, now_ns), key);
 	return got;
 }
 
 int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
-			 const void *key, size_t key_len, uint32_t cost, uint32_t flags,
+			 const struct rl_check_key *key, uint32_t cost, uint32_t flags,
 			 struct rl_answer *ret)
 {
-	struct rl_id id = rl_hash_key(seg->view.hash_key, rl_pair_high(handle), key, key_len);
-
 	for (int i = 0; i < CHECK_TRIES; i++) {
 		struct rl_rule rule;
-		uint64_t head, index = rl_table_find(&seg->view, &id, &head);
+		uint64_t head, index = rl_table_find(&seg->view, &key->id, &head);
 		int got = rl_rules_read(&seg->view, handle, &rule);
 
 		if (got == 0 && !rl_rule_is_local(&rule))
-			return rl_check_spend_shared(seg, member, handle, key, key_len, cost, flags,
-						     ret);
+			return rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
 		if (got == 0)
 			got = cost_fault(&rule, cost);
 		if (got == 0 && index == RL_NO_SLOT)
-			got = rl_check_claim(seg, member, &id, &rule, key, key_len);
+			got = rl_check_claim(seg, member, key, &rule);
 		if (got < 0)
 			return rl_check_failed(member, got, ret);
 		if (index == RL_NO_SLOT)
 			continue;
-		got = try_slot(seg, member, index, head, &rule, cost, ret);
+		got = try_slot(seg, member, index, head, &rule, key, cost, ret);
 		if (got == RL_TRY_ALLOWED)
 			rl_member_count(&member->allowed, cost);
 		if (got == RL_TRY_LIMITED)

@@ -11,6 +11,7 @@
 struct spending {
 	struct rl_seg *seg;
 	struct rl_member *member;
+	const struct rl_check_key *key;
 	struct rl_rule rule;
 	uint64_t head;
 	uint32_t cost;
@@ -71,7 +72,7 @@ static int try_slot(struct spending *s, uint64_t index, struct rl_answer *ret, u
 	bool coarse;
 
 	if (!slot_terms(&s->seg->view, slot, &s->rule, &terms, &coarse)) /* was a local rule's */
-		return rl_check_count(s->seg, index, s->head, &s->rule, s->cost, ret);
+		return rl_check_count(s->seg, index, s->head, &s->rule, s->key, s->cost, ret);
 	now_ns = rl_clock_now_ns(coarse);
 	if (s->cost <= terms.limit)
 		return try_credit(s, index, &terms, now_ns, ret, ret_cell);
@@ -110,17 +111,16 @@ RL_COLD static void wait_for_credit(struct spending *s, uint64_t index, uint64_t
 }
 
 /* Find or make the slot, and try. An error, or RL_TRY_*. */
-static int spend_once(struct spending *s, uint64_t handle, const struct rl_id *id, const void *key,
-		      size_t key_len, struct rl_answer *ret)
+static int spend_once(struct spending *s, uint64_t handle, struct rl_answer *ret)
 {
-	uint64_t index = rl_table_find(&s->seg->view, id, &s->head);
+	uint64_t index = rl_table_find(&s->seg->view, &s->key->id, &s->head);
 	uint32_t cell = 0;
 	int got = rl_rules_read(&s->seg->view, handle, &s->rule);
 
 	if (got == 0)
 		got = cost_fault(&s->rule, s->cost);
 	if (got == 0 && index == RL_NO_SLOT)
-		got = rl_check_claim(s->seg, s->member, id, &s->rule, key, key_len);
+		got = rl_check_claim(s->seg, s->member, s->key, &s->rule);
 	if (got < 0)
 		return got;
 	if (index == RL_NO_SLOT)
@@ -134,18 +134,18 @@ static int spend_once(struct spending *s, uint64_t handle, const struct rl_id *i
 }
 
 int rl_check_spend_shared(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
-			  const void *key, size_t key_len, uint32_t cost, uint32_t flags,
+			  const struct rl_check_key *key, uint32_t cost, uint32_t flags,
 			  struct rl_answer *ret)
 {
-	struct rl_id id = rl_hash_key(seg->view.hash_key, rl_pair_high(handle), key, key_len);
 	struct spending s = {.seg = seg,
 			     .member = member,
+			     .key = key,
 			     .cost = cost,
 			     .may_wait = (flags & RL_CHECK_MAY_WAIT) != 0,
 			     .waits_at = RL_NO_SLOT};
 
 	for (int i = 0; i < CHECK_TRIES; i++) {
-		int got = spend_once(&s, handle, &id, key, key_len, ret);
+		int got = spend_once(&s, handle, ret);
 
 		if (got < 0)
 			return rl_check_failed(member, got, ret);
@@ -181,14 +181,14 @@ int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t he
 	return got == RL_TRY_ALLOWED;
 }
 
-int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule, const void *key,
-			  size_t key_len, struct rl_answer *ret)
+int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule,
+			  const struct rl_check_key *key, struct rl_answer *ret)
 {
 	struct rl_fleet_terms fleet;
 	struct rl_key_text text;
 	bool none;
 
-	rl_key_text(key, key_len, &text);
+	rl_check_text(key, &text);
 	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
 	ret->state = rl_shared_state(view, rl_key_part(rule->id, &text), ret->now_ns);
 	ret->by = ret->state == RL_FRESH ? RL_DECIDED_CREDIT : RL_DECIDED_POLICY;

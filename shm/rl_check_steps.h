@@ -17,6 +17,9 @@
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
+#define TICKET_COST_BITS 31
+#define REFUND_TRIES     64 /* each failed try is an admit in the same slot */
+
 #define CHECK_TRIES 4096 /* under 1 ms; a slot is re-based in under a microsecond */
 
 /* Age of the agent's heartbeat. A beat ahead of now (coarse clock) is fresh. */
@@ -60,6 +63,7 @@ static inline void fill_answer(const struct rl_view *view, const struct rl_rule 
 	ret->remaining = from->remaining;
 	ret->wait_ns = from->wait_ns;
 	ret->delay_ns = 0;
+	ret->ticket = (struct rl_ticket){0};
 	ret->age_ns = beat_age(view, now_ns);
 	ret->state = ret->age_ns > RL_ALONE_NS ? RL_ALONE : RL_FRESH;
 	ret->by = RL_DECIDED_WINDOW;
@@ -75,8 +79,42 @@ static inline int cost_fault(const struct rl_rule *rule, uint32_t cost)
 }
 
 /* Make a slot for a new key: RL_E_FULL or RL_E_BUSY, or not negative. */
-int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const struct rl_id *id,
-		   const struct rl_rule *rule, const void *key, size_t key_len);
+int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const struct rl_check_key *key,
+		   const struct rl_rule *rule);
+
+/* What a sync needs of the key: made before, or now. */
+void rl_check_text(const struct rl_check_key *key, struct rl_key_text *ret);
+
+static inline struct rl_check_key rl_check_hashed(const struct rl_view *view, uint64_t handle,
+						  const void *bytes, size_t len)
+{
+	return (struct rl_check_key){
+		.id = rl_hash_key(view->hash_key, rl_pair_high(handle), bytes, len),
+		.bytes = bytes,
+		.len = len};
+}
+
+#define EVENT_BITS 42
+#define WHEN_MASK  UINT64_C(0x1fffff)
+
+/* When, in 64ths to 128ths of a window: the slot may have been freed and claimed since. */
+static inline uint64_t ticket_when(uint64_t window_ns, uint64_t now_ns)
+{
+	return now_ns >> (57 - __builtin_clzll(window_ns)) & WHEN_MASK;
+}
+
+static inline uint64_t mark_of(uint64_t event, uint64_t window_ns, uint64_t now_ns)
+{
+	return ticket_when(window_ns, now_ns) << EVENT_BITS | event;
+}
+
+/* The ticket of an admit, with the mark that it has by its algorithm. */
+static inline struct rl_ticket ticket_of(uint64_t index, uint32_t cost, uint64_t mark,
+					 const struct rl_check_key *key)
+{
+	return (struct rl_ticket){
+		.place = index << TICKET_COST_BITS | cost, .mark = mark, .id = key->id.word[0]};
+}
 
 /* A stamp lies ahead of the clock: bring it back, and let the check start over. */
 void rl_check_mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell);
@@ -86,7 +124,7 @@ int rl_check_failed(struct rl_member *member, int error, struct rl_answer *ret);
 
 /* rl_check_spend() under a rule that is not plain, or on a slot that was made for another. */
 int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
-			 const void *key, size_t key_len, uint32_t cost, uint32_t flags,
+			 const struct rl_check_key *key, uint32_t cost, uint32_t flags,
 			 struct rl_answer *ret);
 
 /*
@@ -94,7 +132,7 @@ int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t 
  * RL_TRY_LIMITED and *ret filled, or RL_TRY_AGAIN, also when it is none.
  */
 int rl_check_count(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
-		   uint32_t cost, struct rl_answer *ret);
+		   const struct rl_check_key *key, uint32_t cost, struct rl_answer *ret);
 
 /* rl_check_look() at such a slot; RL_E_BUSY when it is none. */
 int rl_check_look_count(const struct rl_view *view, uint64_t index, uint64_t head,
@@ -103,7 +141,7 @@ int rl_check_look_count(const struct rl_view *view, uint64_t index, uint64_t hea
 
 /* rl_check_spend() under a rule that hosts share. */
 int rl_check_spend_shared(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
-			  const void *key, size_t key_len, uint32_t cost, uint32_t flags,
+			  const struct rl_check_key *key, uint32_t cost, uint32_t flags,
 			  struct rl_answer *ret);
 
 /* rl_check_look() at an open slot of such a rule, whose own window has been looked at. */
@@ -112,7 +150,7 @@ int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t he
 			 uint32_t cost, uint64_t now_ns, struct rl_answer *ret);
 
 /* rl_check_look() under such a rule for a key that has no slot yet. */
-int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule, const void *key,
-			  size_t key_len, struct rl_answer *ret);
+int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule,
+			  const struct rl_check_key *key, struct rl_answer *ret);
 
 #endif

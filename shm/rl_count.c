@@ -71,6 +71,28 @@ int rl_count_look(const struct rl_slot *slot, uint64_t head, const struct rl_cou
 	return count->algorithm->step(state & RL_COUNT_MAX, &count->terms, cost, now_ns, ret);
 }
 
+bool rl_count_refund(struct rl_slot *slot, uint64_t head, const struct rl_count *count,
+		     uint32_t cost, uint64_t then, uint64_t now_ns)
+{
+	uint64_t state = state_of(slot);
+
+	for (int i = 0; i < TRIES; i++) {
+		uint64_t word = state & RL_COUNT_MAX, next;
+
+		if (!rl_count_is(state, rl_head_n(head)))
+			return false;
+		next = count->algorithm->refund(word, then, &count->terms, cost, now_ns);
+		if (next == word)
+			return false;
+		/* pairs[slot_state.rel]: as an admit. */
+		if (atomic_compare_exchange_weak_explicit(
+			    &slot->state, &state, rl_count_state(rl_head_n(head), next),
+			    memory_order_acq_rel, memory_order_acquire))
+			return true;
+	}
+	return false;
+}
+
 uint32_t rl_count_held(const struct rl_slot *slot, uint64_t head, const struct rl_count *count,
 		       uint64_t now_ns)
 {

@@ -73,6 +73,13 @@ bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const s
 int rl_count_try(struct rl_slot *slot, uint64_t head, const struct rl_count *count, uint32_t cost,
 		 uint64_t now_ns, struct rl_count_answer *ret);
 
+/*
+ * Give back what is still held of cost units whose admit left the word at then. False when that is
+ * nothing, or the slot has another life. Lock-free, async-signal-safe.
+ */
+bool rl_count_refund(struct rl_slot *slot, uint64_t head, const struct rl_count *count,
+		     uint32_t cost, uint64_t then, uint64_t now_ns);
+
 /* The answer a try would give, without writing. */
 int rl_count_look(const struct rl_slot *slot, uint64_t head, const struct rl_count *count,
 		  uint32_t cost, uint64_t now_ns, struct rl_count_answer *ret);

@@ -20,6 +20,7 @@ static const struct {
 	{RL_E_COST, "the cost is above the rule's limit and can never be admitted"},
 	{RL_E_FULL, "the table is full: no slot for a new key"},
 	{RL_E_BUSY, "the key's slot stayed busy"},
+	{RL_E_KEY, "the key was hashed for another segment: make it again"},
 	{RL_E_RULES, "too many rules, or two rules with the same id"},
 };
 

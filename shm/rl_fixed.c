@@ -77,10 +77,22 @@ static int step(uint64_t word, const struct rl_count_terms *terms, uint32_t cost
 	return RL_TRY_ALLOWED;
 }
 
+static uint64_t refund(uint64_t word, uint64_t then, const struct rl_count_terms *terms,
+		       uint32_t cost, uint64_t now_ns)
+{
+	struct place place = place_of(word, terms, now_ns);
+
+	if (word >> UNITS_BITS != then >> UNITS_BITS || place.units < cost)
+		return word; /* another window's */
+	place.units -= cost;
+	return word_of(&place);
+}
+
 const struct rl_algorithm rl_fixed = {
 	.name = "fixed",
 	.most = most,
 	.start = start,
 	.held = held,
 	.step = step,
+	.refund = refund,
 };

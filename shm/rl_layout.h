@@ -207,14 +207,14 @@ static_assert(sizeof(struct rl_fleet) == 4096, "shared layout: bump RL_ABI_MAJOR
  * is the host's total whoever lives or dies.
  */
 struct rl_member {
-	_Atomic uint64_t owner;   /* pid, 0 = free; CAS, relaxed: publishes no other memory */
-	_Atomic uint64_t allowed; /* cost units admitted; all counters: fetch_add, relaxed */
-	_Atomic uint64_t limited; /* checks answered RL_LIMITED */
-	_Atomic uint64_t errors;  /* checks answered with an error after the table was asked */
-	_Atomic uint64_t full;    /* of those: no slot free for a new key */
-	_Atomic uint64_t mended;  /* stamps ahead of the clock, set back */
-	_Atomic uint64_t claims;  /* slots claimed for new keys */
-	uint8_t pad[8];
+	_Atomic uint64_t owner;    /* pid, 0 = free; CAS, relaxed: publishes no other memory */
+	_Atomic uint64_t allowed;  /* cost units admitted; all counters: fetch_add, relaxed */
+	_Atomic uint64_t limited;  /* checks answered RL_LIMITED */
+	_Atomic uint64_t errors;   /* checks answered with an error after the table was asked */
+	_Atomic uint64_t full;     /* of those: no slot free for a new key */
+	_Atomic uint64_t mended;   /* stamps ahead of the clock, set back */
+	_Atomic uint64_t claims;   /* slots claimed for new keys */
+	_Atomic uint64_t refunded; /* cost units of allowed that were given back */
 };
 static_assert(sizeof(struct rl_member) == 64, "shared layout: bump RL_ABI_MAJOR");
 

@@ -26,4 +26,5 @@ const struct rl_algorithm rl_token_bucket = {
 	.start = rl_bucket_start,
 	.held = rl_bucket_held,
 	.step = step,
+	.refund = rl_bucket_refund,
 };

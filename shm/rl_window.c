@@ -266,6 +266,7 @@ static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint6
 	if (!counted) /* the own window is not what a shared limit leaves */
 		ret->remaining = room(slot, forward(oldest, cost, terms->q), after, terms, now_ns);
 	ret->wait_ns = 0;
+	ret->event = n;
 	return RL_TRY_ALLOWED;
 }
 
@@ -295,6 +296,24 @@ int rl_window_add(struct rl_slot *slot, uint64_t head, uint32_t q, uint32_t cost
 						     memory_order_release, memory_order_relaxed))
 		return RL_TRY_AGAIN;
 	return RL_TRY_ALLOWED;
+}
+
+bool rl_window_refund(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
+		      uint32_t cost, uint64_t event, uint64_t now_ns)
+{
+	uint64_t n = rl_head_n(head), newest = (n - 1) / terms->q;
+	uint64_t stamp = stamp_of(slot, newest);
+
+	if (terms->counted || n < event + cost || event / terms->q != newest ||
+	    expired(stamp, terms->span_ns, now_ns))
+		return false;
+	/* The next group was begun and given back: its stamp stands where the oldest one's was. */
+	if ((int64_t)(stamp_of(slot, newest + 1) - stamp) > 0)
+		return false;
+	/* pairs[slot_head.rel]: fails if anything was admitted since head was read. */
+	return atomic_compare_exchange_strong_explicit(&slot->head, &head,
+						       head - ((uint64_t)cost << RL_HEAD_N_SHIFT),
+						       memory_order_release, memory_order_relaxed);
 }
 
 int rl_window_mend(struct rl_slot *slot, uint32_t cell, uint64_t now_ns)

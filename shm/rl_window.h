@@ -62,6 +62,7 @@ struct rl_window_answer {
 			     * counted slot that rl_window_try() admitted in: 0 */
 	uint32_t cell;      /* RL_TRY_AHEAD: which stamp */
 	uint64_t wait_ns;   /* RL_TRY_LIMITED: until this cost could pass; > 0 */
+	uint64_t event;     /* RL_TRY_ALLOWED by rl_window_try(): number of its first unit */
 };
 
 #define RL_Q_MAX ((UINT32_C(0x7fffffff) + RL_RING - 3) / (RL_RING - 2)) /* of any slot */
@@ -108,6 +109,16 @@ int rl_window_add(struct rl_slot *slot, uint64_t head, uint32_t q, uint32_t cost
 /* The answer a try would give, without writing: RL_TRY_ALLOWED or RL_TRY_LIMITED. */
 int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
 		   uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret);
+
+/*
+ * Give back cost units, the first of which was admitted as event. By n alone, so only while all
+ * of n's newest group came since: then whoever was admitted later keeps its group and stamp, only
+ * its number is lower, and the proof above holds for all that is left. Else, or when the group's
+ * window has passed, they stay counted until it has: false. Nothing is written then. Never of a
+ * counted slot: what a sync has told is not untold.
+ */
+bool rl_window_refund(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
+		      uint32_t cost, uint64_t event, uint64_t now_ns);
 
 /*
  * A stamp ahead of a freshly read precise clock is damage (a hostile writer, a clock that

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,12 +31,31 @@ static size_t admits[THREADS];
 static _Atomic uint64_t spent_units;
 static uint64_t seeds[THREADS];
 static uint32_t cost_max;
+static bool with_refunds; /* three of ten are given back, if that can be */
+static _Atomic uint64_t refunded;
 
 static void pause_a_little(uint64_t *seed)
 {
 	const struct timespec nap = {.tv_nsec = (long)t_below(seed, 2 * W)};
 
 	nanosleep(&nap, NULL);
+}
+
+static bool refund(size_t me, uint32_t cost, uint64_t event)
+{
+	bool given_back = false;
+
+	if (!with_refunds || t_below(&seeds[me], 10) >= 3)
+		return false;
+	for (int i = 0; i < 3 && !given_back; i++) {
+		/* pairs[slot_head.acq]: as rl_check_all.c reads it. */
+		uint64_t head = atomic_load_explicit(&slot.head, memory_order_acquire);
+
+		given_back =
+			rl_window_refund(&slot, head, &terms, cost, event, rl_clock_precise_ns());
+	}
+	atomic_fetch_add(&refunded, given_back);
+	return given_back;
 }
 
 static void ask_once(size_t me)
@@ -53,7 +73,7 @@ static void ask_once(size_t me)
 			pause_a_little(&seeds[me]);
 		got = rl_window_try(&slot, head, &terms, cost, now, &answer);
 	} while (got == RL_TRY_AGAIN);
-	if (got != RL_TRY_ALLOWED || admits[me] == LOG_MAX)
+	if (got != RL_TRY_ALLOWED || admits[me] == LOG_MAX || refund(me, cost, answer.event))
 		return;
 	admit_at[me][admits[me]] = now;
 	admit_cost[me][admits[me]++] = cost;
@@ -155,11 +175,26 @@ static void test_window_race__costs_of_one_to_seven_never_exceed_the_limit(void 
 		run(limits[i], 7, i % 2);
 }
 
+static void test_window_race__refunds_leave_no_window_with_more_than_the_limit(void **state)
+{
+	static const uint32_t limits[] = {1, 7, 23, 24, 100, 1000};
+
+	(void)state;
+	with_refunds = true;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+		run(limits[i], limits[i] < 7 ? 1 : 7, 0);
+	with_refunds = false;
+	printf("# %llu refunded\n", (unsigned long long)atomic_load(&refunded));
+	assert_true(atomic_load(&refunded) > 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_window_race__four_threads_never_exceed_the_limit),
 		cmocka_unit_test(test_window_race__costs_of_one_to_seven_never_exceed_the_limit),
+		cmocka_unit_test(
+			test_window_race__refunds_leave_no_window_with_more_than_the_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "shm/rl_algorithm.h"
+#include "shm/rl_bucket.h"
 #include "shm/rl_clock.h"
 
 #define MS     UINT64_C(1000000)
@@ -418,6 +418,82 @@ static void test_algorithm__most_is_what_passes_at_once_and_not_one_more(void **
 		}
 }
 
+static void test_algorithm__refund_gives_back_what_is_still_held_and_no_more(void **state)
+{
+	(void)state;
+	for (uint32_t a = 1; a < rl_algorithm_count(); a++) {
+		struct key k = key_of(rl_algorithm(a), 10, RL_SECOND_NS);
+		uint64_t then[4], next;
+
+		k.terms.burst = 10;
+		for (int i = 0; i < 4; i++) {
+			assert_true(spend(&k, 2, START));
+			then[i] = k.word;
+		}
+		for (int i = 3; i > 0; i--) { /* the last one first */
+			next = k.row->refund(k.word, then[i], &k.terms, 2, START);
+			assert_true(next != k.word);
+			k.word = next;
+			assert_int_equal(held(&k, START), 2 * i);
+		}
+		/* A window later it holds nothing, and gives nothing back. */
+		next = START + RL_SECOND_NS;
+		assert_true(spend(&k, 2, next));
+		assert_int_equal(k.row->refund(k.word, then[0], &k.terms, 2, next), k.word);
+		assert_int_equal(held(&k, next), 2);
+	}
+}
+
+/* What is left after refunds keeps to burst and rate. */
+static void test_algorithm__refunded_buckets_keep_to_burst_and_rate(void **state)
+{
+	uint64_t seed = t_seed();
+
+	(void)state;
+	for (int round = 0; round < 500; round++) {
+		uint32_t limit = 1 + (uint32_t)t_below(&seed, 50);
+		struct key k = key_of(&rl_token_bucket, limit, RL_SECOND_NS);
+		static struct {
+			uint64_t at, then, left; /* left: of the unit, in parts */
+			bool gone;
+		} log[600];
+		uint64_t a_unit = UINT64_C(1) << rl_bucket_shift(&k.terms);
+		uint64_t now_ns = START;
+		size_t count = 0;
+
+		for (int i = 0; i < 600; i++) {
+			struct exact exact = {.at_ns = START};
+
+			now_ns += t_below(&seed, 2 * RL_SECOND_NS / limit);
+			if (count > 0 && t_below(&seed, 3) == 0) {
+				size_t which =
+					count - 1 - (size_t)t_below(&seed, count < 9 ? count : 9);
+				uint64_t next =
+					k.row->refund(k.word, log[which].then, &k.terms, 1, now_ns);
+
+				if (log[which].gone || next == k.word)
+					continue;
+				k.word = next;
+				/* What has drained is not given back. */
+				log[which].left -= log[which].then - next;
+				log[which].gone = true;
+				continue;
+			}
+			if (!spend(&k, 1, now_ns))
+				continue;
+			log[count].at = now_ns;
+			log[count].gone = false;
+			log[count].left = a_unit;
+			log[count++].then = k.word;
+			for (size_t e = 0; e < count; e++) {
+				drain(&exact, &k.terms, log[e].at);
+				exact.level += (wide)RL_SECOND_NS * log[e].left / a_unit;
+			}
+			assert_true(exact.level <= (wide)limit * RL_SECOND_NS + slack(&k.terms));
+		}
+	}
+}
+
 static void test_algorithm__no_word_and_no_terms_crash_or_wait_for_ever(void **state)
 {
 	uint64_t seed = t_seed();
@@ -481,6 +557,8 @@ int main(void)
 		cmocka_unit_test(test_algorithm__fixed_key_idle_for_years_has_its_limit),
 		cmocka_unit_test(test_algorithm__word_begins_with_the_units_it_is_told_to_hold),
 		cmocka_unit_test(test_algorithm__most_is_what_passes_at_once_and_not_one_more),
+		cmocka_unit_test(test_algorithm__refund_gives_back_what_is_still_held_and_no_more),
+		cmocka_unit_test(test_algorithm__refunded_buckets_keep_to_burst_and_rate),
 		cmocka_unit_test(test_algorithm__no_word_and_no_terms_crash_or_wait_for_ever),
 		cmocka_unit_test(test_algorithm__numbers_that_are_none_have_no_row),
 	};

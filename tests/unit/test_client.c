@@ -68,7 +68,7 @@ static void test_client__limit_holds_and_result_says_so(void **state)
 		assert_int_equal(result.retry_after_ns, 0);
 		assert_int_equal(result.state, RL_STATE_FRESH);
 		assert_int_equal(result.window_ns, 3600 * RL_SECOND_NS);
-		assert_int_equal(result.decided_by | result.delay_ns | result.reserved1[2], 0);
+		assert_int_equal(result.decided_by | result.delay_ns, 0);
 	}
 	assert_int_equal(rl_check(f->client, f->hourly, "bob", 3, 1, 0, &result), RL_LIMITED);
 	assert_int_equal(result.remaining, 0);

@@ -227,6 +227,87 @@ static void test_window__interpolated_group_leaves_one_by_one(void **state)
 	}
 }
 
+static void test_window__refunds_never_let_a_window_hold_more(void **state)
+{
+	static const uint32_t limits[] = {1, 5, 23, 24, 100, 1000};
+	uint64_t seed = t_seed();
+
+	(void)state;
+	for (int round = 0; round < 200; round++) {
+		static struct {
+			uint64_t at, event;
+			uint32_t cost;
+			bool gone;
+		} log[4000];
+		struct rl_window_terms terms = terms_of(limits[round % 6]);
+		uint64_t now = START, mean = W / terms.limit / (1 + t_below(&seed, 4));
+		size_t count = 0, oldest = 0;
+		uint32_t refunds = 0;
+
+		fresh(&terms);
+		for (int i = 0; i < 3000; i++) {
+			uint32_t cost =
+				1 + (t_below(&seed, 4) == 0 ? (uint32_t)t_below(&seed, terms.limit)
+							    : 0);
+			uint64_t held = 0;
+
+			now += t_below(&seed, 2 * mean + 1);
+			if (count > 0 && t_below(&seed, 10) < 3) {
+				size_t back = (size_t)t_below(&seed, count < 5 ? count : 5);
+				size_t which = count - 1 - back;
+
+				if (!log[which].gone &&
+				    rl_window_refund(&slot, slot.head, &terms, log[which].cost,
+						     log[which].event, now)) {
+					log[which].gone = true;
+					refunds++;
+				}
+				continue;
+			}
+			if (try(&terms, cost, now) != RL_TRY_ALLOWED)
+				continue;
+			log[count].at = now;
+			log[count].cost = cost;
+			log[count].gone = false;
+			log[count++].event = answer.event;
+			while (now - log[oldest].at >= W)
+				oldest++;
+			for (size_t e = oldest; e < count; e++)
+				held += log[e].gone ? 0 : log[e].cost;
+			assert_true(held <= terms.limit);
+		}
+		assert_true(refunds > 0);
+	}
+}
+
+static void test_window__refund_gives_back_the_newest_group_only(void **state)
+{
+	struct rl_window_terms terms = terms_of(92); /* groups of four */
+	uint64_t first;
+
+	(void)state;
+	fresh(&terms);
+	assert_int_equal(try(&terms, 4, START), RL_TRY_ALLOWED);
+	first = answer.event;
+	assert_int_equal(try(&terms, 1, START + 1), RL_TRY_ALLOWED);
+	assert_int_equal(try(&terms, 1, START + 2), RL_TRY_ALLOWED);
+	/* Others came after the first four, in the next group. */
+	assert_false(rl_window_refund(&slot, slot.head, &terms, 4, first, START + 3));
+	assert_true(rl_window_refund(&slot, slot.head, &terms, 1, first + 4, START + 3));
+	assert_int_equal(rl_head_n(slot.head), first + 5);
+	assert_true(rl_window_refund(&slot, slot.head, &terms, 1, first + 4, START + 3));
+	/* That group's stamp is in the ring: the one before it stays as it is. */
+	assert_false(rl_window_refund(&slot, slot.head, &terms, 4, first, START + 3));
+	assert_int_equal(rl_head_n(slot.head), first + 4);
+	/* Nor after its window, nor of what is reported. */
+	assert_int_equal(try(&terms, 1, START + 2), RL_TRY_ALLOWED);
+	assert_false(rl_window_refund(&slot, slot.head, &terms, 1, answer.event, START + 3 + W));
+	terms.counted = true;
+	assert_false(rl_window_refund(&slot, slot.head, &terms, 1, answer.event, START + 1));
+	terms.counted = false;
+	assert_true(rl_window_refund(&slot, slot.head, &terms, 1, answer.event, START + 1));
+}
+
 static void test_window__skips_nothing_in_a_slot_that_is_reported(void **state)
 {
 	struct rl_window_terms terms = terms_of(100);
@@ -570,6 +651,8 @@ int main(void)
 		cmocka_unit_test(
 			test_window__interpolated_uses_all_and_exceeds_by_less_than_a_group),
 		cmocka_unit_test(test_window__interpolated_group_leaves_one_by_one),
+		cmocka_unit_test(test_window__refunds_never_let_a_window_hold_more),
+		cmocka_unit_test(test_window__refund_gives_back_the_newest_group_only),
 		cmocka_unit_test(test_window__skips_nothing_in_a_slot_that_is_reported),
 		cmocka_unit_test(
 			test_window__remaining_of_a_lowered_limit_is_what_is_then_admitted),

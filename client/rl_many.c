@@ -1,0 +1,149 @@
+/*
+ * rl_many.c - the calls of rl.h for more than one check: hashed keys, several rules, batches; and
+ * giving back.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "client/rl_client.h"
+#include "shm/rl_error.h"
+#include "shm/rl_word.h"
+
+/* What is in an rl_key. */
+struct hashed {
+	uint64_t rule;
+	uint64_t segment; /* its hash_key[0] */
+	struct rl_id id;
+	struct rl_key_text text;
+};
+static_assert(sizeof(struct hashed) <= sizeof(struct rl_key), "rl.h promises this size");
+static_assert(RL_ERR_KEY == RL_E_KEY, "one value, two names");
+
+int rl_key_make(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+		struct rl_key *ret_key)
+{
+	struct hashed hashed = {.rule = rule};
+
+	if (ret_key == NULL || client_refuses(client, key, key_len, 1, 0))
+		return -EINVAL;
+	hashed.segment = client->seg.view.hash_key[0];
+	hashed.id = rl_hash_key(client->seg.view.hash_key, rl_pair_high(rule), key, key_len);
+	rl_key_text(key, key_len, &hashed.text);
+	*ret_key = (struct rl_key){0};
+	memcpy(ret_key, &hashed, sizeof(hashed));
+	return 0;
+}
+
+int rl_check_key(struct rl_client *client, const struct rl_key *key, uint32_t cost, uint32_t flags,
+		 struct rl_result *ret_result)
+{
+	struct hashed hashed;
+	struct rl_check_key asked;
+	struct rl_answer answer;
+	int got;
+
+	if (client_refuses(client, key, 1, cost, flags))
+		return client_error(-EINVAL, ret_result);
+	memcpy(&hashed, key, sizeof(hashed));
+	if (hashed.segment != client->seg.view.hash_key[0])
+		return client_error(RL_ERR_KEY, ret_result);
+	asked = (struct rl_check_key){.id = hashed.id, .text = &hashed.text};
+	got = rl_check_spend_key(&client->seg, client_member(client), hashed.rule, &asked, cost,
+				 flags, &answer);
+	return client_answer(got, &answer, ret_result);
+}
+
+static bool ask_is_wrong(const struct rl_client *client, const struct rl_ask *ask)
+{
+	return client_refuses(client, ask->key, ask->key_len, ask->cost, ask->flags);
+}
+
+static struct rl_check_key key_of(const struct rl_client *client, const struct rl_ask *ask)
+{
+	return (struct rl_check_key){.id = rl_hash_key(client->seg.view.hash_key,
+						       rl_pair_high(ask->rule), ask->key,
+						       ask->key_len),
+				     .bytes = ask->key,
+				     .len = ask->key_len};
+}
+
+static void begin_part(const struct rl_client *client, const struct rl_ask *ask,
+		       struct rl_check_part *ret)
+{
+	*ret = (struct rl_check_part){.handle = ask->rule,
+				      .key = key_of(client, ask),
+				      .cost = ask->cost,
+				      .flags = ask->flags};
+}
+
+int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
+{
+	struct rl_check_part part[RL_ALL_MAX];
+	size_t stopped;
+	int got;
+
+	if (client == NULL || ask == NULL || count < 1 || count > RL_ALL_MAX)
+		return -EINVAL;
+	for (size_t i = 0; i < count; i++) {
+		if (ask_is_wrong(client, &ask[i]))
+			return -EINVAL;
+		begin_part(client, &ask[i], &part[i]);
+	}
+	got = rl_check_parts(&client->seg, client_member(client), part, count, &stopped);
+	for (size_t i = 0; i < count; i++) {
+		if (got != 1) /* nothing is spent, whatever a look or a try said */
+			part[i].answer.ticket = (struct rl_ticket){0};
+		ask[i].answer = client_answer(part[i].got, &part[i].answer, &ask[i].result);
+	}
+	return got == 1 ? RL_ALLOWED : got == 0 ? RL_LIMITED : got;
+}
+
+static int check_one(struct rl_client *client, const struct rl_check_key *key, struct rl_ask *ask)
+{
+	struct rl_answer answer;
+	int got;
+
+	if (ask_is_wrong(client, ask))
+		return client_error(-EINVAL, &ask->result);
+	got = rl_check_spend_key(&client->seg, client_member(client), ask->rule, key, ask->cost,
+				 ask->flags, &answer);
+	return client_answer(got, &answer, &ask->result);
+}
+
+int rl_check_batch(struct rl_client *client, struct rl_ask *ask, size_t count)
+{
+	struct rl_check_key key[RL_ALL_MAX];
+	int allowed = 0;
+
+	if (client == NULL || ask == NULL)
+		return -EINVAL;
+	for (size_t from = 0; from < count; from += RL_ALL_MAX) {
+		size_t some = count - from < RL_ALL_MAX ? count - from : RL_ALL_MAX;
+
+		for (size_t i = 0; i < some; i++) {
+			if (ask_is_wrong(client, &ask[from + i]))
+				continue;
+			key[i] = key_of(client, &ask[from + i]);
+			rl_check_prefetch(&client->seg.view, &key[i].id);
+		}
+		for (size_t i = 0; i < some; i++) {
+			ask[from + i].answer = check_one(client, &key[i], &ask[from + i]);
+			allowed += ask[from + i].answer == RL_ALLOWED;
+		}
+	}
+	return allowed;
+}
+
+int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *result)
+{
+	struct rl_ticket ticket;
+
+	if (client == NULL || result == NULL)
+		return -EINVAL;
+	ticket = (struct rl_ticket){result->ticket[0], result->ticket[1], result->ticket[2]};
+	memset(result->ticket, 0, sizeof(result->ticket));
+	if (rl_check_refund(&client->seg, client_member(client), rule, &ticket) == 1)
+		return RL_REFUNDED;
+	return RL_KEPT;
+}

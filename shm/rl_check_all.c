@@ -1,0 +1,128 @@
+/*
+ * rl_check_all.c - several rules for one request, all or nothing; and giving back.
+ */
+#include "shm/rl_check_steps.h"
+#include "shm/rl_count.h"
+#include "shm/rl_table.h"
+#include "shm/rl_tags.h"
+
+#define WHEN_WINDOW 63 /* steps of ticket_when() that are surely within a window */
+
+/* Is this open slot the one of the ticket's key, under this rule? */
+static bool is_of(const struct rl_slot *slot, uint64_t head, uint32_t rule_id,
+		  const struct rl_ticket *ticket)
+{
+	/* Relaxed, both: under head. */
+	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
+
+	return rl_head_is_open(head) && rl_pair_high(shape) == rule_id &&
+	       atomic_load_explicit(&slot->id[0], memory_order_relaxed) == ticket->id;
+}
+
+static bool refund_count(struct rl_seg *seg, uint64_t index, uint64_t head,
+			 const struct rl_rule *rule, uint32_t cost, uint64_t mark)
+{
+	struct rl_slot *slot = &seg->slot[index];
+	struct rl_count count;
+
+	return rl_count_is(mark, rl_head_n(head)) && rl_count_of(&seg->view, slot, rule, &count) &&
+	       rl_count_refund(slot, head, &count, cost, mark & RL_COUNT_MAX,
+			       rl_clock_precise_ns());
+}
+
+static bool refund_once(struct rl_seg *seg, uint64_t index, uint64_t head,
+			const struct rl_rule *rule, uint32_t cost, uint64_t mark)
+{
+	struct rl_slot *slot = &seg->slot[index];
+	uint64_t event = mark & ((UINT64_C(1) << EVENT_BITS) - 1), now_ns, ago;
+	struct rl_window_terms terms;
+	bool coarse;
+
+	if (mark >> 63 != 0)
+		return refund_count(seg, index, head, rule, cost, mark);
+	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
+		return false;
+	now_ns = rl_clock_now_ns(coarse);
+	ago = (ticket_when(rule->window_ns, now_ns) - (mark >> EVENT_BITS)) & WHEN_MASK;
+	return ago <= WHEN_WINDOW && rl_window_refund(slot, head, &terms, cost, event, now_ns);
+}
+
+int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		    const struct rl_ticket *ticket)
+{
+	uint64_t index = ticket->place >> TICKET_COST_BITS;
+	uint32_t cost = (uint32_t)(ticket->place & RL_LIMIT_MAX);
+	struct rl_rule rule;
+
+	if (cost == 0 || index >= seg->view.slot_count)
+		return 0;
+	for (int i = 0; i < REFUND_TRIES; i++) {
+		/* pairs[slot_head.acq]: as any reader of a slot. */
+		uint64_t head = atomic_load_explicit(&seg->slot[index].head, memory_order_acquire);
+
+		if (!is_of(&seg->slot[index], head, rl_pair_high(handle), ticket) ||
+		    rl_rules_read(&seg->view, handle, &rule) != 0 || !rl_rule_is_local(&rule))
+			return 0;
+		if (refund_once(seg, index, head, &rule, cost, ticket->mark)) {
+			rl_member_count(&member->refunded, cost);
+			return 1;
+		}
+		if (atomic_load_explicit(&seg->slot[index].head, memory_order_relaxed) == head)
+			return 0; /* not for somebody's admit in between */
+	}
+	return 0;
+}
+
+/* Nobody is asked to spend when one of them would refuse. */
+static int look_at_all(const struct rl_view *view, struct rl_check_part *part, size_t count,
+		       size_t *ret_part)
+{
+	uint32_t used;
+
+	for (size_t i = 0; i < count; i++) {
+		part[i].got = rl_check_look_key(view, part[i].handle, &part[i].key, part[i].cost,
+						&part[i].answer, &used);
+		if (part[i].got == 1 || part[i].got == RL_E_BUSY) /* its own try will tell */
+			continue;
+		*ret_part = i;
+		return part[i].got;
+	}
+	return 1;
+}
+
+int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check_part *part,
+		   size_t count, size_t *ret_part)
+{
+	int got = look_at_all(&seg->view, part, count, ret_part);
+
+	if (got != 1) {
+		if (got == 0)
+			rl_member_count(&member->limited, 1);
+		return got;
+	}
+	for (size_t i = 0; i < count; i++) {
+		part[i].got = rl_check_spend_key(seg, member, part[i].handle, &part[i].key,
+						 part[i].cost, part[i].flags, &part[i].answer);
+		if (part[i].got == 1)
+			continue;
+		*ret_part = i;
+		got = part[i].got;
+		/* Last first: then each is likely to be the newest of its slot. Killed here: what
+		 * is not given back yet stays spent until its window has passed. */
+		while (i-- > 0)
+			rl_check_refund(seg, member, part[i].handle, &part[i].answer.ticket);
+		return got;
+	}
+	return 1;
+}
+
+void rl_check_prefetch(const struct rl_view *view, const struct rl_id *id)
+{
+	uint64_t bucket = rl_tag_bucket(id, view->bucket_count);
+	uint64_t home = bucket * RL_LANES + rl_tag_home(id);
+
+	/* A key lies in its home lane unless that was taken. */
+	__builtin_prefetch(&view->tags[bucket]);
+	__builtin_prefetch(&view->slot[home]);
+	__builtin_prefetch(&view->slot[home].ring);
+}
