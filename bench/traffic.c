@@ -189,7 +189,7 @@ static void send_one(struct sender *sender, struct stream *s)
 	if (got < 0)
 		bench_die("a check could not decide");
 	request.begin_ns = begin_ns;
-	request.now_ns = answer.now_ns - RL_CLOCK_BIAS_NS;
+	request.now_ns = answer.now_ns;
 	request.span_ns = span_ns < UINT32_MAX ? (uint32_t)span_ns : UINT32_MAX;
 	request.allowed = (uint32_t)got;
 	note(&s->log, &s->room, &request);

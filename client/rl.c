@@ -112,27 +112,24 @@ int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rule)
 int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 	     uint32_t cost, uint32_t flags, struct rl_result *ret_result)
 {
-	struct rl_answer answer;
-	int got;
+	struct rl_answer own;
 
 	if (client_refuses(client, key, key_len, cost, flags))
 		return client_error(-EINVAL, ret_result);
-	got = rl_check_spend(&client->seg, client_member(client), rule, key, key_len, cost, flags,
-			     &answer);
-	return client_answer(got, &answer, ret_result);
+	return client_verdict(rl_check_spend(&client->seg, client_member(client), rule, key,
+					     key_len, cost, flags, client_into(ret_result, &own)));
 }
 
 int rl_peek(struct rl_client *client, uint64_t rule, const void *key, size_t key_len, uint32_t cost,
 	    struct rl_result *ret_result)
 {
-	struct rl_answer answer;
+	struct rl_answer own;
 	uint32_t used;
-	int got;
 
 	if (client_refuses(client, key, key_len, cost, 0))
 		return client_error(-EINVAL, ret_result);
-	got = rl_check_look(&client->seg.view, rule, key, key_len, cost, &answer, &used);
-	return client_answer(got, &answer, ret_result);
+	return client_verdict(rl_check_look(&client->seg.view, rule, key, key_len, cost,
+					    client_into(ret_result, &own), &used));
 }
 
 uint64_t rl_agent_age_ms(const struct rl_client *client)

@@ -86,6 +86,8 @@ struct rl_result {
 				  * an estimate: others may be first); else 0 */
 	uint64_t delay_ns;       /* RL_ALLOWED: hold the request up for so long before it is served
 				  * (a leaky bucket's queue); 0: serve at once */
+	uint64_t now_ns;         /* the clock reading it was decided by: CLOCK_MONOTONIC, or for
+				  * windows from 10 s on CLOCK_MONOTONIC_COARSE, nanoseconds */
 	uint64_t ticket[3];      /* what rl_refund() gives back; 0 when nothing can be */
 };
 

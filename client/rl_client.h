@@ -6,6 +6,7 @@
 #ifndef RL_CLIENT_H
 #define RL_CLIENT_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,6 +31,22 @@ struct rl_client {
 	struct own *own; /* the second page */
 	size_t page_size;
 };
+
+#define SAME_PLACE(result, answer) \
+	static_assert(offsetof(struct rl_result, result) == offsetof(struct rl_answer, answer) && \
+			      sizeof(((struct rl_result *)0)->result) == \
+				      sizeof(((struct rl_answer *)0)->answer), \
+		      "a result is an answer")
+SAME_PLACE(state, state);
+SAME_PLACE(limit, limit);
+SAME_PLACE(remaining, remaining);
+SAME_PLACE(decided_by, by);
+SAME_PLACE(window_ns, window_ns);
+SAME_PLACE(retry_after_ns, wait_ns);
+SAME_PLACE(delay_ns, delay_ns);
+SAME_PLACE(now_ns, now_ns);
+SAME_PLACE(ticket, ticket);
+static_assert(sizeof(struct rl_result) == sizeof(struct rl_answer), "a result is an answer");
 
 /* This process's statistics line, taken at its first check. */
 struct rl_member *client_take_member(struct rl_client *client);
@@ -57,20 +74,14 @@ static inline int client_error(int error, struct rl_result *ret_result)
 	return error;
 }
 
-static inline int client_answer(int got, const struct rl_answer *answer,
-				struct rl_result *ret_result)
+/* Where an answer goes: the caller's result is one. */
+static inline struct rl_answer *client_into(struct rl_result *result, struct rl_answer *own)
 {
-	if (ret_result != NULL)
-		*ret_result = (struct rl_result){
-			.state = answer->state,
-			.limit = answer->limit,
-			.remaining = answer->remaining,
-			.decided_by = answer->by,
-			.window_ns = answer->window_ns,
-			.retry_after_ns = answer->wait_ns,
-			.delay_ns = answer->delay_ns,
-			.ticket = {answer->ticket.place, answer->ticket.mark, answer->ticket.id},
-		};
+	return result != NULL ? (struct rl_answer *)(void *)result : own;
+}
+
+static inline int client_verdict(int got)
+{
 	if (got < 0)
 		return got;
 	return got == 1 ? RL_ALLOWED : RL_LIMITED;

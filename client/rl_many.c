@@ -40,8 +40,7 @@ int rl_check_key(struct rl_client *client, const struct rl_key *key, uint32_t co
 {
 	struct hashed hashed;
 	struct rl_check_key asked;
-	struct rl_answer answer;
-	int got;
+	struct rl_answer own;
 
 	if (client_refuses(client, key, 1, cost, flags))
 		return client_error(-EINVAL, ret_result);
@@ -49,9 +48,9 @@ int rl_check_key(struct rl_client *client, const struct rl_key *key, uint32_t co
 	if (hashed.segment != client->seg.view.hash_key[0])
 		return client_error(RL_ERR_KEY, ret_result);
 	asked = (struct rl_check_key){.id = hashed.id, .text = &hashed.text};
-	got = rl_check_spend_key(&client->seg, client_member(client), hashed.rule, &asked, cost,
-				 flags, &answer);
-	return client_answer(got, &answer, ret_result);
+	return client_verdict(rl_check_spend_key(&client->seg, client_member(client), hashed.rule,
+						 &asked, cost, flags,
+						 client_into(ret_result, &own)));
 }
 
 static bool ask_is_wrong(const struct rl_client *client, const struct rl_ask *ask)
@@ -94,21 +93,19 @@ int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		if (got != 1) /* nothing is spent, whatever a look or a try said */
 			part[i].answer.ticket = (struct rl_ticket){0};
-		ask[i].answer = client_answer(part[i].got, &part[i].answer, &ask[i].result);
+		*client_into(&ask[i].result, NULL) = part[i].answer;
+		ask[i].answer = client_verdict(part[i].got);
 	}
 	return got == 1 ? RL_ALLOWED : got == 0 ? RL_LIMITED : got;
 }
 
 static int check_one(struct rl_client *client, const struct rl_check_key *key, struct rl_ask *ask)
 {
-	struct rl_answer answer;
-	int got;
-
 	if (ask_is_wrong(client, ask))
 		return client_error(-EINVAL, &ask->result);
-	got = rl_check_spend_key(&client->seg, client_member(client), ask->rule, key, ask->cost,
-				 ask->flags, &answer);
-	return client_answer(got, &answer, &ask->result);
+	return client_verdict(rl_check_spend_key(&client->seg, client_member(client), ask->rule,
+						 key, ask->cost, ask->flags,
+						 client_into(&ask->result, NULL)));
 }
 
 int rl_check_batch(struct rl_client *client, struct rl_ask *ask, size_t count)

@@ -184,13 +184,14 @@ int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t he
 int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule,
 			  const struct rl_check_key *key, struct rl_answer *ret)
 {
+	uint64_t now_ns = ret->now_ns + RL_CLOCK_BIAS_NS;
 	struct rl_fleet_terms fleet;
 	struct rl_key_text text;
 	bool none;
 
 	rl_check_text(key, &text);
 	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
-	ret->state = rl_shared_state(view, rl_key_part(rule->id, &text), ret->now_ns);
+	ret->state = rl_shared_state(view, rl_key_part(rule->id, &text), now_ns);
 	ret->by = ret->state == RL_FRESH ? RL_DECIDED_CREDIT : RL_DECIDED_POLICY;
 	if (ret->state == RL_FRESH)
 		return 1; /* it would ask */

@@ -58,16 +58,15 @@ static inline void fill_answer(const struct rl_view *view, const struct rl_rule 
 			       const struct rl_window_answer *from, uint64_t now_ns,
 			       struct rl_answer *ret)
 {
+	ret->state = beat_age(view, now_ns) > RL_ALONE_NS ? RL_ALONE : RL_FRESH;
 	ret->limit = rule->limit;
-	ret->window_ns = rule->window_ns;
 	ret->remaining = from->remaining;
+	ret->by = RL_DECIDED_WINDOW;
+	ret->window_ns = rule->window_ns;
 	ret->wait_ns = from->wait_ns;
 	ret->delay_ns = 0;
+	ret->now_ns = now_ns - RL_CLOCK_BIAS_NS;
 	ret->ticket = (struct rl_ticket){0};
-	ret->age_ns = beat_age(view, now_ns);
-	ret->state = ret->age_ns > RL_ALONE_NS ? RL_ALONE : RL_FRESH;
-	ret->by = RL_DECIDED_WINDOW;
-	ret->now_ns = now_ns;
 }
 
 /* Above what could ever pass, or above what the credit of a shared rule can hold. */

@@ -11,6 +11,18 @@ static bool id_is(const struct rl_slot *slot, const struct rl_id *id)
 	       atomic_load_explicit(&slot->id[1], memory_order_relaxed) == id->word[1];
 }
 
+/* The open slot at index, if it is the one of id. */
+static inline bool is_at(const struct rl_view *view, const struct rl_id *id, uint64_t index,
+			 uint64_t *ret_head)
+{
+	const struct rl_slot *slot = &view->slot[index];
+	/* pairs[slot_head.acq]: whoever opened the slot wrote identity and terms before. */
+	uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);
+
+	*ret_head = head;
+	return rl_head_is_open(head) && id_is(slot, id);
+}
+
 /* Look at the lanes of tag word w of the bucket; index of the open slot of id, or none. */
 static inline uint64_t find_in_word(const struct rl_view *view, const struct rl_id *id,
 				    uint64_t bucket, uint32_t w, uint64_t *ret_head)
@@ -21,14 +33,9 @@ static inline uint64_t find_in_word(const struct rl_view *view, const struct rl_
 
 	for (; match != 0; match &= match - 1) {
 		uint64_t index = bucket * RL_LANES + w * 4 + rl_tag_first(match);
-		const struct rl_slot *slot = &view->slot[index];
-		/* pairs[slot_head.acq]: whoever opened the slot wrote identity and terms before. */
-		uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);
 
-		if (rl_head_is_open(head) && id_is(slot, id)) {
-			*ret_head = head;
+		if (is_at(view, id, index, ret_head))
 			return index;
-		}
 	}
 	return RL_NO_SLOT;
 }
@@ -52,11 +59,18 @@ RL_COLD static uint64_t find_anywhere(const struct rl_view *view, const struct r
 	return RL_NO_SLOT;
 }
 
+/*
+ * A key lies in its home lane unless that was taken when it came: looked at first, and the tags,
+ * on a line of their own that its address would have to wait for, only when it does not.
+ */
 uint64_t rl_table_find(const struct rl_view *view, const struct rl_id *id, uint64_t *ret_head)
 {
-	uint64_t index = find_in_word(view, id, rl_tag_bucket(id, view->bucket_count),
-				      rl_tag_home(id) / 4, ret_head);
+	uint64_t bucket = rl_tag_bucket(id, view->bucket_count);
+	uint64_t home = bucket * RL_LANES + rl_tag_home(id), index;
 
+	if (is_at(view, id, home, ret_head))
+		return home;
+	index = find_in_word(view, id, bucket, rl_tag_home(id) / 4, ret_head);
 	return index != RL_NO_SLOT ? index : find_anywhere(view, id, ret_head);
 }
 

@@ -4,8 +4,8 @@
  * Rooms:  shm/ and, for the sweep, agent/. Lock-free; bounded work in every call.
  *
  * A key has two buckets of 32 slots, picked by its 128-bit keyed identity. A bucket's 32
- * tags (16 bits of the identity each) share one cache line, so a lookup reads one or two
- * tag lines and, nearly always, only the right slot.
+ * tags (16 bits of the identity each) share one cache line. A lookup reads the key's home slot
+ * and, if that is not it, one or two tag lines and, nearly always, only the right slot.
  *
  * GUARANTEES
  *   A. Two slots of one identity are never open at once, whoever is stopped or killed.
@@ -17,7 +17,7 @@
  *   D. A slot is freed only when it is provably idle: every stamp is older than the window
  *      and the head did not change between that proof and the close.
  *
- * LIFE OF A SLOT (kinds of the head word, rl_word.h; n is never lowered, so n is the nonce)
+ * LIFE OF A SLOT (kinds of the head word, rl_word.h; n is the nonce: never below an earlier life's)
  *
  *      FREE(n) --worker--> CLAIM(n+1) --same worker--> TENT(n+1) --anyone--> open(n+1)
  *                             |                           |                     |

@@ -5,9 +5,11 @@
  *
  *   [ n:42 | closed:1 | grant:1 | credit:20 ]
  *
- * n counts every unit of cost ever admitted through this slot, and its lives: it never goes
- * back while a process may still hold an old head (the agent's re-base near 2^41 apart, which
- * happens after 2 * 10^12 admits), so an old head can never match again.
+ * n counts every unit of cost ever admitted through this slot, and its lives. It never goes back
+ * to a number of an earlier life or shape while a process may still hold an old head (the agent's
+ * re-base near 2^41 apart, which happens after 2 * 10^12 admits), so a head of those can never
+ * match again. Within one life a refund lowers it by what it gives back; a worker that was stopped
+ * with such a head then admits what it had judged: nothing that came since was judged otherwise.
  *
  * credit is what this host may still admit of a limit that it shares with others, without
  * asking. A worker moves units from credit to n in one CAS; only the agent gives and takes

@@ -98,8 +98,7 @@ static void send_one(struct sender *sender)
 	else
 		note(sender, &(struct fleet_request){
 				     .begin_ns = begin_ns,
-				     .now_ns = real_reading(host, answer.now_ns - RL_CLOCK_BIAS_NS,
-							    begin_ns, end_ns),
+				     .now_ns = real_reading(host, answer.now_ns, begin_ns, end_ns),
 				     .span_ns = end_ns - begin_ns < UINT32_MAX
 							? (uint32_t)(end_ns - begin_ns)
 							: UINT32_MAX,
