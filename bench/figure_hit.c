@@ -6,6 +6,9 @@
  * floor:  the same SipHash object code over the same bytes, the same clock, and one CAS on a
  *         word of its own cache line for each key. No rule, no window, no table, no result.
  *
+ * prehashed:   rl_check_key(), over the floor without the hash.
+ * check_all_2: rl_check_all() of one key under two rules, over a hit.
+ *
  * Ten rounds, hit and floor in turn, over 1,024 keys in a random order; medians. Windows of
  * 60 s use the coarse clock, windows of 1 s the precise one (hit_precise_*). Then two
  * processes at once, every call timed: percentiles, with the two clock readings in them.
@@ -75,6 +78,78 @@ static double time_hits(const struct run *run, int expected)
 	if (other != 0)
 		bench_die("a check gave another answer than the run is about");
 	return (double)(bench_now_ns() - start) / CALLS;
+}
+
+static struct rl_key hashed[KEYS];
+
+static double time_prehashed(const struct run *run)
+{
+	uint64_t start = bench_now_ns();
+	struct rl_result result;
+	uint64_t other = 0;
+
+	for (uint32_t i = 0; i < CALLS; i++)
+		other += rl_check_key(run->client, &hashed[order[i % ORDER]], 1, 0, &result) !=
+			 RL_ALLOWED;
+	if (other != 0)
+		bench_die("a hashed key was not admitted");
+	return (double)(bench_now_ns() - start) / CALLS;
+}
+
+static double time_floor_without_hash(const struct run *run)
+{
+	uint64_t start = bench_now_ns();
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < CALLS; i++) {
+		uint64_t now = rl_clock_now_ns(run->coarse);
+		_Atomic uint64_t *word = &line[order[i % ORDER]].word;
+		uint64_t seen = atomic_load_explicit(word, memory_order_acquire);
+
+		/* pairs[none]: as in time_floor(). */
+		sum += atomic_compare_exchange_strong_explicit(
+			word, &seen, now, memory_order_release, memory_order_relaxed);
+	}
+	if (sum != CALLS)
+		bench_die("a CAS failed with nobody else there");
+	return (double)(bench_now_ns() - start) / CALLS;
+}
+
+static double time_two_rules(const struct run *run, uint64_t second_rule)
+{
+	uint64_t start = bench_now_ns();
+	uint64_t other = 0;
+
+	for (uint32_t i = 0; i < CALLS; i++) {
+		const struct key *k = &key[order[i % ORDER]];
+		struct rl_ask ask[2] = {
+			{.rule = run->rule, .key = k->text, .key_len = k->len, .cost = 1},
+			{.rule = second_rule, .key = k->text, .key_len = k->len, .cost = 1}};
+
+		other += rl_check_all(run->client, ask, 2) != RL_ALLOWED;
+	}
+	if (other != 0)
+		bench_die("two rules did not admit");
+	return (double)(bench_now_ns() - start) / CALLS;
+}
+
+static void compare_many(const struct run *run, uint64_t second_rule)
+{
+	double prehashed[ROUNDS], all[ROUNDS], over_floor[ROUNDS], over_hit[ROUNDS];
+
+	for (uint32_t k = 0; k < KEYS; k++)
+		if (rl_key_make(run->client, run->rule, key[k].text, key[k].len, &hashed[k]) != 0)
+			bench_die("cannot hash a key");
+	for (int r = 0; r < ROUNDS; r++) {
+		prehashed[r] = time_prehashed(run);
+		over_floor[r] = prehashed[r] / time_floor_without_hash(run);
+		all[r] = time_two_rules(run, second_rule);
+		over_hit[r] = all[r] / time_hits(run, RL_ALLOWED);
+	}
+	bench_figure("prehashed_ns", bench_median(prehashed, ROUNDS), "ns");
+	bench_figure("prehashed_over_floor", bench_median(over_floor, ROUNDS), "x");
+	bench_figure("check_all_2_ns", bench_median(all, ROUNDS), "ns");
+	bench_figure("check_all_2_over_hit", bench_median(over_hit, ROUNDS), "x");
 }
 
 static double time_floor(const struct run *run)
@@ -181,7 +256,8 @@ static void use_up(const struct run *run)
 
 int main(void)
 {
-	static const char *const wide[] = {"minute 1000000000/60s", "second 1000000000/1s"};
+	static const char *const wide[] = {"minute 1000000000/60s", "second 1000000000/1s",
+					   "other 1000000000/60s"};
 	static const char *const narrow[] = {"minute 1/1h", "second 1/1h"};
 	struct rl_client *client;
 	struct bench_seg bench;
@@ -191,7 +267,7 @@ int main(void)
 
 	make_keys();
 	bench_seg_make(&bench, 4 * KEYS);
-	bench_rules(&bench.seg, 2, wide);
+	bench_rules(&bench.seg, 3, wide);
 	if (rl_attach(bench.path, &client, why) != 0)
 		bench_die(why);
 	minute = open_run(&bench, client, "minute", true);
@@ -200,6 +276,7 @@ int main(void)
 	printf("%d rounds of %d checks, %d keys, median of each\n", ROUNDS, CALLS, KEYS);
 	over_floor = compare(&minute, "hit", RL_ALLOWED);
 	compare(&second, "hit_precise", RL_ALLOWED);
+	compare_many(&minute, bench_rule(&bench.seg.view, "other"));
 	two_processes(&minute);
 	rl_detach(client);
 	bench_seg_drop(&bench);

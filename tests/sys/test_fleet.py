@@ -28,7 +28,8 @@ class Result(ctypes.Structure):
     _fields_ = [("state", ctypes.c_uint32), ("limit", ctypes.c_uint32),
                 ("remaining", ctypes.c_uint32), ("decided_by", ctypes.c_uint32),
                 ("window_ns", ctypes.c_uint64), ("retry_after_ns", ctypes.c_uint64),
-                ("reserved", ctypes.c_uint64 * 4)]
+                ("delay_ns", ctypes.c_uint64), ("now_ns", ctypes.c_uint64),
+                ("ticket", ctypes.c_uint64 * 3)]
 
 
 class Client:
