@@ -192,8 +192,8 @@ RL_API int rl_check_key(struct rl_client *client, const struct rl_key *key, uint
 
 /*
  * Ask several rules for one request: RL_ALLOWED when all allow it, and then all are spent; else
- * RL_LIMITED or an error, of the first that said so, and none is spent. Each ask has its answer;
- * those behind the one that refused may only have been looked at.
+ * RL_LIMITED or an error, of the first that said so, and none is spent. Each ask has its answer,
+ * what it would have been for itself: so the longest retry_after_ns is known.
  *
  * All are looked at first, so a refusal writes nothing. When another process comes in between,
  * what was spent is refunded, as by rl_refund(). What that keeps, and what a process had spent

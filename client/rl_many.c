@@ -67,13 +67,20 @@ static struct rl_check_key key_of(const struct rl_client *client, const struct r
 				     .len = ask->key_len};
 }
 
-static void begin_part(const struct rl_client *client, const struct rl_ask *ask,
-		       struct rl_check_part *ret)
+/* Word by word: a struct built elsewhere and copied is read in other words than it was written. */
+static inline void begin_part(const struct rl_client *client, struct rl_ask *ask,
+			      struct rl_check_part *ret)
 {
-	*ret = (struct rl_check_part){.handle = ask->rule,
-				      .key = key_of(client, ask),
-				      .cost = ask->cost,
-				      .flags = ask->flags};
+	ret->handle = ask->rule;
+	ret->key.id = rl_hash_key(client->seg.view.hash_key, rl_pair_high(ask->rule), ask->key,
+				  ask->key_len);
+	ret->key.bytes = ask->key;
+	ret->key.len = ask->key_len;
+	ret->key.text = NULL;
+	ret->cost = ask->cost;
+	ret->flags = ask->flags;
+	ret->answer = client_into(&ask->result, NULL);
+	ret->got = 0;
 }
 
 int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
@@ -90,12 +97,8 @@ int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
 		begin_part(client, &ask[i], &part[i]);
 	}
 	got = rl_check_parts(&client->seg, client_member(client), part, count, &stopped);
-	for (size_t i = 0; i < count; i++) {
-		if (got != 1) /* nothing is spent, whatever a look or a try said */
-			part[i].answer.ticket = (struct rl_ticket){0};
-		*client_into(&ask[i].result, NULL) = part[i].answer;
+	for (size_t i = 0; i < count; i++)
 		ask[i].answer = client_verdict(part[i].got);
-	}
 	return got == 1 ? RL_ALLOWED : got == 0 ? RL_LIMITED : got;
 }
 

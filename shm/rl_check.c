@@ -216,3 +216,19 @@ int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, 
 
 	return rl_check_look_key(view, handle, &hashed, cost, ret, ret_used);
 }
+
+bool rl_check_fits(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,
+		   uint32_t cost)
+{
+	struct rl_window_terms terms;
+	struct rl_rule rule;
+	uint64_t head;
+	uint64_t index = rl_table_find(view, &key->id, &head);
+	bool coarse;
+
+	return index != RL_NO_SLOT && rl_rules_read(view, handle, &rule) == 0 &&
+	       rl_rule_is_plain(&rule) &&
+	       slot_terms(view, &view->slot[index], &rule, &terms, &coarse) &&
+	       cost <= terms.limit &&
+	       rl_window_fits(&view->slot[index], head, &terms, cost, rl_clock_now_ns(coarse));
+}

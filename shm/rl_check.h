@@ -6,6 +6,7 @@
 #ifndef RL_CHECK_H
 #define RL_CHECK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -93,8 +94,8 @@ struct rl_check_part {
 	uint64_t handle;
 	struct rl_check_key key;
 	uint32_t cost, flags;
-	int got; /* 1, 0 or an error: what this rule said */
-	struct rl_answer answer;
+	struct rl_answer *answer; /* filled whatever the whole answer is; a ticket only by 1 */
+	int got;                  /* 1, 0 or an error: what this rule said, or would say */
 };
 
 /*
@@ -107,6 +108,13 @@ struct rl_check_part {
  */
 int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check_part *part,
 		   size_t count, size_t *ret_part);
+
+/*
+ * Would the key's own window of a plain local rule admit this cost now? False also when that
+ * cannot be told so quickly: a new key, another kind of rule.
+ */
+bool rl_check_fits(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,
+		   uint32_t cost);
 
 /* Ask the processor for the memory that a check of this key will read. */
 void rl_check_prefetch(const struct rl_view *view, const struct rl_id *id);

@@ -73,27 +73,45 @@ int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handl
 	return 0;
 }
 
-/* Nobody is asked to spend when one of them would refuse. */
-static int look_at_all(const struct rl_view *view, struct rl_check_part *part, size_t count,
-		       size_t *ret_part)
+/* What each would say, for the answer. RL_ALLOWED's 1, or what the first said that did not. */
+static int look_at(const struct rl_view *view, struct rl_check_part *part, size_t from,
+		   size_t count, size_t *ret_part)
 {
+	int got = 1;
 	uint32_t used;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = from; i < count; i++) {
 		part[i].got = rl_check_look_key(view, part[i].handle, &part[i].key, part[i].cost,
-						&part[i].answer, &used);
-		if (part[i].got == 1 || part[i].got == RL_E_BUSY) /* its own try will tell */
-			continue;
-		*ret_part = i;
-		return part[i].got;
+						part[i].answer, &used);
+		if (got == 1 && part[i].got != 1 && part[i].got != RL_E_BUSY) {
+			got = part[i].got;
+			*ret_part = i;
+		}
 	}
+	return got;
+}
+
+/* Nobody is asked to spend when one of them would refuse. */
+static int look_first(const struct rl_view *view, struct rl_check_part *part, size_t count,
+		      size_t *ret_part)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!rl_check_fits(view, part[i].handle, &part[i].key, part[i].cost))
+			return look_at(view, part, 0, count, ret_part);
 	return 1;
+}
+
+static void forget(struct rl_check_part *part, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		part[i].answer->ticket = (struct rl_ticket){0};
 }
 
 int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check_part *part,
 		   size_t count, size_t *ret_part)
 {
-	int got = look_at_all(&seg->view, part, count, ret_part);
+	int got = look_first(&seg->view, part, count, ret_part);
+	size_t unused;
 
 	if (got != 1) {
 		if (got == 0)
@@ -102,15 +120,17 @@ int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check
 	}
 	for (size_t i = 0; i < count; i++) {
 		part[i].got = rl_check_spend_key(seg, member, part[i].handle, &part[i].key,
-						 part[i].cost, part[i].flags, &part[i].answer);
+						 part[i].cost, part[i].flags, part[i].answer);
 		if (part[i].got == 1)
 			continue;
 		*ret_part = i;
 		got = part[i].got;
+		look_at(&seg->view, part, i + 1, count, &unused);
 		/* Last first: then each is likely to be the newest of its slot. Killed here: what
 		 * is not given back yet stays spent until its window has passed. */
 		while (i-- > 0)
-			rl_check_refund(seg, member, part[i].handle, &part[i].answer.ticket);
+			rl_check_refund(seg, member, part[i].handle, &part[i].answer->ticket);
+		forget(part, count);
 		return got;
 	}
 	return 1;

@@ -222,6 +222,20 @@ int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_wi
 	return blocked(slot, oldest, terms, cost, now_ns, ret) ? RL_TRY_LIMITED : RL_TRY_ALLOWED;
 }
 
+bool rl_window_fits(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
+		    uint32_t cost, uint64_t now_ns)
+{
+	uint64_t n = rl_head_n(head);
+	struct place next = place_of(n, terms->q);
+	struct rl_window_answer unused;
+
+	if (n < terms->limit)
+		return false; /* damaged */
+	if (worth_skipping(head, next, stamp_of(slot, next.group), terms, terms->counted, now_ns))
+		next = (struct place){next.group + 1, 0};
+	return !blocked(slot, back(next, terms->limit, terms->q), terms, cost, now_ns, &unused);
+}
+
 /* The head is unchanged since the stamps were read: the refusal stands, or a stamp is damaged. */
 static int refuse(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
 		  struct rl_window_answer *ret)

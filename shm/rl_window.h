@@ -110,6 +110,10 @@ int rl_window_add(struct rl_slot *slot, uint64_t head, uint32_t q, uint32_t cost
 int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
 		   uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret);
 
+/* Would rl_window_look() say RL_TRY_ALLOWED? Without what is left. */
+bool rl_window_fits(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
+		    uint32_t cost, uint64_t now_ns);
+
 /*
  * Give back cost units, the first of which was admitted as event. By n alone, so only while all
  * of n's newest group came since: then whoever was admitted later keeps its group and stamp, only
