@@ -47,7 +47,7 @@ extern "C" {
 #define RL_ERR_SIZES     (-4101) /* attach: damaged, or made by an incompatible build */
 #define RL_ERR_CLOCKS    (-4102) /* attach: made before this boot, or in another time namespace */
 #define RL_ERR_RULE      (-4104) /* no such rule (any more) */
-#define RL_ERR_COST      (-4105) /* cost above the rule's limit: can never be admitted */
+#define RL_ERR_COST      (-4105) /* cost above what the rule can ever admit at once */
 #define RL_ERR_FULL      (-4106) /* new key, and no slot free: the table is too small */
 #define RL_ERR_BUSY      (-4107) /* the key's slot stayed closed for the whole call */
 #define RL_ERR_KEY       (-4109) /* an rl_key of another segment: make it again */
@@ -139,8 +139,8 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  * Ask whether key may spend cost units under rule now, and spend them if so.
  *
  *   key, key_len  bytes, 1 .. RL_KEY_MAX; any bytes, need not end in NUL
- *   cost          units, 1 .. the rule's limit (of a shared rule at most 1,048,575); a plain
- *                 request is 1
+ *   cost          units, 1 .. what the rule can admit at once: its limit (of a shared rule at
+ *                 most 1,048,575), of a bucket its burst; a plain request is 1
  *   flags         0, or RL_MAY_WAIT. An event loop must not pass it: it would hold up all of
  *                 its clients
  *   ret_result    filled whenever RL_ALLOWED or RL_LIMITED is returned, zeroed on an error;
@@ -149,7 +149,7 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  * Returns RL_ALLOWED or RL_LIMITED; or an error, and nothing is spent:
  *   -EINVAL       client or key NULL, key_len out of range, cost 0
  *   RL_ERR_RULE   the rule left the configuration
- *   RL_ERR_COST   cost above the limit
+ *   RL_ERR_COST   cost above what the rule can ever admit at once
  *   RL_ERR_FULL   no slot for a new key; admitting or refusing is the caller's policy
  *   RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed while it rewrote this key's
  *                 slot (until the next one runs), or the segment is damaged

@@ -1,7 +1,7 @@
 /*
  * rl_algorithm.h - the algorithms other than the sliding window: all a key's count in one word.
  *
- * Rooms:  shm/, and agent/ for the sweep. Arithmetic on values; rl_word_slot.h has the CAS.
+ * Rooms:  shm/, and agent/ for the sweep. Arithmetic on values; rl_count.h has the CAS.
  *
  * A rule counts by the sliding window (rl_window.h), or by a row of this table. A row is a set
  * of pure functions over 54 bits of the slot's state word; what it does not know is which slot,

@@ -18,7 +18,7 @@ uint32_t rl_bucket_held(uint64_t word, const struct rl_count_terms *terms, uint6
 int rl_bucket_step(uint64_t word, const struct rl_count_terms *terms, uint32_t cost, uint32_t size,
 		   uint64_t now_ns, struct rl_count_answer *ret)
 {
-	struct rl_bucket bucket = rl_bucket_at(word, terms, now_ns);
+	struct rl_bucket bucket = rl_bucket_full_at(word, terms, size, now_ns);
 
 	uint64_t next = bucket.empty + ((uint64_t)cost << bucket.shift);
 

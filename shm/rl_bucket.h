@@ -4,10 +4,11 @@
  * Rooms:  shm/ only. Pure arithmetic.
  *
  * Time is measured in parts: F parts are what one unit takes to drain, F a power of two, so
- * that a part lasts 16 to 32 ns (longer below 30 units a minute). A word holds the moment, in
- * parts since base, at which the bucket will be empty; GCRA's theoretical arrival time on a
- * clock that divides a unit's time exactly. So nothing is rounded from check to check, whatever
- * limit and window are, and
+ * that a part lasts 16 to 32 ns (longer below 30 units a minute; a unit's time above 6 * 10^7 units
+ * a second, when 54 bits last for as little as 23 hours: the agent starts them anew). A word holds
+ *the moment, in parts since base, at which the bucket will be empty; GCRA's theoretical arrival
+ *time on a clock that divides a unit's time exactly. So nothing is rounded from check to check,
+ *whatever limit and window are, and
  *
  *	units admitted in any (t1, t2]  <=  size + (t2 - t1) * limit / window + 1 / F
  *
@@ -23,7 +24,7 @@
 
 #include "shm/rl_algorithm.h"
 
-#define RL_PART_NS       16u /* at least: 54 bits then last for 8 years */
+#define RL_PART_NS       16u /* at least, if a unit takes as long: 54 bits last for 8 years */
 #define RL_PARTS_SHIFTED 21u /* at most 2^21 parts in a unit: 2^31 units have room */
 
 __extension__ typedef unsigned __int128 rl_wide;
@@ -71,6 +72,18 @@ static inline struct rl_bucket rl_bucket_at(uint64_t word, const struct rl_count
 
 	bucket.now = rl_bucket_parts(terms, bucket.shift, since_ns);
 	bucket.empty = word > bucket.now ? word : bucket.now;
+	return bucket;
+}
+
+/* Of a bucket of this size: what is above it (another rule's, or damage) is not in it. */
+static inline struct rl_bucket rl_bucket_full_at(uint64_t word, const struct rl_count_terms *terms,
+						 uint32_t size, uint64_t now_ns)
+{
+	struct rl_bucket bucket = rl_bucket_at(word, terms, now_ns);
+	uint64_t full = bucket.now + ((uint64_t)size << bucket.shift);
+
+	if (bucket.empty > full)
+		bucket.empty = full;
 	return bucket;
 }
 

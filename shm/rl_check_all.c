@@ -9,13 +9,17 @@
 #define WHEN_WINDOW 63 /* steps of ticket_when() that are surely within a window */
 
 /* Is this open slot the one of the ticket's key, under this rule? */
-static bool is_of(const struct rl_slot *slot, uint64_t head, uint32_t rule_id,
+static bool is_of(const struct rl_seg *seg, uint64_t index, uint64_t head, uint32_t rule_id,
 		  const struct rl_ticket *ticket)
 {
-	/* Relaxed, both: under head. */
+	const struct rl_slot *slot = &seg->slot[index];
+	const struct rl_side *side = &seg->side[index];
+	/* Relaxed, all: under head. What a sync knows of is not untold. */
+	bool told = (atomic_load_explicit(&side->acked, memory_order_relaxed) & RL_TRACKED) != 0 ||
+		    atomic_load_explicit(&side->infl, memory_order_relaxed) != 0;
 	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
 
-	return rl_head_is_open(head) && rl_pair_high(shape) == rule_id &&
+	return rl_head_is_open(head) && !told && rl_pair_high(shape) == rule_id &&
 	       atomic_load_explicit(&slot->id[0], memory_order_relaxed) == ticket->id;
 }
 
@@ -26,8 +30,7 @@ static bool refund_count(struct rl_seg *seg, uint64_t index, uint64_t head,
 	struct rl_count count;
 
 	return rl_count_is(mark, rl_head_n(head)) && rl_count_of(&seg->view, slot, rule, &count) &&
-	       rl_count_refund(slot, head, &count, cost, mark & RL_COUNT_MAX,
-			       rl_clock_precise_ns());
+	       rl_count_refund(slot, head, &count, cost, mark & RL_COUNT_MAX);
 }
 
 static bool refund_once(struct rl_seg *seg, uint64_t index, uint64_t head,
@@ -60,7 +63,7 @@ int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handl
 		/* pairs[slot_head.acq]: as any reader of a slot. */
 		uint64_t head = atomic_load_explicit(&seg->slot[index].head, memory_order_acquire);
 
-		if (!is_of(&seg->slot[index], head, rl_pair_high(handle), ticket) ||
+		if (!is_of(seg, index, head, rl_pair_high(handle), ticket) ||
 		    rl_rules_read(&seg->view, handle, &rule) != 0 || !rl_rule_is_local(&rule))
 			return 0;
 		if (refund_once(seg, index, head, &rule, cost, ticket->mark)) {

@@ -27,8 +27,7 @@ int rl_check_count(struct rl_seg *seg, uint64_t index, uint64_t head, const stru
 
 	if (!rl_count_of(&seg->view, &seg->slot[index], rule, &count))
 		return RL_TRY_AGAIN;
-	now_ns = rl_clock_precise_ns();
-	got = rl_count_try(&seg->slot[index], head, &count, cost, now_ns, &answer);
+	got = rl_count_try(&seg->slot[index], head, &count, cost, &answer, &now_ns);
 	if (got == RL_TRY_ALLOWED || got == RL_TRY_LIMITED)
 		fill_from_count(&seg->view, rule, &answer, now_ns, got == RL_TRY_ALLOWED, ret);
 	if (got == RL_TRY_ALLOWED)
@@ -42,17 +41,19 @@ int rl_check_look_count(const struct rl_view *view, uint64_t index, uint64_t hea
 			uint32_t *ret_used)
 {
 	const struct rl_slot *slot = &view->slot[index];
-	uint64_t now_ns = rl_clock_precise_ns();
 	struct rl_count_answer answer;
 	struct rl_count count;
+	uint64_t now_ns;
 	int got;
 
 	if (!rl_count_of(view, slot, rule, &count))
 		return RL_E_BUSY;
-	got = rl_count_look(slot, head, &count, cost, now_ns, &answer);
+	got = rl_count_look(slot, head, &count, cost, &answer, &now_ns);
 	if (got == RL_TRY_AGAIN)
 		return RL_E_BUSY;
 	*ret_used = rl_count_held(slot, head, &count, now_ns);
+	if (*ret_used == RL_COUNT_NONE)
+		return RL_E_BUSY;
 	if (got == RL_TRY_ALLOWED)
 		answer.remaining += cost; /* nothing was spent */
 	fill_from_count(view, rule, &answer, now_ns, got == RL_TRY_ALLOWED, ret);

@@ -5,6 +5,7 @@
 #include "shm/rl_bell.h"
 #include "shm/rl_check_steps.h"
 #include "shm/rl_cold.h"
+#include "shm/rl_count.h"
 #include "shm/rl_table.h"
 
 /* One check, while it goes on. */
@@ -63,6 +64,23 @@ static int try_credit(struct spending *s, uint64_t index, const struct rl_window
 	return got;
 }
 
+/*
+ * The slot counts in a word: its rule was another one, and the agent has not come by yet. It has no
+ * credit, and what it admitted nobody would be told: refused until then, half a second at most.
+ */
+RL_COLD static int refuse_other(struct spending *s, uint64_t index, struct rl_answer *ret)
+{
+	const struct rl_window_answer refusal = {.wait_ns = RL_SECOND_NS};
+	uint64_t now_ns = rl_clock_precise_ns();
+	struct rl_count count;
+
+	if (!rl_count_of(&s->seg->view, &s->seg->slot[index], &s->rule, &count))
+		return RL_TRY_AGAIN; /* wiped, or damaged */
+	fill_answer(&s->seg->view, &s->rule, &refusal, now_ns, ret);
+	ret->by = RL_DECIDED_NO_CREDIT;
+	return RL_TRY_LIMITED;
+}
+
 /* One try on the open slot at index, whose head was read before anything else. */
 static int try_slot(struct spending *s, uint64_t index, struct rl_answer *ret, uint32_t *ret_cell)
 {
@@ -71,8 +89,8 @@ static int try_slot(struct spending *s, uint64_t index, struct rl_answer *ret, u
 	uint64_t now_ns;
 	bool coarse;
 
-	if (!slot_terms(&s->seg->view, slot, &s->rule, &terms, &coarse)) /* was a local rule's */
-		return rl_check_count(s->seg, index, s->head, &s->rule, s->key, s->cost, ret);
+	if (!slot_terms(&s->seg->view, slot, &s->rule, &terms, &coarse))
+		return refuse_other(s, index, ret);
 	now_ns = rl_clock_now_ns(coarse);
 	if (s->cost <= terms.limit)
 		return try_credit(s, index, &terms, now_ns, ret, ret_cell);

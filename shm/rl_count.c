@@ -1,5 +1,7 @@
 #include "shm/rl_count.h"
 
+#include "shm/rl_clock.h"
+
 #define TRIES 64 /* each failed try is another's admit */
 
 static uint64_t word_of(const _Atomic uint64_t *word)
@@ -33,23 +35,33 @@ bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const s
 		.base_ns = rl_count_base_ns(hint),
 		.wall_ns = word_of(&view->live->wall_ns),
 	};
+	ret->wall_ns = &view->live->wall_ns;
 	return true;
 }
 
-int rl_count_try(struct rl_slot *slot, uint64_t head, const struct rl_count *count, uint32_t cost,
-		 uint64_t now_ns, struct rl_count_answer *ret)
+/* The clocks, after the word that is to be judged by them. */
+static uint64_t read_clocks(const struct rl_count *count, struct rl_count_terms *terms)
 {
+	/* Relaxed: after the acquire of the word. */
+	terms->wall_ns = atomic_load_explicit(count->wall_ns, memory_order_relaxed);
+	return rl_clock_precise_ns();
+}
+
+int rl_count_try(struct rl_slot *slot, uint64_t head, const struct rl_count *count, uint32_t cost,
+		 struct rl_count_answer *ret, uint64_t *ret_now_ns)
+{
+	struct rl_count_terms terms = count->terms;
 	uint64_t state = state_of(slot);
 
 	for (int i = 0; i < TRIES; i++) {
+		uint64_t word = state & RL_COUNT_MAX;
 		int got;
 
 		if (!rl_count_is(state, rl_head_n(head)))
 			return RL_TRY_AGAIN;
-		got = count->algorithm->step(state & RL_COUNT_MAX, &count->terms, cost, now_ns,
-					     ret);
-		if (got == RL_TRY_AGAIN ||
-		    (got == RL_TRY_LIMITED && ret->next == (state & RL_COUNT_MAX)))
+		*ret_now_ns = read_clocks(count, &terms);
+		got = count->algorithm->step(word, &terms, cost, *ret_now_ns, ret);
+		if (got == RL_TRY_AGAIN || (got == RL_TRY_LIMITED && ret->next == word))
 			return got;
 		/* pairs[slot_state.rel]: the words it was judged by were read before. */
 		if (atomic_compare_exchange_weak_explicit(
@@ -61,27 +73,31 @@ int rl_count_try(struct rl_slot *slot, uint64_t head, const struct rl_count *cou
 }
 
 int rl_count_look(const struct rl_slot *slot, uint64_t head, const struct rl_count *count,
-		  uint32_t cost, uint64_t now_ns, struct rl_count_answer *ret)
+		  uint32_t cost, struct rl_count_answer *ret, uint64_t *ret_now_ns)
 {
+	struct rl_count_terms terms = count->terms;
 	uint64_t state = state_of(slot);
 
 	*ret = (struct rl_count_answer){0};
 	if (!rl_count_is(state, rl_head_n(head)))
 		return RL_TRY_AGAIN;
-	return count->algorithm->step(state & RL_COUNT_MAX, &count->terms, cost, now_ns, ret);
+	*ret_now_ns = read_clocks(count, &terms);
+	return count->algorithm->step(state & RL_COUNT_MAX, &terms, cost, *ret_now_ns, ret);
 }
 
 bool rl_count_refund(struct rl_slot *slot, uint64_t head, const struct rl_count *count,
-		     uint32_t cost, uint64_t then, uint64_t now_ns)
+		     uint32_t cost, uint64_t then)
 {
+	struct rl_count_terms terms = count->terms;
 	uint64_t state = state_of(slot);
 
 	for (int i = 0; i < TRIES; i++) {
-		uint64_t word = state & RL_COUNT_MAX, next;
+		uint64_t word = state & RL_COUNT_MAX, now_ns, next;
 
 		if (!rl_count_is(state, rl_head_n(head)))
 			return false;
-		next = count->algorithm->refund(word, then, &count->terms, cost, now_ns);
+		now_ns = read_clocks(count, &terms);
+		next = count->algorithm->refund(word, then, &terms, cost, now_ns);
 		if (next == word)
 			return false;
 		/* pairs[slot_state.rel]: as an admit. */

@@ -5,7 +5,8 @@
  *
  * The slot's state word is [ 1 | life:9 | word:54 ], changed by one CAS: that is the admit. life
  * is that of the slot, the low bits of its head's n, which every claim and every re-base moves
- * on; so a worker that was stopped on an old key fails its CAS even if the word has come back.
+ * on; so a worker that was stopped on an old key fails its CAS, for 500 lives, even if the word has
+ * come back.
  * It is 0 in a free slot, and while the agent takes it (to re-base the slot, or to free it). The
  * hint has the scale: [ units:31 | base:25 | partition + 1:8 ], the units a window that the word
  * counts by, and since when it counts, in steps of 17 s. Not the ring: a worker that was stopped
@@ -56,6 +57,7 @@ static inline bool rl_count_is(uint64_t state, uint64_t n)
 struct rl_count {
 	const struct rl_algorithm *algorithm;
 	struct rl_count_terms terms;
+	const _Atomic uint64_t *wall_ns; /* of terms; read again with the clock */
 };
 
 /*
@@ -67,22 +69,24 @@ bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const s
 
 /*
  * One try to spend cost in an open slot whose head was read as head: RL_TRY_ALLOWED,
- * RL_TRY_LIMITED (nothing was spent) or RL_TRY_AGAIN. Lock-free, async-signal-safe. Killed
+ * RL_TRY_LIMITED (nothing was spent) or RL_TRY_AGAIN; *ret_now_ns: the reading it went by. The
+ * clocks are read after the word, each time: nobody whose admit is seen had a later reading, so a
+ * word ahead of them means that the wall clock was set back. Lock-free, async-signal-safe. Killed
  * anywhere: it was admitted or not, nothing else is left.
  */
 int rl_count_try(struct rl_slot *slot, uint64_t head, const struct rl_count *count, uint32_t cost,
-		 uint64_t now_ns, struct rl_count_answer *ret);
+		 struct rl_count_answer *ret, uint64_t *ret_now_ns);
 
 /*
  * Give back what is still held of cost units whose admit left the word at then. False when that is
  * nothing, or the slot has another life. Lock-free, async-signal-safe.
  */
 bool rl_count_refund(struct rl_slot *slot, uint64_t head, const struct rl_count *count,
-		     uint32_t cost, uint64_t then, uint64_t now_ns);
+		     uint32_t cost, uint64_t then);
 
 /* The answer a try would give, without writing. */
 int rl_count_look(const struct rl_slot *slot, uint64_t head, const struct rl_count *count,
-		  uint32_t cost, uint64_t now_ns, struct rl_count_answer *ret);
+		  uint32_t cost, struct rl_count_answer *ret, uint64_t *ret_now_ns);
 
 /* Units that the slot holds now, rounded up; RL_COUNT_NONE: its word is not one of its own. */
 #define RL_COUNT_NONE UINT32_MAX

@@ -17,7 +17,7 @@ static const struct {
 	{RL_E_CLOCKS, "the segment's clock is not this process's clock"},
 	{RL_E_LOCKED, "another agent keeps this segment"},
 	{RL_E_RULE, "no such rule"},
-	{RL_E_COST, "the cost is above the rule's limit and can never be admitted"},
+	{RL_E_COST, "the cost is above what the rule can ever admit at once"},
 	{RL_E_FULL, "the table is full: no slot for a new key"},
 	{RL_E_BUSY, "the key's slot stayed busy"},
 	{RL_E_KEY, "the key was hashed for another segment: make it again"},

@@ -13,7 +13,7 @@
 #define RL_E_CLOCKS    (-4102) /* stamps in the segment are not of this process's clock */
 #define RL_E_LOCKED    (-4103) /* another agent keeps this segment */
 #define RL_E_RULE      (-4104) /* no such rule (any more) */
-#define RL_E_COST      (-4105) /* cost above the rule's limit: can never be admitted */
+#define RL_E_COST      (-4105) /* cost above what can ever be admitted at once */
 #define RL_E_FULL      (-4106) /* no slot free for a new key */
 #define RL_E_BUSY      (-4107) /* the slot stayed contended or closed for the whole try */
 #define RL_E_KEY       (-4109) /* a hashed key of another segment */

@@ -3,10 +3,10 @@
  * UTC. Up to twice the limit passes around a window's end; a sliding window has no such edge.
  *
  * The word is [ window:23 | units:31 ], the window's number modulo 2^23. A wall clock that is set
- * back gives nobody a second budget: over one window's end the key goes on in the later window,
- * over more of them what it holds goes along into the window that is now (workers that are a
- * moment apart in taking notice of that may admit the limit once more). A key that was idle for
- * 2^22 windows and whose slot nobody freed may look like that, for one window.
+ * back gives nobody a second budget while the key has its slot: over one window's end the key goes
+ * on in the later window, over more of them what it holds goes along into the window that is now.
+ * (A slot whose window is over may be freed; then it is not known any more.) A key that was idle
+ * for 2^22 windows and whose slot nobody freed may look like that, for one window.
  */
 #include "shm/rl_algorithm.h"
 #include "shm/rl_terms.h"

@@ -18,12 +18,15 @@
 uint64_t rl_gcra_span(uint64_t units, uint64_t limit, uint64_t window_ns);
 
 /*
- * Spend cost_ns at now_ns from the word. Returns 0, or how long until it could pass. A failed
- * CAS is another's success; after 64 it answers 1 (ns). Relaxed: publishes no other memory.
+ * Spend cost_ns at now_ns from the word. Returns 0 and what the word is then, or how long until it
+ * could pass. A failed CAS is another's success; after 64 it answers 1 (ns). So it does of a word
+ * with the top bit set, which is no such word (a slot's whose rule has another algorithm now).
+ * Relaxed: publishes no other memory.
  */
-uint64_t rl_gcra_take(_Atomic uint64_t *word, uint64_t cost_ns, uint64_t burst_ns, uint64_t now_ns);
+uint64_t rl_gcra_take(_Atomic uint64_t *word, uint64_t cost_ns, uint64_t burst_ns, uint64_t now_ns,
+		      uint64_t *ret_word);
 
-/* Give back what was just taken and not used. */
-void rl_gcra_return(_Atomic uint64_t *word, uint64_t cost_ns);
+/* Give back what was just taken and not used, unless the word is another meanwhile. */
+void rl_gcra_return(_Atomic uint64_t *word, uint64_t taken_word, uint64_t cost_ns);
 
 #endif

@@ -8,18 +8,19 @@
  * Any interval of length t holds at most burst + 1 + t * limit / window units (rl_bucket.h).
  */
 #include "shm/rl_bucket.h"
+#include "shm/rl_terms.h"
 
 static uint32_t most(uint32_t limit, uint32_t burst)
 {
 	(void)limit;
-	return burst + 1;
+	return burst < RL_LIMIT_MAX ? burst + 1 : RL_LIMIT_MAX;
 }
 
 static int step(uint64_t word, const struct rl_count_terms *terms, uint32_t cost, uint64_t now_ns,
 		struct rl_count_answer *ret)
 {
-	struct rl_bucket bucket = rl_bucket_at(word, terms, now_ns);
 	uint32_t size = most(terms->limit, terms->burst);
+	struct rl_bucket bucket = rl_bucket_full_at(word, terms, size, now_ns);
 	int got = rl_bucket_step(word, terms, cost, size, now_ns, ret);
 
 	if (got == RL_TRY_ALLOWED)

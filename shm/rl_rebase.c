@@ -40,7 +40,7 @@ void rl_rebase_plan(const struct rl_groups *old, uint32_t new_q, uint64_t later_
 {
 	uint64_t newest_event = old->n - 1;
 	uint64_t covered = (uint64_t)new_q * RL_RING; /* events the new ring tells apart */
-	uint64_t n = rl_rebase_next_n(old->n, new_q), stamp;
+	uint64_t n = rl_rebase_next_n(old->n + old->q, new_q), stamp; /* refunds: rl_word.h */
 
 	ret->n = n;
 	ret->q = new_q;
@@ -195,7 +195,7 @@ static void recount(const struct rl_seg *seg, uint64_t index, const struct rl_gr
 	uint64_t held = events_held(old, span_ns, now_ns);
 	uint32_t part = rl_hint_part(take(&seg->slot[index].hint));
 
-	*ret = (struct rl_image){.n = rl_rebase_next_n(old->n, 1),
+	*ret = (struct rl_image){.n = rl_rebase_next_n(old->n + old->q, 1),
 				 .shape = rl_shape(rule->id, rl_rule_algorithm(rule), 0),
 				 .window_ns = rule->window_ns,
 				 .hint = rl_count_hint(rule->limit, 0, part)};

@@ -65,6 +65,17 @@ static void window_image(uint32_t units, uint64_t now_ns, struct rl_image *ret)
 		ret->ring[g % RL_RING] = now_ns;
 }
 
+/*
+ * With groups for all that is held, if those of the rule's limit are too small: forgetting the
+ * rest would give it back when the limit is raised again. The sweep makes them smaller later.
+ */
+static uint64_t shape_for(uint64_t shape, uint32_t held)
+{
+	uint32_t q = rl_window_q(held < RL_LIMIT_MAX ? held : RL_LIMIT_MAX);
+
+	return q <= rl_shape_q(shape) ? shape : rl_shape(rl_pair_high(shape), RL_SLIDING, q);
+}
+
 /* The word, noted before it is gone from the slot. */
 static uint64_t take_word(struct rl_slot *slot, struct rl_journal *journal)
 {
@@ -103,9 +114,11 @@ bool rl_rebase_count_take(struct rl_seg *seg, uint64_t index)
 	    (algorithm != RL_SLIDING && rl_count_scale(image.hint) == 0))
 		return false;
 	word = take_word(slot, journal);
-	image.n = next_n(rl_head_n(closed), algorithm, rl_shape_q(image.shape));
 	if (rl_count_is(word, rl_head_n(closed)))
 		held = old.algorithm->held(word & RL_COUNT_MAX, &old.terms, now_ns);
+	if (algorithm == RL_SLIDING)
+		image.shape = shape_for(image.shape, held);
+	image.n = next_n(rl_head_n(closed), algorithm, rl_shape_q(image.shape));
 	if (algorithm == RL_SLIDING)
 		window_image(held, now_ns, &image);
 	else

@@ -2,6 +2,7 @@
 
 #include "shm/rl_cold.h"
 #include "shm/rl_tags.h"
+#include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
 static bool id_is(const struct rl_slot *slot, const struct rl_id *id)
@@ -124,11 +125,27 @@ static void zero_words(struct rl_seg *seg, uint64_t index)
 	zero(seg->text[index].word, RL_TEXT_BYTES / 8);
 }
 
+/*
+ * The head a slot is wiped under. Refunds may have lowered n by up to a group: it goes on from
+ * where no head of this life has been. Not again when it is WIPE already.
+ */
+static uint64_t wipe_head(const struct rl_slot *slot, uint64_t head)
+{
+	/* Relaxed: under head. */
+	uint32_t q = rl_shape_q(atomic_load_explicit(&slot->shape, memory_order_relaxed));
+	uint64_t n = rl_head_n(head);
+
+	if (rl_head_is(head, RL_KIND_WIPE))
+		return head;
+	if (q >= 1 && q <= RL_Q_MAX && n <= RL_N_REBASE)
+		n += 2 * (uint64_t)q;
+	return rl_head_closed(n, RL_KIND_WIPE);
+}
+
 bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head)
 {
 	struct rl_slot *slot = &seg->slot[index];
-	uint64_t n = rl_head_n(head);
-	uint64_t wipe = rl_head_closed(n, RL_KIND_WIPE);
+	uint64_t wipe = wipe_head(slot, head), n = rl_head_n(wipe);
 
 	/* pairs[slot_head.rel]: nothing of the wipe may be seen before the close. */
 	if (head != wipe &&
@@ -148,7 +165,7 @@ bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head)
 
 bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head)
 {
-	uint64_t wipe = rl_head_closed(rl_head_n(head), RL_KIND_WIPE);
+	uint64_t wipe = wipe_head(&seg->slot[index], head);
 
 	/* pairs[slot_head.rel]: fails if a worker admitted since the slot was seen to be idle. */
 	if (!atomic_compare_exchange_strong_explicit(&seg->slot[index].head, &head, wipe,

@@ -84,17 +84,18 @@ static int try_share(struct rl_seg *seg, const struct rl_shared_ask *ask,
 	struct rl_slot *slot = &seg->slot[ask->index];
 	uint64_t share = rl_shared_share(ask->rule->limit, fleet, hosts_of(&seg->view)), wait_ns;
 	struct rate rate = rate_of(&seg->view, ask, share);
+	uint64_t taken;
 	int got;
 
 	if (share == 0 || !fits(&seg->view, ask, share))
 		return limited(ret, ask->rule->window_ns / 8);
-	wait_ns = rl_gcra_take(&slot->state, rate.cost_ns, rate.burst_ns, ask->now_ns);
+	wait_ns = rl_gcra_take(&slot->state, rate.cost_ns, rate.burst_ns, ask->now_ns, &taken);
 	if (wait_ns > 0)
 		return limited(ret, wait_ns);
 	/* Killed here: the rate's share of this cost is spent and not used. */
 	got = rl_window_try(slot, ask->head, ask->terms, ask->cost, ask->now_ns, ret);
 	if (got != RL_TRY_ALLOWED)
-		rl_gcra_return(&slot->state, rate.cost_ns);
+		rl_gcra_return(&slot->state, taken, rate.cost_ns);
 	return got;
 }
 

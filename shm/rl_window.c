@@ -318,11 +318,11 @@ bool rl_window_refund(struct rl_slot *slot, uint64_t head, const struct rl_windo
 	uint64_t n = rl_head_n(head), newest = (n - 1) / terms->q;
 	uint64_t stamp = stamp_of(slot, newest);
 
-	if (terms->counted || n < event + cost || event / terms->q != newest ||
+	if (terms->counted || n - cost < newest * terms->q || event / terms->q != newest ||
 	    expired(stamp, terms->span_ns, now_ns))
 		return false;
 	/* The next group was begun and given back: its stamp stands where the oldest one's was. */
-	if ((int64_t)(stamp_of(slot, newest + 1) - stamp) > 0)
+	if ((int64_t)(stamp_of(slot, newest + 1) - stamp) >= 0)
 		return false;
 	/* pairs[slot_head.rel]: fails if anything was admitted since head was read. */
 	return atomic_compare_exchange_strong_explicit(&slot->head, &head,

@@ -8,8 +8,9 @@
  * n counts every unit of cost ever admitted through this slot, and its lives. It never goes back
  * to a number of an earlier life or shape while a process may still hold an old head (the agent's
  * re-base near 2^41 apart, which happens after 2 * 10^12 admits), so a head of those can never
- * match again. Within one life a refund lowers it by what it gives back; a worker that was stopped
- * with such a head then admits what it had judged: nothing that came since was judged otherwise.
+ * match again: each begins 2 groups above the last number. Within one a refund lowers it by what it
+ * gives back; a worker that was stopped with such a head then admits what it had judged: nothing
+ * that came since was judged otherwise.
  *
  * credit is what this host may still admit of a limit that it shares with others, without
  * asking. A worker moves units from credit to n in one CAS; only the agent gives and takes

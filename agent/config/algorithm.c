@@ -43,29 +43,25 @@ static bool is_refused(struct yaml_file *file, const yaml_node_t *rule, const ch
 }
 
 static void read_units(struct yaml_file *file, const yaml_node_t *rule, const char *key,
-		       uint32_t most, uint32_t *ret)
+		       uint32_t least, uint32_t most, uint32_t *ret)
 {
 	yaml_node_t *node = yaml_get(file, rule, key);
 	unsigned long long units;
 
-	if (node != NULL && yaml_number(file, node, key, 1, most, &units))
+	if (node != NULL && yaml_number(file, node, key, least, most, &units))
 		*ret = (uint32_t)units;
 }
 
+/* A leaky bucket may have none of either, as in nginx; a token bucket without room admits nothing.
+ */
 static void read_bucket(struct yaml_file *file, const yaml_node_t *rule, struct rl_rule_spec *ret)
 {
-	yaml_node_t *delay = yaml_get(file, rule, "delay");
+	bool queues = (rl_algorithm_options(ret->algorithm) & RL_OPTION_DELAY) != 0;
 
 	if (!is_refused(file, rule, "burst", RL_OPTION_BURST, ret->algorithm))
-		read_units(file, rule, "burst", RL_LIMIT_MAX, &ret->burst);
-	if (is_refused(file, rule, "delay", RL_OPTION_DELAY, ret->algorithm) || delay == NULL)
-		return;
-	if (ret->burst == 0)
-		yaml_fault(file, delay,
-			   "'delay' without 'burst': it says how many of the burst are "
-			   "not held up");
-	else
-		read_units(file, rule, "delay", ret->burst, &ret->delay);
+		read_units(file, rule, "burst", queues ? 0 : 1, RL_LIMIT_MAX, &ret->burst);
+	if (!is_refused(file, rule, "delay", RL_OPTION_DELAY, ret->algorithm))
+		read_units(file, rule, "delay", 0, ret->burst, &ret->delay);
 }
 
 static void read_interpolate(struct yaml_file *file, const yaml_node_t *rule,

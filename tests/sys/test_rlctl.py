@@ -43,7 +43,7 @@ def test_rlctl__wrong_calls_say_what_is_wrong(rig):
             (("check", "login", "b", "--cost", "five"),
              "--cost must be a whole number 1 .. 2147483647, not 'five'"),
             (("check", "login", "b", "--cost", "6"),
-             "could not decide: the cost is above the rule's limit and can never be admitted"),
+             "could not decide: the cost is above what the rule can ever admit at once"),
             (("check", "nobody", "b"), f"there is no rule 'nobody' in {rig.segment}"),
             (("get", "nobody", "b"), f"there is no rule 'nobody' in {rig.segment}"),
             (("rules", "frob"), "usage: rlctl rules [show], or rlctl rules check FILE"),
@@ -227,8 +227,8 @@ def test_rlctl__rules_of_other_algorithms_are_shown_and_answered(rig):
     equal(code, 1)
     contains(out, "limited: 1 of 10 remaining under token (10/h), try again in 5 m")
     code, _, err = rig.rlctl("check", "token", "bob", "--cost", "21")
-    equal((code, err), (2, "rlctl: could not decide: the cost is above the rule's limit and can "
-                           "never be admitted\n"))
+    equal((code, err), (2, "rlctl: could not decide: the cost is above what the rule can ever "
+                           "admit at once\n"))
     equal(rig.rlctl("check", "fixed", "bob", "--cost", "5")[0], 0)
     code, out, _ = rig.rlctl("check", "fixed", "bob")
     equal(code, 1)

@@ -108,10 +108,10 @@ static const struct text_and_lines bad[] = {
 	 "F:4:12: 'burst' on a sliding rule: only 'algorithm: token_bucket or "
 	 "leaky_bucket' has one\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: leaky_bucket\n    delay: 2\n",
-	 "F:5:12: 'delay' without 'burst': it says how many of the burst are not held up\n"},
+	 "F:5:12: 'delay' must be a whole number 0 .. 0\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: leaky_bucket\n    burst: 3\n    "
 	 "delay: 4\n",
-	 "F:6:12: 'delay' must be a whole number 1 .. 3\n"},
+	 "F:6:12: 'delay' must be a whole number 0 .. 3\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: token_bucket\n    burst: 3\n    "
 	 "delay: 2\n",
 	 "F:6:12: 'delay' on a token_bucket rule: only 'algorithm: leaky_bucket' has one\n"},

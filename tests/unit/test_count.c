@@ -7,6 +7,7 @@
  */
 #include "tests/t.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_count.h"
+#include "shm/rl_gcra.h"
 #include "shm/rl_rebase.h"
 #include "shm/rl_table.h"
 
@@ -94,7 +96,7 @@ static void test_count__worker_stopped_on_an_old_key_spends_nothing_of_the_new_o
 {
 	struct rl_count_answer answer;
 	struct rl_count count;
-	uint64_t head, index;
+	uint64_t head, index, now_ns;
 	struct rl_slot *slot;
 
 	(void)state;
@@ -107,15 +109,13 @@ static void test_count__worker_stopped_on_an_old_key_spends_nothing_of_the_new_o
 		/* The agent frees it, and the slot goes to another key: the same words again. */
 		sweep_slot(&sweep, index, rl_clock_precise_ns() + RL_SECOND_NS);
 		assert_true(rl_head_is(slot->head, RL_KIND_FREE));
-		assert_int_equal(
-			rl_count_try(slot, head, &count, 1, rl_clock_precise_ns(), &answer),
-			RL_TRY_AGAIN);
+		assert_int_equal(rl_count_try(slot, head, &count, 1, &answer, &now_ns),
+				 RL_TRY_AGAIN);
 		assert_int_equal(spend("old", 1), 1);
 		assert_int_equal(slot_of("old", &head), index);
 		slot->state = rl_count_state(rl_head_n(head) - 1, slot->state & RL_COUNT_MAX);
-		assert_int_equal(
-			rl_count_try(slot, head, &count, 1, rl_clock_precise_ns(), &answer),
-			RL_TRY_AGAIN);
+		assert_int_equal(rl_count_try(slot, head, &count, 1, &answer, &now_ns),
+				 RL_TRY_AGAIN);
 		assert_int_equal(rl_count_held(slot, head, &count, rl_clock_precise_ns()),
 				 RL_COUNT_NONE);
 		assert_true(rl_table_wipe(&t.seg, index, slot->head));
@@ -254,6 +254,164 @@ static void test_count__damaged_words_answer_busy_and_are_emptied(void **state)
 	}
 }
 
+/* A worker that was stopped in on_unreachable: share wakes when its slot counts in a word. */
+static void test_count__late_rate_of_a_shared_rule_changes_no_word(void **state)
+{
+	uint64_t head, index, before, taken = 0;
+	struct rl_slot *slot;
+
+	(void)state;
+	publish(2, 100, RL_DAY_NS);
+	assert_int_equal(spend("k", 97), 1);
+	index = slot_of("k", &head);
+	slot = &t.seg.slot[index];
+	before = slot->state;
+	assert_true(rl_gcra_take(&slot->state, 1000, 5000, rl_clock_precise_ns(), &taken) > 0);
+	rl_gcra_return(&slot->state, rl_clock_precise_ns(), 1000);
+	for (uint64_t life = 0; life <= RL_LIFE_MASK; life++) {
+		_Atomic uint64_t word = rl_count_state(life, 1000);
+
+		assert_true(rl_gcra_take(&word, 1000, 5000, rl_clock_precise_ns(), &taken) > 0);
+		assert_int_equal(word, rl_count_state(life, 1000));
+	}
+	assert_int_equal(slot->state, before);
+	assert_int_equal(used("k"), 97);
+}
+
+/* No head of a life that refunds have lowered comes back in the next one. */
+static void test_count__head_of_before_a_refund_never_comes_back(void **state)
+{
+	static const uint32_t limits[] = {5, 230, 100000};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+		for (int freed = 0; freed < 2; freed++) {
+			struct rl_ticket ticket[3];
+			uint64_t head, index, highest;
+
+			publish(RL_SLIDING, limits[i], RL_DAY_NS);
+			for (int e = 0; e < 3; e++) {
+				struct rl_answer answer;
+
+				assert_int_equal(rl_check_spend(&t.seg, &t.seg.member[0], rule, "k",
+								1, 1, 0, &answer),
+						 1);
+				ticket[e] = answer.ticket;
+			}
+			index = slot_of("k", &highest);
+			for (int e = 3; e-- > 0;)
+				rl_check_refund(&t.seg, &t.seg.member[0], rule, &ticket[e]);
+			if (freed == 1) {
+				assert_true(rl_table_wipe(&t.seg, index, t.seg.slot[index].head));
+				publish(2, 7, RL_DAY_NS);
+				assert_int_equal(spend("k", 1), 1);
+			} else {
+				publish(2, 7, RL_DAY_NS);
+				pass_over_all();
+			}
+			index = slot_of("k", &head);
+			assert_true(rl_head_n(head) > rl_head_n(highest));
+			assert_true(rl_table_wipe(&t.seg, index, head));
+		}
+}
+
+static void test_count__smaller_rule_neither_locks_out_nor_forgets(void **state)
+{
+	struct rl_answer answer;
+
+	(void)state;
+	/* A million held, then ten a minute: as long as a full bucket takes, not months. */
+	publish(RL_SLIDING, 1000000, 10 * RL_SECOND_NS);
+	assert_int_equal(spend("many", 1000000), 1);
+	publish(2, 10, 60 * RL_SECOND_NS);
+	pass_over_all();
+	assert_int_equal(rl_check_spend(&t.seg, &t.seg.member[0], rule, "many", 4, 1, 0, &answer),
+			 0);
+	assert_true(answer.wait_ns <= 7 * RL_SECOND_NS);
+	/* A thousand held, then ten a day, then a thousand again: what was held is. */
+	publish(1, 1000, RL_DAY_NS);
+	assert_int_equal(spend("back", 1000), 1);
+	publish(RL_SLIDING, 10, RL_DAY_NS);
+	pass_over_all();
+	pass_over_all();
+	publish(RL_SLIDING, 1000, RL_DAY_NS);
+	pass_over_all();
+	assert_int_equal(spend("back", 1), 0);
+}
+
+static void test_count__shared_rule_spends_nothing_of_an_old_word(void **state)
+{
+	struct rl_rule_spec spec = {.name = "r",
+				    .terms = {10, RL_DAY_NS},
+				    .fleet = {.consistency = RL_STRICT,
+					      .no_credit = RL_NO_CREDIT_DENY,
+					      .on_unreachable = RL_CLOSED}};
+	struct rl_answer answer;
+	size_t other;
+
+	(void)state;
+	publish(2, 10, RL_DAY_NS);
+	assert_int_equal(spend("k", 1), 1);
+	assert_int_equal(rl_rules_publish(&t.seg, &spec, 1, &other), 0);
+	for (int alone = 0; alone < 2; alone++) {
+		assert_int_equal(
+			rl_check_spend(&t.seg, &t.seg.member[0], rule, "k", 1, 1, 0, &answer), 0);
+		assert_true(answer.wait_ns > 0);
+		t.seg.live->beat_ns -= 10 * RL_SECOND_NS;
+	}
+}
+
+enum { HAMMERS = 4 };
+static atomic_bool over;
+static _Atomic uint64_t per_window[HAMMERS][2000];
+static uint64_t first_window;
+
+static void *hammer(void *arg)
+{
+	size_t me = (size_t)(uintptr_t)arg;
+
+	while (!atomic_load(&over)) {
+		struct rl_answer answer;
+		uint64_t window;
+
+		if (rl_check_spend(&t.seg, &t.seg.member[0], rule, "k", 1, 1, 0, &answer) != 1)
+			continue;
+		window = (answer.now_ns + RL_CLOCK_BIAS_NS + t.seg.live->wall_ns) / 10000000 -
+			 first_window;
+		if (window < 2000)
+			per_window[me][window]++;
+	}
+	return NULL;
+}
+
+/* More threads than processors: some are always late by windows of 10 ms. */
+static void test_count__late_threads_do_not_begin_a_fixed_window_again(void **state)
+{
+	const struct timespec run = {.tv_sec = 1, .tv_nsec = 500000000};
+	pthread_t thread[HAMMERS];
+	uint64_t most = 0;
+
+	(void)state;
+	publish(1, 50, 10000000);
+	first_window = (rl_clock_precise_ns() + t.seg.live->wall_ns) / 10000000;
+	atomic_store(&over, false);
+	for (uintptr_t i = 0; i < HAMMERS; i++)
+		pthread_create(&thread[i], NULL, hammer, (void *)i);
+	nanosleep(&run, NULL);
+	atomic_store(&over, true);
+	for (int i = 0; i < HAMMERS; i++)
+		pthread_join(thread[i], NULL);
+	for (int w = 0; w < 2000; w++) {
+		uint64_t sum = 0;
+
+		for (int i = 0; i < HAMMERS; i++)
+			sum += per_window[i][w];
+		most = sum > most ? sum : most;
+	}
+	printf("# %llu of 50 in a window at most\n", (unsigned long long)most);
+	assert_int_equal(most, 50);
+}
+
 /* One re-base to be killed. */
 struct rebase {
 	uint64_t index, head;
@@ -350,6 +508,11 @@ int main(void)
 		TEST(test_count__removed_rule_keeps_its_slots_until_they_hold_nothing),
 		TEST(test_count__word_near_its_end_starts_anew_and_holds_the_same),
 		TEST(test_count__damaged_words_answer_busy_and_are_emptied),
+		TEST(test_count__late_rate_of_a_shared_rule_changes_no_word),
+		TEST(test_count__head_of_before_a_refund_never_comes_back),
+		TEST(test_count__smaller_rule_neither_locks_out_nor_forgets),
+		TEST(test_count__shared_rule_spends_nothing_of_an_old_word),
+		TEST(test_count__late_threads_do_not_begin_a_fixed_window_again),
 		TEST(test_count__rebase_killed_after_any_instruction_forgets_nothing),
 	};
 

@@ -308,6 +308,48 @@ static void test_window__refund_gives_back_the_newest_group_only(void **state)
 	assert_true(rl_window_refund(&slot, slot.head, &terms, 1, answer.event, START + 1));
 }
 
+/* On the coarse clock all groups of a moment have one stamp. */
+static void test_window__what_was_refunded_is_there_to_be_used(void **state)
+{
+	static const uint32_t limits[] = {1, 13, 20, 23, 24, 46, 100, 230};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		struct rl_window_terms terms = terms_of(limits[i]);
+		static uint64_t event[300];
+		uint32_t refunded = 0, again = 0;
+
+		fresh(&terms);
+		for (uint32_t e = 0; e < terms.limit; e++) {
+			assert_int_equal(try(&terms, 1, START), RL_TRY_ALLOWED);
+			event[e] = answer.event;
+		}
+		for (uint32_t e = terms.limit; e-- > 0;)
+			refunded += rl_window_refund(&slot, slot.head, &terms, 1, event[e], START);
+		assert_in_range(refunded, 1, terms.q);
+		while (try(&terms, 1, START) == RL_TRY_ALLOWED)
+			again++;
+		assert_int_equal(again, refunded);
+	}
+}
+
+static void test_window__newest_group_is_refunded_in_any_order(void **state)
+{
+	struct rl_window_terms terms = terms_of(230); /* groups of ten */
+	uint64_t event[10];
+
+	(void)state;
+	fresh(&terms);
+	for (int e = 0; e < 10; e++) {
+		assert_int_equal(try(&terms, 1, START + (uint64_t)e), RL_TRY_ALLOWED);
+		event[e] = answer.event;
+	}
+	for (int e = 0; e < 10; e++)
+		assert_true(rl_window_refund(&slot, slot.head, &terms, 1, event[e], START + 10));
+	assert_int_equal(rl_head_n(slot.head), event[0]);
+	assert_false(rl_window_refund(&slot, slot.head, &terms, 1, event[0], START + 10));
+}
+
 static void test_window__skips_nothing_in_a_slot_that_is_reported(void **state)
 {
 	struct rl_window_terms terms = terms_of(100);
@@ -653,6 +695,8 @@ int main(void)
 		cmocka_unit_test(test_window__interpolated_group_leaves_one_by_one),
 		cmocka_unit_test(test_window__refunds_never_let_a_window_hold_more),
 		cmocka_unit_test(test_window__refund_gives_back_the_newest_group_only),
+		cmocka_unit_test(test_window__what_was_refunded_is_there_to_be_used),
+		cmocka_unit_test(test_window__newest_group_is_refunded_in_any_order),
 		cmocka_unit_test(test_window__skips_nothing_in_a_slot_that_is_reported),
 		cmocka_unit_test(
 			test_window__remaining_of_a_lowered_limit_is_what_is_then_admitted),
