@@ -151,8 +151,8 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  *   RL_ERR_RULE   the rule left the configuration
  *   RL_ERR_COST   cost above what the rule can ever admit at once
  *   RL_ERR_FULL   no slot for a new key; admitting or refusing is the caller's policy
- *   RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed while it rewrote this key's
- *                 slot (until the next one runs), or the segment is damaged
+ *   RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed (until the next one runs) or got
+ *                 no processor while it rewrote or freed this key's slot, or the segment is damaged
  *
  * The promise: each admitted unit can be placed at an instant inside its own call so that
  * no interval (t - window, t] holds more than limit units, over all processes of the host.
