@@ -8,7 +8,6 @@
 
 #include "client/rl_client.h"
 #include "shm/rl_error.h"
-#include "shm/rl_word.h"
 
 /* What is in an rl_key. */
 struct hashed {
@@ -24,11 +23,13 @@ int rl_key_make(struct rl_client *client, uint64_t rule, const void *key, size_t
 		struct rl_key *ret_key)
 {
 	struct hashed hashed = {.rule = rule};
+	struct rl_check_key asked;
 
 	if (ret_key == NULL || client_refuses(client, key, key_len, 1, 0))
 		return -EINVAL;
 	hashed.segment = client->seg.view.hash_key[0];
-	hashed.id = rl_hash_key(client->seg.view.hash_key, rl_pair_high(rule), key, key_len);
+	rl_check_hash(&client->seg.view, rule, key, key_len, &asked);
+	hashed.id = asked.id;
 	rl_key_text(key, key_len, &hashed.text);
 	*ret_key = (struct rl_key){0};
 	memcpy(ret_key, &hashed, sizeof(hashed));
@@ -58,25 +59,12 @@ static bool ask_is_wrong(const struct rl_client *client, const struct rl_ask *as
 	return client_refuses(client, ask->key, ask->key_len, ask->cost, ask->flags);
 }
 
-static struct rl_check_key key_of(const struct rl_client *client, const struct rl_ask *ask)
-{
-	return (struct rl_check_key){.id = rl_hash_key(client->seg.view.hash_key,
-						       rl_pair_high(ask->rule), ask->key,
-						       ask->key_len),
-				     .bytes = ask->key,
-				     .len = ask->key_len};
-}
-
-/* Word by word: a struct built elsewhere and copied is read in other words than it was written. */
+/* In place: a struct built elsewhere and copied is read in other words than it was written. */
 static inline void begin_part(const struct rl_client *client, struct rl_ask *ask,
 			      struct rl_check_part *ret)
 {
 	ret->handle = ask->rule;
-	ret->key.id = rl_hash_key(client->seg.view.hash_key, rl_pair_high(ask->rule), ask->key,
-				  ask->key_len);
-	ret->key.bytes = ask->key;
-	ret->key.len = ask->key_len;
-	ret->key.text = NULL;
+	rl_check_hash(&client->seg.view, ask->rule, ask->key, ask->key_len, &ret->key);
 	ret->cost = ask->cost;
 	ret->flags = ask->flags;
 	ret->answer = client_into(&ask->result, NULL);
@@ -86,7 +74,6 @@ static inline void begin_part(const struct rl_client *client, struct rl_ask *ask
 int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
 {
 	struct rl_check_part part[RL_ALL_MAX];
-	size_t stopped;
 	int got;
 
 	if (client == NULL || ask == NULL || count < 1 || count > RL_ALL_MAX)
@@ -96,7 +83,7 @@ int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
 			return -EINVAL;
 		begin_part(client, &ask[i], &part[i]);
 	}
-	got = rl_check_parts(&client->seg, client_member(client), part, count, &stopped);
+	got = rl_check_parts(&client->seg, client_member(client), part, count);
 	for (size_t i = 0; i < count; i++)
 		ask[i].answer = client_verdict(part[i].got);
 	return got == 1 ? RL_ALLOWED : got == 0 ? RL_LIMITED : got;
@@ -124,7 +111,8 @@ int rl_check_batch(struct rl_client *client, struct rl_ask *ask, size_t count)
 		for (size_t i = 0; i < some; i++) {
 			if (ask_is_wrong(client, &ask[from + i]))
 				continue;
-			key[i] = key_of(client, &ask[from + i]);
+			rl_check_hash(&client->seg.view, ask[from + i].rule, ask[from + i].key,
+				      ask[from + i].key_len, &key[i]);
 			rl_check_prefetch(&client->seg.view, &key[i].id);
 		}
 		for (size_t i = 0; i < some; i++) {

@@ -16,10 +16,9 @@ uint32_t rl_bucket_held(uint64_t word, const struct rl_count_terms *terms, uint6
 }
 
 int rl_bucket_step(uint64_t word, const struct rl_count_terms *terms, uint32_t cost, uint32_t size,
-		   uint64_t now_ns, struct rl_count_answer *ret)
+		   uint32_t at_once, uint64_t now_ns, struct rl_count_answer *ret)
 {
 	struct rl_bucket bucket = rl_bucket_full_at(word, terms, size, now_ns);
-
 	uint64_t next = bucket.empty + ((uint64_t)cost << bucket.shift);
 
 	ret->next = word;
@@ -32,6 +31,7 @@ int rl_bucket_step(uint64_t word, const struct rl_count_terms *terms, uint32_t c
 		return RL_TRY_LIMITED;
 	ret->next = next;
 	ret->remaining -= cost;
+	ret->delay_ns = rl_bucket_until(&bucket, terms, cost, at_once);
 	return RL_TRY_ALLOWED;
 }
 

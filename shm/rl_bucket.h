@@ -4,11 +4,11 @@
  * Rooms:  shm/ only. Pure arithmetic.
  *
  * Time is measured in parts: F parts are what one unit takes to drain, F a power of two, so
- * that a part lasts 16 to 32 ns (longer below 30 units a minute; a unit's time above 6 * 10^7 units
- * a second, when 54 bits last for as little as 23 hours: the agent starts them anew). A word holds
- *the moment, in parts since base, at which the bucket will be empty; GCRA's theoretical arrival
- *time on a clock that divides a unit's time exactly. So nothing is rounded from check to check,
- *whatever limit and window are, and
+ * that a part lasts 16 to 32 ns (longer below 30 units a minute; a unit's time above 6 * 10^7
+ * units a second, when 54 bits last for as little as 23 hours: the agent starts them anew). A
+ * word holds the moment, in parts since base, at which the bucket will be empty; GCRA's
+ * theoretical arrival time on a clock that divides a unit's time exactly. So nothing is rounded
+ * from check to check, whatever limit and window are, and
  *
  *	units admitted in any (t1, t2]  <=  size + (t2 - t1) * limit / window + 1 / F
  *
@@ -124,8 +124,11 @@ uint64_t rl_bucket_refund(uint64_t word, uint64_t then, const struct rl_count_te
 uint64_t rl_bucket_start(const struct rl_count_terms *terms, uint32_t units, uint64_t now_ns);
 uint32_t rl_bucket_held(uint64_t word, const struct rl_count_terms *terms, uint64_t now_ns);
 
-/* One step of a bucket of this size, 1 .. 2^31: as rl_algorithm's step(), without a delay. */
+/*
+ * One step of a bucket of this size, 1 .. 2^31 - 1: as rl_algorithm's step(). What makes the level
+ * higher than at_once units is to be held up until it is no higher; at_once = size: nothing is.
+ */
 int rl_bucket_step(uint64_t word, const struct rl_count_terms *terms, uint32_t cost, uint32_t size,
-		   uint64_t now_ns, struct rl_count_answer *ret);
+		   uint32_t at_once, uint64_t now_ns, struct rl_count_answer *ret);
 
 #endif

@@ -29,30 +29,6 @@ static inline int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head,
 	return rl_window_try(slot, head, &terms, cost, *ret_now_ns, answer);
 }
 
-/* What a slot begins with that counts in one word. */
-static void start_count(const struct rl_view *view, const struct rl_rule *rule,
-			struct rl_claim *claim)
-{
-	const struct rl_algorithm *algorithm = rl_algorithm(rl_rule_algorithm(rule));
-	uint64_t now_ns = rl_clock_precise_ns();
-	uint64_t hint = rl_count_hint(rule->limit, now_ns, rl_hint_part(claim->hint));
-	struct rl_count_terms terms = {
-		.limit = rule->limit,
-		.scale = rule->limit,
-		.window_ns = rule->window_ns,
-		.base_ns = rl_count_base_ns(hint),
-		/* Relaxed: a number that stands for itself. */
-		.wall_ns = atomic_load_explicit(&view->live->wall_ns, memory_order_relaxed),
-	};
-
-	if (algorithm == NULL)
-		return;
-	claim->algorithm = rl_rule_algorithm(rule);
-	claim->q = 0;
-	claim->hint = hint;
-	claim->word = algorithm->start(&terms, 0, now_ns);
-}
-
 /* A new slot of a bounded rule may admit its blind share before anybody is asked. */
 static uint32_t blind_share(const struct rl_view *view, const struct rl_rule *rule)
 {
@@ -79,7 +55,12 @@ RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member,
 	rl_check_text(key, &terms.text);
 	terms.credit = blind_share(&seg->view, rule);
 	terms.hint = rl_hint(0, terms.credit / 2, rl_key_part(rule->id, &terms.text));
-	start_count(&seg->view, rule, &terms);
+	if (rl_rule_algorithm(rule) != RL_SLIDING) {
+		terms.algorithm = rl_rule_algorithm(rule);
+		terms.q = 0;
+		terms.word = rl_count_begin(&seg->view, terms.algorithm, rule->limit,
+					    rule->window_ns, 0, &terms.hint);
+	}
 	opened = rl_table_claim(seg, &key->id, &terms);
 	if (opened == 1)
 		rl_member_count(&member->claims, 1);
@@ -113,6 +94,8 @@ spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const struc
 		uint64_t index = rl_table_find(&seg->view, &key->id, &head);
 		int got = rl_rules_read(&seg->view, handle, &rule);
 
+		if (RL_RARELY(got == 0 && !rl_rule_is_local(&rule)))
+			return rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
 		if (RL_RARELY(got == 0 && !rl_rule_is_plain(&rule)))
 			return rl_check_spend_other(seg, member, handle, key, cost, flags, ret);
 		if (got == 0 && cost > rule.limit)
@@ -146,8 +129,9 @@ spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const struc
 int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const void *key,
 		   size_t key_len, uint32_t cost, uint32_t flags, struct rl_answer *ret)
 {
-	struct rl_check_key hashed = rl_check_hashed(&seg->view, handle, key, key_len);
+	struct rl_check_key hashed;
 
+	rl_check_hash(&seg->view, handle, key, key_len, &hashed);
 	return spend(seg, member, handle, &hashed, cost, flags, ret);
 }
 
@@ -212,8 +196,9 @@ int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct 
 int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, size_t key_len,
 		  uint32_t cost, struct rl_answer *ret, uint32_t *ret_used)
 {
-	struct rl_check_key hashed = rl_check_hashed(view, handle, key, key_len);
+	struct rl_check_key hashed;
 
+	rl_check_hash(view, handle, key, key_len, &hashed);
 	return rl_check_look_key(view, handle, &hashed, cost, ret, ret_used);
 }
 

@@ -27,6 +27,15 @@ struct rl_check_key {
 	const struct rl_key_text *text; /* made before of a key that is not at hand; else NULL */
 };
 
+static inline void rl_check_hash(const struct rl_view *view, uint64_t handle, const void *bytes,
+				 size_t len, struct rl_check_key *ret)
+{
+	ret->id = rl_hash_key(view->hash_key, (uint32_t)(handle >> 32), bytes, len);
+	ret->bytes = bytes;
+	ret->len = len;
+	ret->text = NULL;
+}
+
 /* What to give back an admit by: rl_check_refund(). All zero: nothing can be. */
 struct rl_ticket {
 	uint64_t place; /* slot:33 | cost:31 */
@@ -100,14 +109,14 @@ struct rl_check_part {
 
 /*
  * May the request pass all of them? 1: all were spent. 0 or an error: none is spent; that of the
- * first part that said so, whose number is in *ret_part.
+ * first part that said so.
  *
  * All are looked at before any is spent, so that a refusal writes nothing. If another process
  * gets between, what was spent is given back; what cannot be (rl_check_refund()) stays spent. So
  * does what a process spent that dies here: at most each part's cost, until its window has passed.
  */
 int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check_part *part,
-		   size_t count, size_t *ret_part);
+		   size_t count);
 
 /*
  * Would the key's own window of a plain local rule admit this cost now? False also when that

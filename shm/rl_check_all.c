@@ -6,7 +6,8 @@
 #include "shm/rl_table.h"
 #include "shm/rl_tags.h"
 
-#define WHEN_WINDOW 63 /* steps of ticket_when() that are surely within a window */
+#define REFUND_TRIES 64 /* each failed try is an admit in the same slot */
+#define WHEN_WINDOW  63 /* steps of ticket_when() that are surely within a window */
 
 /* Is this open slot the one of the ticket's key, under this rule? */
 static bool is_of(const struct rl_seg *seg, uint64_t index, uint64_t head, uint32_t rule_id,
@@ -76,31 +77,27 @@ int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handl
 	return 0;
 }
 
-/* What each would say, for the answer. RL_ALLOWED's 1, or what the first said that did not. */
-static int look_at(const struct rl_view *view, struct rl_check_part *part, size_t from,
-		   size_t count, size_t *ret_part)
+/* What each would say, for the answer: 1, or what the first said that would not allow it. */
+static int look_at(const struct rl_view *view, struct rl_check_part *part, size_t count)
 {
 	int got = 1;
 	uint32_t used;
 
-	for (size_t i = from; i < count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		part[i].got = rl_check_look_key(view, part[i].handle, &part[i].key, part[i].cost,
 						part[i].answer, &used);
-		if (got == 1 && part[i].got != 1 && part[i].got != RL_E_BUSY) {
+		if (got == 1 && part[i].got != RL_E_BUSY) /* its own try will tell */
 			got = part[i].got;
-			*ret_part = i;
-		}
 	}
 	return got;
 }
 
 /* Nobody is asked to spend when one of them would refuse. */
-static int look_first(const struct rl_view *view, struct rl_check_part *part, size_t count,
-		      size_t *ret_part)
+static int look_first(const struct rl_view *view, struct rl_check_part *part, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (!rl_check_fits(view, part[i].handle, &part[i].key, part[i].cost))
-			return look_at(view, part, 0, count, ret_part);
+			return look_at(view, part, count);
 	return 1;
 }
 
@@ -111,32 +108,26 @@ static void forget(struct rl_check_part *part, size_t count)
 }
 
 int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check_part *part,
-		   size_t count, size_t *ret_part)
+		   size_t count)
 {
-	int got = look_first(&seg->view, part, count, ret_part);
-	size_t unused;
+	int got = look_first(&seg->view, part, count);
 
-	if (got != 1) {
-		if (got == 0)
-			rl_member_count(&member->limited, 1);
-		return got;
-	}
-	for (size_t i = 0; i < count; i++) {
-		part[i].got = rl_check_spend_key(seg, member, part[i].handle, &part[i].key,
-						 part[i].cost, part[i].flags, part[i].answer);
-		if (part[i].got == 1)
+	if (got == 0)
+		rl_member_count(&member->limited, 1);
+	for (size_t i = 0; i < count && got == 1; i++) {
+		got = part[i].got = rl_check_spend_key(seg, member, part[i].handle, &part[i].key,
+						       part[i].cost, part[i].flags, part[i].answer);
+		if (got == 1)
 			continue;
-		*ret_part = i;
-		got = part[i].got;
-		look_at(&seg->view, part, i + 1, count, &unused);
+		look_at(&seg->view, part + i + 1, count - i - 1);
 		/* Last first: then each is likely to be the newest of its slot. Killed here: what
 		 * is not given back yet stays spent until its window has passed. */
-		while (i-- > 0)
-			rl_check_refund(seg, member, part[i].handle, &part[i].answer->ticket);
+		for (size_t spent = i; spent-- > 0;)
+			rl_check_refund(seg, member, part[spent].handle,
+					&part[spent].answer->ticket);
 		forget(part, count);
-		return got;
 	}
-	return 1;
+	return got;
 }
 
 void rl_check_prefetch(const struct rl_view *view, const struct rl_id *id)

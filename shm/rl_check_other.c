@@ -92,17 +92,13 @@ int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t 
 {
 	for (int i = 0; i < CHECK_TRIES; i++) {
 		struct rl_rule rule;
-		uint64_t head, index = rl_table_find(&seg->view, &key->id, &head);
-		int got = rl_rules_read(&seg->view, handle, &rule);
+		uint64_t head, index;
+		int got = find_or_claim(seg, member, handle, key, cost, &rule, &index, &head);
 
-		if (got == 0 && !rl_rule_is_local(&rule))
-			return rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
-		if (got == 0)
-			got = cost_fault(&rule, cost);
-		if (got == 0 && index == RL_NO_SLOT)
-			got = rl_check_claim(seg, member, key, &rule);
 		if (got < 0)
 			return rl_check_failed(member, got, ret);
+		if (!rl_rule_is_local(&rule)) /* since a moment ago */
+			return rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
 		if (index == RL_NO_SLOT)
 			continue;
 		got = try_slot(seg, member, index, head, &rule, key, cost, ret);

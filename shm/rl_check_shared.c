@@ -131,14 +131,11 @@ RL_COLD static void wait_for_credit(struct spending *s, uint64_t index, uint64_t
 /* Find or make the slot, and try. An error, or RL_TRY_*. */
 static int spend_once(struct spending *s, uint64_t handle, struct rl_answer *ret)
 {
-	uint64_t index = rl_table_find(&s->seg->view, &s->key->id, &s->head);
+	uint64_t index;
 	uint32_t cell = 0;
-	int got = rl_rules_read(&s->seg->view, handle, &s->rule);
+	int got = find_or_claim(s->seg, s->member, handle, s->key, s->cost, &s->rule, &index,
+				&s->head);
 
-	if (got == 0)
-		got = cost_fault(&s->rule, s->cost);
-	if (got == 0 && index == RL_NO_SLOT)
-		got = rl_check_claim(s->seg, s->member, s->key, &s->rule);
 	if (got < 0)
 		return got;
 	if (index == RL_NO_SLOT)

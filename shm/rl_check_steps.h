@@ -14,11 +14,11 @@
 #include "shm/rl_cold.h"
 #include "shm/rl_hash.h"
 #include "shm/rl_rules.h"
+#include "shm/rl_table.h"
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
 #define TICKET_COST_BITS 31
-#define REFUND_TRIES     64 /* each failed try is an admit in the same slot */
 
 #define CHECK_TRIES 4096 /* under 1 ms; a slot is re-based in under a microsecond */
 
@@ -84,13 +84,23 @@ int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const struct rl
 /* What a sync needs of the key: made before, or now. */
 void rl_check_text(const struct rl_check_key *key, struct rl_key_text *ret);
 
-static inline struct rl_check_key rl_check_hashed(const struct rl_view *view, uint64_t handle,
-						  const void *bytes, size_t len)
+/*
+ * Read the rule, and make a slot for a key that has none. An error, or 0; index and head are those
+ * of rl_table_find() (RL_NO_SLOT: one has been made, look again).
+ */
+static inline int find_or_claim(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+				const struct rl_check_key *key, uint32_t cost,
+				struct rl_rule *ret_rule, uint64_t *ret_index, uint64_t *ret_head)
 {
-	return (struct rl_check_key){
-		.id = rl_hash_key(view->hash_key, rl_pair_high(handle), bytes, len),
-		.bytes = bytes,
-		.len = len};
+	int got;
+
+	*ret_index = rl_table_find(&seg->view, &key->id, ret_head);
+	got = rl_rules_read(&seg->view, handle, ret_rule);
+	if (got == 0)
+		got = cost_fault(ret_rule, cost);
+	if (got == 0 && *ret_index == RL_NO_SLOT)
+		got = rl_check_claim(seg, member, key, ret_rule);
+	return got < 0 ? got : 0;
 }
 
 #define EVENT_BITS 42

@@ -64,9 +64,8 @@ void rl_clock_sign(struct rl_hdr *hdr)
  * How far apart the two clocks are. Only a step is written, not the microseconds by which two
  * readings differ each time: windows of the wall clock would begin and end with them.
  */
-static void set_wall(struct rl_live *live)
+static void set_wall(struct rl_live *live, uint64_t wall_ns)
 {
-	uint64_t wall_ns = rl_clock_read_ns(CLOCK_REALTIME) - rl_clock_precise_ns();
 	/* Relaxed, both: one writer; a number that stands for itself. */
 	uint64_t last_ns = atomic_load_explicit(&live->wall_ns, memory_order_relaxed);
 	int64_t off_ns = (int64_t)(wall_ns - last_ns);
@@ -77,11 +76,12 @@ static void set_wall(struct rl_live *live)
 
 void rl_clock_beat(struct rl_live *live)
 {
+	uint64_t real_ns = rl_clock_read_ns(CLOCK_REALTIME), now_ns = rl_clock_precise_ns();
+
 	/* Relaxed: each reading stands for itself; a reader tolerates a second between them. */
-	atomic_store_explicit(&live->beat_real_ns, rl_clock_read_ns(CLOCK_REALTIME),
-			      memory_order_relaxed);
-	atomic_store_explicit(&live->beat_ns, rl_clock_precise_ns(), memory_order_relaxed);
-	set_wall(live);
+	atomic_store_explicit(&live->beat_real_ns, real_ns, memory_order_relaxed);
+	atomic_store_explicit(&live->beat_ns, now_ns, memory_order_relaxed);
+	set_wall(live, real_ns - now_ns);
 }
 
 static uint64_t distance(uint64_t a, uint64_t b)

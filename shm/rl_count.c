@@ -1,6 +1,7 @@
 #include "shm/rl_count.h"
 
 #include "shm/rl_clock.h"
+#include "shm/rl_side.h"
 
 #define TRIES 64 /* each failed try is another's admit */
 
@@ -37,6 +38,22 @@ bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const s
 	};
 	ret->wall_ns = &view->live->wall_ns;
 	return true;
+}
+
+uint64_t rl_count_begin(const struct rl_view *view, uint32_t algorithm, uint32_t scale,
+			uint64_t window_ns, uint32_t units, uint64_t *hint)
+{
+	uint64_t now_ns = rl_clock_precise_ns();
+	struct rl_count_terms terms = {
+		.limit = scale,
+		.scale = scale,
+		.window_ns = window_ns,
+		.wall_ns = word_of(&view->live->wall_ns),
+	};
+
+	*hint = rl_count_hint(scale, now_ns, rl_hint_part(*hint));
+	terms.base_ns = rl_count_base_ns(*hint);
+	return rl_algorithm(algorithm)->start(&terms, units, now_ns);
 }
 
 /* The clocks, after the word that is to be judged by them. */

@@ -5,12 +5,11 @@
  *
  * The slot's state word is [ 1 | life:9 | word:54 ], changed by one CAS: that is the admit. life
  * is that of the slot, the low bits of its head's n, which every claim and every re-base moves
- * on; so a worker that was stopped on an old key fails its CAS, for 500 lives, even if the word has
- * come back.
- * It is 0 in a free slot, and while the agent takes it (to re-base the slot, or to free it). The
- * hint has the scale: [ units:31 | base:25 | partition + 1:8 ], the units a window that the word
- * counts by, and since when it counts, in steps of 17 s. Not the ring: a worker that was stopped
- * when the slot was one of the sliding window may raise a stamp there.
+ * on; so a worker that was stopped on an old key fails its CAS, for 500 lives, even if the word
+ * has come back. It is 0 in a free slot, and while the agent takes it (to re-base the slot, or to
+ * free it). The hint has the scale: [ units:31 | base:25 | partition + 1:8 ], the units a window
+ * that the word counts by, and since when it counts, in steps of 17 s. Not the ring: a worker that
+ * was stopped when the slot was one of the sliding window may raise a stamp there.
  *
  * The head does not change when such a slot admits: who closes it takes the word as well.
  */
@@ -66,6 +65,13 @@ struct rl_count {
  */
 bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const struct rl_rule *rule,
 		 struct rl_count *ret);
+
+/*
+ * The word of a slot that from now on counts by scale units a window and holds so many; and its
+ * hint, whose partition is kept. algorithm is a row's number.
+ */
+uint64_t rl_count_begin(const struct rl_view *view, uint32_t algorithm, uint32_t scale,
+			uint64_t window_ns, uint32_t units, uint64_t *hint);
 
 /*
  * One try to spend cost in an open slot whose head was read as head: RL_TRY_ALLOWED,

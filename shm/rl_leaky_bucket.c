@@ -19,13 +19,8 @@ static uint32_t most(uint32_t limit, uint32_t burst)
 static int step(uint64_t word, const struct rl_count_terms *terms, uint32_t cost, uint64_t now_ns,
 		struct rl_count_answer *ret)
 {
-	uint32_t size = most(terms->limit, terms->burst);
-	struct rl_bucket bucket = rl_bucket_full_at(word, terms, size, now_ns);
-	int got = rl_bucket_step(word, terms, cost, size, now_ns, ret);
-
-	if (got == RL_TRY_ALLOWED)
-		ret->delay_ns = rl_bucket_until(&bucket, terms, cost, (uint64_t)terms->delay + 1);
-	return got;
+	return rl_bucket_step(word, terms, cost, most(terms->limit, terms->burst),
+			      most(terms->limit, terms->delay), now_ns, ret);
 }
 
 const struct rl_algorithm rl_leaky_bucket = {

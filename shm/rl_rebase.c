@@ -193,14 +193,13 @@ static void recount(const struct rl_seg *seg, uint64_t index, const struct rl_gr
 	uint64_t span_ns =
 		take(&seg->slot[index].window_ns) + rl_clock_hold_ns(true, seg->view.tick_ns);
 	uint64_t held = events_held(old, span_ns, now_ns);
-	uint32_t part = rl_hint_part(take(&seg->slot[index].hint));
 
 	*ret = (struct rl_image){.n = rl_rebase_next_n(old->n + old->q, 1),
 				 .shape = rl_shape(rule->id, rl_rule_algorithm(rule), 0),
 				 .window_ns = rule->window_ns,
-				 .hint = rl_count_hint(rule->limit, 0, part)};
-	rl_rebase_count_image(&seg->view, held < UINT32_MAX ? (uint32_t)held : UINT32_MAX, now_ns,
-			      ret);
+				 .hint = take(&seg->slot[index].hint)};
+	rl_rebase_count_image(&seg->view, rule->limit,
+			      held < UINT32_MAX ? (uint32_t)held : UINT32_MAX, ret);
 }
 
 bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,

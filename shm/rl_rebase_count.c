@@ -35,21 +35,12 @@ bool rl_rebase_count_wanted(const struct rl_view *view, const struct rl_slot *sl
 	       (count.algorithm->renew != 0 && word > count.algorithm->renew);
 }
 
-void rl_rebase_count_image(const struct rl_view *view, uint32_t units, uint64_t now_ns,
+void rl_rebase_count_image(const struct rl_view *view, uint32_t scale, uint32_t units,
 			   struct rl_image *image)
 {
-	const struct rl_algorithm *algorithm = rl_algorithm(rl_shape_algorithm(image->shape));
-	uint32_t scale = rl_count_scale(image->hint);
-	struct rl_count_terms terms = {
-		.limit = scale,
-		.scale = scale,
-		.window_ns = image->window_ns,
-		.wall_ns = take(&view->live->wall_ns),
-	};
-
-	image->hint = rl_count_hint(scale, now_ns, rl_hint_part(image->hint));
-	terms.base_ns = rl_count_base_ns(image->hint);
-	image->state = rl_count_state(image->n, algorithm->start(&terms, units, now_ns));
+	image->state = rl_count_state(image->n,
+				      rl_count_begin(view, rl_shape_algorithm(image->shape), scale,
+						     image->window_ns, units, &image->hint));
 }
 
 /* The sliding window of an image, with units in it that are all of now. */
@@ -91,12 +82,22 @@ static uint64_t take_word(struct rl_slot *slot, struct rl_journal *journal)
 			    &slot->state, &state, 0, memory_order_acq_rel, memory_order_acquire))
 			return state;
 	}
+	/* pairs[slot_state.acq]: as above. Killed after this: what was admitted since the last note
+	 * is forgotten; no number of workers that really admit gets us here. */
 	return atomic_exchange_explicit(&slot->state, 0, memory_order_acq_rel);
 }
 
 static uint64_t next_n(uint64_t n, uint32_t algorithm, uint32_t q)
 {
 	return rl_rebase_next_n(n, algorithm == RL_SLIDING && q > 0 ? q : 1);
+}
+
+static bool image_is_sound(const struct rl_image *image)
+{
+	if (rl_shape_algorithm(image->shape) == RL_SLIDING)
+		return rl_rebase_sound(RL_N_FIRST, image->shape, image->window_ns);
+	return rl_rebase_sound_count(RL_N_FIRST, image->shape, image->window_ns) &&
+	       rl_count_scale(image->hint) != 0;
 }
 
 bool rl_rebase_count_take(struct rl_seg *seg, uint64_t index)
@@ -110,8 +111,8 @@ bool rl_rebase_count_take(struct rl_seg *seg, uint64_t index)
 	uint32_t algorithm = rl_shape_algorithm(image.shape), held = 0;
 	struct rl_count old;
 
-	if (!rl_count_of(&seg->view, slot, NULL, &old) ||
-	    (algorithm != RL_SLIDING && rl_count_scale(image.hint) == 0))
+	/* Read from shared memory: what is divided by must be sound whoever writes there. */
+	if (!rl_count_of(&seg->view, slot, NULL, &old) || !image_is_sound(&image))
 		return false;
 	word = take_word(slot, journal);
 	if (rl_count_is(word, rl_head_n(closed)))
@@ -122,7 +123,7 @@ bool rl_rebase_count_take(struct rl_seg *seg, uint64_t index)
 	if (algorithm == RL_SLIDING)
 		window_image(held, now_ns, &image);
 	else
-		rl_rebase_count_image(&seg->view, held, now_ns, &image);
+		rl_rebase_count_image(&seg->view, rl_count_scale(image.hint), held, &image);
 	image.acked = rl_rebase_acked(take(&seg->side[index].acked), rl_head_n(closed), image.n);
 	/* Killed here or within: once more from the word in the journal. */
 	rl_rebase_write(journal, index, closed, &image, RL_JOURNAL_WHOLE);

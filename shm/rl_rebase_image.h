@@ -46,10 +46,10 @@ void rl_rebase_apply(struct rl_seg *seg, uint64_t index);
 void rl_rebase_drop(struct rl_journal *journal);
 
 /*
- * Fill in an image of a slot that holds units now in one word. Its n, shape, window_ns and hint
- * are there; of the hint only what rl_count_scale() and rl_hint_part() read.
+ * Fill in the state and hint of a slot that holds units now in one word. Its n, shape and window_ns
+ * are there, and the partition in its hint.
  */
-void rl_rebase_count_image(const struct rl_view *view, uint32_t units, uint64_t now_ns,
+void rl_rebase_count_image(const struct rl_view *view, uint32_t scale, uint32_t units,
 			   struct rl_image *image);
 
 bool rl_rebase_count_wanted(const struct rl_view *view, const struct rl_slot *slot,

@@ -15,7 +15,9 @@ static uint32_t most(uint32_t limit, uint32_t burst)
 static int step(uint64_t word, const struct rl_count_terms *terms, uint32_t cost, uint64_t now_ns,
 		struct rl_count_answer *ret)
 {
-	return rl_bucket_step(word, terms, cost, most(terms->limit, terms->burst), now_ns, ret);
+	uint32_t size = most(terms->limit, terms->burst);
+
+	return rl_bucket_step(word, terms, cost, size, size, now_ns, ret);
 }
 
 const struct rl_algorithm rl_token_bucket = {

@@ -206,18 +206,30 @@ static inline bool blocked(const struct rl_slot *slot, struct place oldest,
 	return !terms->interpolate || blocked_when_spread(slot, oldest, terms, cost, now_ns, ret);
 }
 
+/* Where the next event would lie, and the oldest that it must be W after. False: damaged. */
+static bool look_ahead(const struct rl_slot *slot, uint64_t head,
+		       const struct rl_window_terms *terms, uint64_t now_ns, struct place *ret_next,
+		       struct place *ret_oldest)
+{
+	struct place next = place_of(rl_head_n(head), terms->q);
+
+	if (rl_head_n(head) < terms->limit) /* no slot ever counts below RL_N_FIRST */
+		return false;
+	if (worth_skipping(head, next, stamp_of(slot, next.group), terms, terms->counted, now_ns))
+		next = (struct place){next.group + 1, 0};
+	*ret_next = next;
+	*ret_oldest = back(next, terms->limit, terms->q);
+	return true;
+}
+
 int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
 		   uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret)
 {
-	uint64_t n = rl_head_n(head);
-	struct place next = place_of(n, terms->q), oldest;
+	struct place next, oldest;
 
 	*ret = (struct rl_window_answer){0};
-	if (n < terms->limit)
-		return RL_TRY_AGAIN; /* damaged: no slot ever counts below RL_N_FIRST */
-	if (worth_skipping(head, next, stamp_of(slot, next.group), terms, terms->counted, now_ns))
-		next = (struct place){next.group + 1, 0};
-	oldest = back(next, terms->limit, terms->q);
+	if (!look_ahead(slot, head, terms, now_ns, &next, &oldest))
+		return RL_TRY_AGAIN;
 	ret->remaining = room(slot, oldest, next, terms, now_ns);
 	return blocked(slot, oldest, terms, cost, now_ns, ret) ? RL_TRY_LIMITED : RL_TRY_ALLOWED;
 }
@@ -225,15 +237,11 @@ int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_wi
 bool rl_window_fits(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
 		    uint32_t cost, uint64_t now_ns)
 {
-	uint64_t n = rl_head_n(head);
-	struct place next = place_of(n, terms->q);
+	struct place next, oldest;
 	struct rl_window_answer unused;
 
-	if (n < terms->limit)
-		return false; /* damaged */
-	if (worth_skipping(head, next, stamp_of(slot, next.group), terms, terms->counted, now_ns))
-		next = (struct place){next.group + 1, 0};
-	return !blocked(slot, back(next, terms->limit, terms->q), terms, cost, now_ns, &unused);
+	return look_ahead(slot, head, terms, now_ns, &next, &oldest) &&
+	       !blocked(slot, oldest, terms, cost, now_ns, &unused);
 }
 
 /* The head is unchanged since the stamps were read: the refusal stands, or a stamp is damaged. */

@@ -22,7 +22,7 @@
 #include "shm/rl_clock.h"
 #include "shm/rl_count.h"
 #include "shm/rl_gcra.h"
-#include "shm/rl_rebase.h"
+#include "shm/rl_rebase_image.h"
 #include "shm/rl_table.h"
 
 #define STRIDE 37 /* instructions between two kills, from a random first one; $STRIDE */
@@ -412,6 +412,36 @@ static void test_count__late_threads_do_not_begin_a_fixed_window_again(void **st
 	assert_int_equal(most, 50);
 }
 
+/* A hostile writer may change the entry after it was found to be good. */
+static void test_count__journal_of_any_words_is_never_divided_by(void **state)
+{
+	struct rl_journal *journal = &t.seg.live->journal;
+	uint64_t seed = t_seed(), head, index, word;
+	struct rl_slot *slot;
+
+	(void)state;
+	publish(2, 100, RL_DAY_NS);
+	assert_int_equal(spend("k", 40), 1);
+	index = slot_of("k", &head);
+	slot = &t.seg.slot[index];
+	word = slot->state;
+	for (int i = 0; i < 20000; i++) {
+		uint32_t algorithm = (uint32_t)t_below(&seed, 5); /* one of them is none */
+
+		slot->state = word;
+		journal->taken = 0;
+		journal->closed_head = rl_head_closed(rl_head_n(head), RL_KIND_REBASE);
+		journal->shape = t_below(&seed, 4) == 0
+					 ? t_random(&seed)
+					 : rl_shape(1, algorithm, (uint32_t)t_below(&seed, 3));
+		journal->window_ns =
+			t_below(&seed, 2) ? RL_DAY_NS : t_random(&seed) >> t_below(&seed, 64);
+		journal->hint = t_below(&seed, 2) ? rl_count_hint(7, 0, 3) : t_below(&seed, 9);
+		if (rl_rebase_count_take(&t.seg, index))
+			assert_true(journal->valid == RL_JOURNAL_WHOLE);
+	}
+}
+
 /* One re-base to be killed. */
 struct rebase {
 	uint64_t index, head;
@@ -513,6 +543,7 @@ int main(void)
 		TEST(test_count__smaller_rule_neither_locks_out_nor_forgets),
 		TEST(test_count__shared_rule_spends_nothing_of_an_old_word),
 		TEST(test_count__late_threads_do_not_begin_a_fixed_window_again),
+		TEST(test_count__journal_of_any_words_is_never_divided_by),
 		TEST(test_count__rebase_killed_after_any_instruction_forgets_nothing),
 	};
 
