@@ -57,6 +57,18 @@ static void permit_again(const struct keeper *keeper, const struct agent_config 
 			  why);
 }
 
+/* Stamps of one clock mean nothing on another. */
+static bool clock_is_kept(const struct keeper *keeper, const struct agent_config *config)
+{
+	if (keeper->seg.view.given == config->clock_given)
+		return true;
+	log_event(LOG_ERROR, "other_clock",
+		  "segment=%s msg=\"it was made with 'clock: %s': configure it so, or stop its "
+		  "users, remove the file and start again\"",
+		  keeper->path, keeper->seg.view.given ? "given" : "own");
+	return false;
+}
+
 /* The rules are put in force in a segment that is taken over as in a new one. */
 static int take_over(struct keeper *keeper, const struct agent_config *config)
 {
@@ -64,7 +76,7 @@ static int take_over(struct keeper *keeper, const struct agent_config *config)
 		log_event(LOG_INFO, "recovered", "msg=\"finished a slot the last agent left\"");
 	note_size(keeper, config);
 	permit_again(keeper, config);
-	if (keeper_publish(keeper, config))
+	if (clock_is_kept(keeper, config) && keeper_publish(keeper, config))
 		return 0;
 	rl_segment_detach(&keeper->seg);
 	return RL_E_RULES;
@@ -77,6 +89,7 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 		.mode = config->segment_mode != 0 ? config->segment_mode : SEGMENT_MODE,
 		.set_group = config->set_group,
 		.group = config->segment_group,
+		.clock_given = config->clock_given,
 		.rule = config->rule,
 		.rule_count = config->rule_count,
 	};

@@ -99,7 +99,8 @@ static void on_reload(evutil_socket_t unused, short events, void *arg)
 	    fresh.segment_keys != agent->config.segment_keys ||
 	    fresh.set_group != agent->config.set_group ||
 	    fresh.segment_group != agent->config.segment_group ||
-	    fresh.segment_mode != agent->config.segment_mode)
+	    fresh.segment_mode != agent->config.segment_mode ||
+	    fresh.clock_given != agent->config.clock_given)
 		log_event(LOG_WARNING, "needs_restart",
 			  "msg=\"a changed 'segment' takes effect when rl-agent starts again\"");
 	if (!config_same_fleet(&fresh, &agent->config)) {

@@ -8,6 +8,8 @@
 #include "agent/sync/slot.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_count.h"
+#include "shm/rl_mark.h"
+#include "shm/rl_now.h"
 #include "shm/rl_rebase.h"
 #include "shm/rl_table.h"
 #include "shm/rl_window.h"
@@ -65,17 +67,20 @@ static void count(_Atomic uint64_t *counter)
 }
 
 /*
- * Its window has passed, by the longer of the slot's and the rule's, whichever clock; or its word
- * holds nothing any more, or was taken by an agent that was killed.
+ * Not blocked, and its window has passed, by the longer of the slot's and the rule's, whichever
+ * clock; or its word holds nothing any more, or was taken by an agent that was killed.
  */
-static bool is_idle(const struct sweep *sweep, const struct rl_slot *slot, uint64_t head,
+static bool is_idle(const struct sweep *sweep, uint64_t index, uint64_t head,
 		    const struct rl_rule *rule, uint64_t now_ns)
 {
+	const struct rl_slot *slot = &sweep->seg->slot[index];
 	struct rl_count count;
 	/* Relaxed: under a head that was acquired. */
 	uint64_t window_ns = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
-	uint64_t hold_ns = rl_clock_hold_ns(true, sweep->seg->view.tick_ns);
+	uint64_t hold_ns = rl_hold_ns(&sweep->seg->view, true);
 
+	if (rl_block_holds(slot, &sweep->seg->side[index], now_ns))
+		return false;
 	if (rl_count_of(&sweep->seg->view, slot, rule, &count))
 		return atomic_load_explicit(&slot->state, memory_order_relaxed) == 0 ||
 		       rl_count_held(slot, head, &count, now_ns) == 0;
@@ -125,6 +130,24 @@ static bool free_slot(struct sweep *sweep, uint64_t index, uint64_t head,
 	return rl_table_free(sweep->seg, index, head);
 }
 
+/* Of a rule that has become the fleet's: what was said of the key on this host is over. */
+static void unmark(struct rl_seg *seg, uint64_t index, uint64_t shape)
+{
+	struct rl_slot *slot = &seg->slot[index];
+	struct rl_side *side = &seg->side[index];
+	uint64_t mark = rl_mark_of(slot);
+	/* Relaxed, all: numbers; what a shared rule keeps there has neither form. */
+	uint64_t total = atomic_load_explicit(&side->total, memory_order_relaxed);
+
+	if (rl_shape_algorithm(shape) == RL_SLIDING &&
+	    (mark & (RL_MARK_BLOCK | RL_MARK_FLOOR)) != 0)
+		atomic_compare_exchange_strong_explicit(&slot->state, &mark, 0,
+							memory_order_relaxed, memory_order_relaxed);
+	if (rl_block_until(side, atomic_load_explicit(&slot->id[0], memory_order_relaxed)) != 0)
+		atomic_compare_exchange_strong_explicit(&side->total, &total, 0,
+							memory_order_relaxed, memory_order_relaxed);
+}
+
 static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
 {
 	struct rl_seg *seg = sweep->seg;
@@ -135,7 +158,9 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 
 	if (rule == NULL || rl_rule_is_local(rule))
 		sync_slot_retire(seg, index);
-	if (is_idle(sweep, slot, head, rule, now_ns)) {
+	else
+		unmark(seg, index, shape);
+	if (is_idle(sweep, index, head, rule, now_ns)) {
 		if (free_slot(sweep, index, head, rule, now_ns))
 			count(&seg->live->slots_freed);
 	} else if (rule != NULL && rl_rebase_wanted(&seg->view, slot, head, rule, now_ns, &q)) {
@@ -153,6 +178,9 @@ static void visit_unfinished(struct sweep *sweep, uint64_t index, uint64_t head,
 {
 	uint32_t at = (uint32_t)(index % SWEEP_SUSPECTS);
 
+	if (sweep->seg->view.given)
+		now_ns =
+			rl_clock_precise_ns(); /* how long its maker takes is no matter of theirs */
 	if (sweep->suspect[at].index != index || sweep->suspect[at].head != head) {
 		sweep->suspect[at].index = index;
 		sweep->suspect[at].head = head;
@@ -224,7 +252,7 @@ void sweep_slice(struct sweep *sweep)
 	uint64_t slots = sweep->seg->view.slot_count;
 	uint64_t step = slots * SWEEP_SLICE_MS / sweep->pass_ms + 1;
 	uint64_t end = sweep->next + step < slots ? sweep->next + step : slots;
-	uint64_t now_ns = rl_clock_precise_ns();
+	uint64_t now_ns = rl_now_ns(&sweep->seg->view, false);
 
 	for (; sweep->next < end; sweep->next++)
 		sweep_slot(sweep, sweep->next, now_ns);

@@ -10,6 +10,7 @@
 #include "shm/rl_clock.h"
 #include "shm/rl_cold.h"
 #include "shm/rl_error.h"
+#include "shm/rl_now.h"
 #include "shm/rl_rules.h"
 
 static_assert(RL_ERR_SHORT == RL_E_SHORT && RL_ERR_NOT_READY == RL_E_NOT_READY &&
@@ -19,11 +20,13 @@ static_assert(RL_ERR_SHORT == RL_E_SHORT && RL_ERR_NOT_READY == RL_E_NOT_READY &
 static_assert(RL_ERR_RULE == RL_E_RULE && RL_ERR_COST == RL_E_COST && RL_ERR_FULL == RL_E_FULL &&
 		      RL_ERR_BUSY == RL_E_BUSY,
 	      "one value, two names");
+static_assert(RL_ERR_SHARED == RL_E_SHARED && RL_ERR_CLOCK == RL_E_CLOCK, "one value, two names");
 static_assert(RL_STATE_FRESH == RL_FRESH && RL_STATE_STALE == RL_STALE &&
 		      RL_STATE_ALONE == RL_ALONE && RL_MAY_WAIT == RL_CHECK_MAY_WAIT,
 	      "one value, two names");
 static_assert(RL_BY_WINDOW == RL_DECIDED_WINDOW && RL_BY_CREDIT == RL_DECIDED_CREDIT &&
-		      RL_BY_NO_CREDIT == RL_DECIDED_NO_CREDIT && RL_BY_POLICY == RL_DECIDED_POLICY,
+		      RL_BY_NO_CREDIT == RL_DECIDED_NO_CREDIT &&
+		      RL_BY_POLICY == RL_DECIDED_POLICY && RL_BY_BLOCK == RL_DECIDED_BLOCK,
 	      "one value, two names");
 static_assert(RL_WHY_SIZE == RL_WHY_MAX && RL_KEY_MAX == RL_KEY_BYTES_MAX, "one size");
 
@@ -118,6 +121,23 @@ int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t ke
 		return client_error(-EINVAL, ret_result);
 	return client_verdict(rl_check_spend(&client->seg, client_member(client), rule, key,
 					     key_len, cost, flags, client_into(ret_result, &own)));
+}
+
+int rl_check_at(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+		uint32_t cost, uint64_t now_ns, struct rl_result *ret_result)
+{
+	struct rl_check_key asked;
+	struct rl_answer own;
+
+	if (client_refuses(client, key, key_len, cost, 0) || now_ns > RL_GIVEN_MAX_NS)
+		return client_error(-EINVAL, ret_result);
+	if (!client->seg.view.given)
+		return client_error(RL_ERR_CLOCK, ret_result);
+	rl_check_hash(&client->seg.view, rule, key, key_len, &asked);
+	asked.at_ns = now_ns + RL_CLOCK_BIAS_NS;
+	rl_now_given(client->seg.live, asked.at_ns);
+	return client_verdict(rl_check_spend_key(&client->seg, client_member(client), rule, &asked,
+						 cost, 0, client_into(ret_result, &own)));
 }
 
 int rl_peek(struct rl_client *client, uint64_t rule, const void *key, size_t key_len, uint32_t cost,

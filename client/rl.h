@@ -51,6 +51,10 @@ extern "C" {
 #define RL_ERR_FULL      (-4106) /* new key, and no slot free: the table is too small */
 #define RL_ERR_BUSY      (-4107) /* the key's slot stayed closed for the whole call */
 #define RL_ERR_KEY       (-4109) /* an rl_key of another segment: make it again */
+#define RL_ERR_SHARED    (-4110) /* hosts share the rule: one of them alone cannot do that */
+#define RL_ERR_CLOCK \
+	(-4111) /* rl_check_at() on a live segment, or another check where the \
+		 * time is given */
 
 /* How far an answer can be trusted; field state of a result. */
 #define RL_STATE_FRESH 0 /* the agent is alive and, for a shared rule, Redis answers it */
@@ -62,6 +66,7 @@ extern "C" {
 #define RL_BY_CREDIT    1 /* the fleet: its credit, or its window was full */
 #define RL_BY_NO_CREDIT 2 /* no credit in time: the rule's no_credit */
 #define RL_BY_POLICY    3 /* stale or alone: the rule's on_unreachable */
+#define RL_BY_BLOCK     4 /* the key is blocked: rl_block() */
 
 /* Flags of rl_check(). */
 #define RL_MAY_WAIT 1u /* may sleep for credit of a shared rule, at most its wait (2 ms) */
@@ -153,6 +158,7 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  *   RL_ERR_FULL   no slot for a new key; admitting or refusing is the caller's policy
  *   RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed (until the next one runs) or got
  *                 no processor while it rewrote or freed this key's slot, or the segment is damaged
+ *   RL_ERR_CLOCK  the segment counts by the times that its callers give: rl_check_at()
  *
  * The promise: each admitted unit can be placed at an instant inside its own call so that
  * no interval (t - window, t] holds more than limit units, over all processes of the host.
@@ -221,6 +227,39 @@ RL_API int rl_check_batch(struct rl_client *client, struct rl_ask *ask, size_t c
  * same window. What hosts share is kept. -EINVAL for a NULL. Thread- and async-signal-safe.
  */
 RL_API int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *result);
+
+/*
+ * Forget what the key has spent under a rule that is local to the host: its next checks have the
+ * whole limit. A block stays. What another thread was admitted meanwhile may be forgotten as well.
+ * 0, also when nothing was known of the key; -EINVAL, RL_ERR_RULE, RL_ERR_SHARED, RL_ERR_BUSY as
+ * rl_check(). A process that is killed in it has reset the key or not. Thread- and
+ * async-signal-safe.
+ */
+RL_API int rl_reset(struct rl_client *client, uint64_t rule, const void *key, size_t key_len);
+
+/*
+ * Refuse the key under a rule that is local to the host for so long: RL_LIMITED, RL_BY_BLOCK,
+ * whatever it has spent. Rounded up to whole seconds; a century is the most. A later call replaces
+ * it; for_ns = 0 ends it. It is over, too, when the segment is removed or the rule becomes one that
+ * hosts share. 0; -EINVAL, RL_ERR_RULE, RL_ERR_SHARED, RL_ERR_FULL (a new key, no slot free),
+ * RL_ERR_BUSY. Thread- and async-signal-safe.
+ */
+RL_API int rl_block(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+		    uint64_t for_ns);
+
+/*
+ * rl_check() at a moment of the caller's: to replay a log, to test, or where requests bring time
+ * stamps of their own. Only of a segment that was made for it (`clock: given`), which has no clock:
+ * there rl_peek(), rl_refund() and rl_block() go by the latest moment that was given, and the other
+ * checks answer RL_ERR_CLOCK. A live segment refuses this one likewise.
+ *
+ *   now_ns   0 .. 2^61, from whatever beginning (of a fixed window's rule: the Unix epoch); may go
+ *            back: what came before at a later moment then counts as of that moment
+ *
+ * Stamps are exact: one admitted W before does not count. Thread- and async-signal-safe.
+ */
+RL_API int rl_check_at(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+		       uint32_t cost, uint64_t now_ns, struct rl_result *ret_result);
 
 /* Milliseconds since the agent's last heartbeat. Thread- and signal-safe. */
 RL_API uint64_t rl_agent_age_ms(const struct rl_client *client);

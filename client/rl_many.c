@@ -1,6 +1,6 @@
 /*
  * rl_many.c - the calls of rl.h for more than one check: hashed keys, several rules, batches; and
- * giving back.
+ * what is said of a key without one: give back, reset, block.
  */
 #include <assert.h>
 #include <errno.h>
@@ -134,4 +134,32 @@ int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *result)
 	if (rl_check_refund(&client->seg, client_member(client), rule, &ticket) == 1)
 		return RL_REFUNDED;
 	return RL_KEPT;
+}
+
+static int said(const struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+		struct rl_check_key *ret)
+{
+	if (client_refuses(client, key, key_len, 1, 0))
+		return -EINVAL;
+	rl_check_hash(&client->seg.view, rule, key, key_len, ret);
+	return 0;
+}
+
+int rl_reset(struct rl_client *client, uint64_t rule, const void *key, size_t key_len)
+{
+	struct rl_check_key asked;
+	int error = said(client, rule, key, key_len, &asked);
+
+	return error != 0 ? error : rl_check_reset(&client->seg, rule, &asked);
+}
+
+int rl_block(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+	     uint64_t for_ns)
+{
+	struct rl_check_key asked;
+	int error = said(client, rule, key, key_len, &asked);
+
+	return error != 0
+		       ? error
+		       : rl_check_block(&client->seg, client_member(client), rule, &asked, for_ns);
 }

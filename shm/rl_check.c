@@ -2,9 +2,11 @@
 
 #include "shm/rl_check_steps.h"
 #include "shm/rl_count.h"
+#include "shm/rl_mark.h"
+#include "shm/rl_now.h"
 #include "shm/rl_table.h"
 
-#define TRY_OTHER (-1) /* not a slot of the sliding window */
+#define TRY_OTHER (-1) /* not a slot of the sliding window, or marked */
 
 /*
  * One try on the open slot at index, whose head was read before anything else. The rule is
@@ -18,7 +20,8 @@ static inline int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head,
 	struct rl_window_terms terms;
 	bool coarse;
 
-	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
+	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse) ||
+	    RL_RARELY(rl_mark_of(slot) != 0))
 		return TRY_OTHER;
 	*ret_now_ns = rl_clock_now_ns(coarse);
 	if (cost > terms.limit) { /* a raise the agent has not re-based this slot for yet */
@@ -58,8 +61,9 @@ RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member,
 	if (rl_rule_algorithm(rule) != RL_SLIDING) {
 		terms.algorithm = rl_rule_algorithm(rule);
 		terms.q = 0;
-		terms.word = rl_count_begin(&seg->view, terms.algorithm, rule->limit,
-					    rule->window_ns, 0, &terms.hint);
+		terms.word = rl_count_begin(
+			&seg->view, terms.algorithm, rule->limit, rule->window_ns, 0,
+			key->at_ns != 0 ? key->at_ns : rl_now_ns(&seg->view, false), &terms.hint);
 	}
 	opened = rl_table_claim(seg, &key->id, &terms);
 	if (opened == 1)
@@ -142,29 +146,46 @@ int rl_check_spend_key(struct rl_seg *seg, struct rl_member *member, uint64_t ha
 	return spend(seg, member, handle, key, cost, flags, ret);
 }
 
-static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t head,
+static int look_at_open(const struct rl_view *view, uint64_t index, uint64_t head,
 			const struct rl_rule *rule, uint32_t cost, struct rl_answer *ret,
 			uint32_t *ret_used)
 {
+	const struct rl_slot *slot = &view->slot[index];
 	struct rl_window_answer answer;
 	struct rl_window_terms terms;
 	uint64_t now_ns;
 	bool coarse;
 	int got;
 
-	if (!slot_terms(view, &view->slot[index], rule, &terms, &coarse))
+	if (!slot_terms(view, slot, rule, &terms, &coarse))
 		return rl_check_look_count(view, index, head, rule, cost, ret, ret_used);
-	now_ns = rl_clock_now_ns(coarse);
+	terms.span_ns = rule->window_ns + rl_hold_ns(view, coarse);
+	now_ns = rl_now_ns(view, coarse);
 	if (cost > terms.limit)
 		cost = terms.limit;
-	got = rl_window_look(&view->slot[index], head, &terms, cost, now_ns, &answer);
+	got = rl_window_look(slot, head, &terms, cost, now_ns, &answer);
 	if (got == RL_TRY_AGAIN)
 		return RL_E_BUSY;
+	if (rl_rule_is_local(rule))
+		got = rl_check_since_reset(slot, head, &terms, cost, got, &answer);
 	*ret_used = terms.limit - answer.remaining;
 	fill_answer(view, rule, &answer, now_ns, ret);
 	if (terms.counted)
 		return rl_check_look_shared(view, index, head, rule, &terms, cost, now_ns, ret);
 	return got == RL_TRY_ALLOWED;
+}
+
+static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t head,
+			const struct rl_rule *rule, const struct rl_check_key *key, uint32_t cost,
+			struct rl_answer *ret, uint32_t *ret_used)
+{
+	int got = look_at_open(view, index, head, rule, cost, ret, ret_used);
+
+	if (got >= 0 && rl_rule_is_local(rule) &&
+	    rl_check_blocked(view, index, key->id.word[0], rule, rl_now_ns(view, false), ret))
+		got = 0;
+	given_state(view, ret);
+	return got;
 }
 
 int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,
@@ -183,11 +204,12 @@ int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct 
 	if (error != 0)
 		return error;
 	if (index != RL_NO_SLOT)
-		return look_at_slot(view, index, head, &rule, cost, ret, ret_used);
+		return look_at_slot(view, index, head, &rule, key, cost, ret, ret_used);
 	if (rl_rule_is_local(&rule))
 		fresh.remaining =
 			rl_algorithm_most(rl_rule_algorithm(&rule), rule.limit, rule.burst);
-	fill_answer(view, &rule, &fresh, rl_clock_precise_ns(), ret);
+	fill_answer(view, &rule, &fresh, rl_now_ns(view, false), ret);
+	given_state(view, ret);
 	if (!rl_rule_is_local(&rule))
 		return rl_check_look_unknown(view, &rule, key, ret);
 	return 1;
@@ -214,6 +236,6 @@ bool rl_check_fits(const struct rl_view *view, uint64_t handle, const struct rl_
 	return index != RL_NO_SLOT && rl_rules_read(view, handle, &rule) == 0 &&
 	       rl_rule_is_plain(&rule) &&
 	       slot_terms(view, &view->slot[index], &rule, &terms, &coarse) &&
-	       cost <= terms.limit &&
+	       rl_mark_of(&view->slot[index]) == 0 && cost <= terms.limit &&
 	       rl_window_fits(&view->slot[index], head, &terms, cost, rl_clock_now_ns(coarse));
 }

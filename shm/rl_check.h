@@ -25,6 +25,7 @@ struct rl_check_key {
 	const void *bytes; /* 1 .. RL_KEY_BYTES_MAX of them */
 	size_t len;
 	const struct rl_key_text *text; /* made before of a key that is not at hand; else NULL */
+	uint64_t at_ns; /* of a segment whose clock is given: the moment, biased; else 0 */
 };
 
 static inline void rl_check_hash(const struct rl_view *view, uint64_t handle, const void *bytes,
@@ -34,6 +35,7 @@ static inline void rl_check_hash(const struct rl_view *view, uint64_t handle, co
 	ret->bytes = bytes;
 	ret->len = len;
 	ret->text = NULL;
+	ret->at_ns = 0;
 }
 
 /* What to give back an admit by: rl_check_refund(). All zero: nothing can be. */
@@ -62,7 +64,9 @@ struct rl_answer {
 /*
  * May the key spend cost units under the rule now? Returns 1 and spends them, or 0 and
  * changes nothing, or a negative error and nothing is spent: RL_E_RULE, RL_E_COST, RL_E_FULL
- * (new key, no slot), RL_E_BUSY. *ret is filled with the answer, with zeros on error.
+ * (new key, no slot), RL_E_BUSY, RL_E_CLOCK (the segment's clock is
+ * given, and key->at_ns is not, or the other way round). *ret is filled with the answer, with zeros
+ * on error.
  *
  *   key_len  0 .. RL_KEY_BYTES_MAX, cost 1 .. : checked by the caller
  *   flags    0 or RL_CHECK_MAY_WAIT: sleep for credit, at most the rule's wait_ns, only under a
@@ -97,6 +101,23 @@ int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct 
  */
 int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 		    const struct rl_ticket *ticket);
+
+/*
+ * Forget what the key has spent under a local rule; a block stays. 0, also when nothing was held;
+ * RL_E_RULE, RL_E_SHARED, RL_E_BUSY. Killed in the middle: it was reset or not, and up to two
+ * groups (a 12th of the limit) more are held until the window has passed. Lock-free,
+ * async-signal-safe.
+ */
+int rl_check_reset(struct rl_seg *seg, uint64_t handle, const struct rl_check_key *key);
+
+/*
+ * Refuse the key under a local rule for so long, in whole seconds rounded up (at most a century);
+ * 0: no longer. What it spends and has spent is another thing. 0, or RL_E_RULE, RL_E_SHARED,
+ * RL_E_FULL, RL_E_BUSY. Killed in the middle: it is blocked or not. Lock-free,
+ * async-signal-safe.
+ */
+int rl_check_block(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		   const struct rl_check_key *key, uint64_t for_ns);
 
 /* One of several rules that a request is to pass. */
 struct rl_check_part {

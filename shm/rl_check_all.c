@@ -46,7 +46,8 @@ static bool refund_once(struct rl_seg *seg, uint64_t index, uint64_t head,
 		return refund_count(seg, index, head, rule, cost, mark);
 	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
 		return false;
-	now_ns = rl_clock_now_ns(coarse);
+	terms.span_ns = rule->window_ns + rl_hold_ns(&seg->view, coarse);
+	now_ns = rl_now_ns(&seg->view, coarse);
 	ago = (ticket_when(rule->window_ns, now_ns) - (mark >> EVENT_BITS)) & WHEN_MASK;
 	return ago <= WHEN_WINDOW && rl_window_refund(slot, head, &terms, cost, event, now_ns);
 }

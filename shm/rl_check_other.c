@@ -4,6 +4,7 @@
  */
 #include "shm/rl_check_steps.h"
 #include "shm/rl_count.h"
+#include "shm/rl_mark.h"
 #include "shm/rl_table.h"
 
 static void fill_from_count(const struct rl_view *view, const struct rl_rule *rule,
@@ -27,6 +28,7 @@ int rl_check_count(struct rl_seg *seg, uint64_t index, uint64_t head, const stru
 
 	if (!rl_count_of(&seg->view, &seg->slot[index], rule, &count))
 		return RL_TRY_AGAIN;
+	count.at_ns = key->at_ns;
 	got = rl_count_try(&seg->slot[index], head, &count, cost, &answer, &now_ns);
 	if (got == RL_TRY_ALLOWED || got == RL_TRY_LIMITED)
 		fill_from_count(&seg->view, rule, &answer, now_ns, got == RL_TRY_ALLOWED, ret);
@@ -60,6 +62,81 @@ int rl_check_look_count(const struct rl_view *view, uint64_t index, uint64_t hea
 	return got == RL_TRY_ALLOWED;
 }
 
+/* So many units may follow at once after event, by what came since the slot was reset; 0: not so.
+ */
+static uint32_t room_since(const struct rl_slot *slot, uint64_t event, uint32_t limit)
+{
+	uint64_t floor = rl_mark_floor(rl_mark_of(slot), event);
+
+	return floor != 0 && event - floor < limit ? limit - (uint32_t)(event - floor) : 0;
+}
+
+int rl_check_since_reset(const struct rl_slot *slot, uint64_t head,
+			 const struct rl_window_terms *terms, uint32_t cost, int got,
+			 struct rl_window_answer *answer)
+{
+	uint32_t room = room_since(slot, rl_head_n(head), terms->limit);
+
+	if (room > answer->remaining)
+		answer->remaining = room;
+	if (room < cost)
+		return got;
+	answer->wait_ns = 0;
+	return RL_TRY_ALLOWED;
+}
+
+bool rl_check_blocked(const struct rl_view *view, uint64_t index, uint64_t id,
+		      const struct rl_rule *rule, uint64_t now_ns, struct rl_answer *ret)
+{
+	const struct rl_slot *slot = &view->slot[index];
+	/* Relaxed: under head. */
+	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
+	struct rl_window_answer none = {0};
+	uint64_t until_ns;
+
+	if (rl_shape_algorithm(shape) == RL_SLIDING && (rl_mark_of(slot) & RL_MARK_BLOCK) == 0)
+		return false;
+	until_ns = rl_block_until(&view->side[index], id);
+	if (until_ns <= now_ns)
+		return false;
+	none.wait_ns = until_ns - now_ns;
+	fill_answer(view, rule, &none, now_ns, ret);
+	ret->by = RL_DECIDED_BLOCK;
+	return true;
+}
+
+/*
+ * A mark that says nothing any more: of a reset that as many events as the limit have followed, or
+ * none at all but left of when hosts shared the rule. The flag of a block stays as long as the
+ * slot: who blocks the key anew relies on it.
+ */
+static void tidy_mark(struct rl_slot *slot, uint64_t n, uint32_t limit)
+{
+	uint64_t seen = rl_mark_of(slot);
+
+	/* Relaxed: publishes nothing; fails if it was marked anew. */
+	if ((seen & ~RL_MARK_BLOCK) != 0 && room_since(slot, n, limit) == 0)
+		atomic_compare_exchange_strong_explicit(&slot->state, &seen, seen & RL_MARK_BLOCK,
+							memory_order_relaxed, memory_order_relaxed);
+}
+
+static int try_window(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
+		      uint32_t cost, uint64_t now_ns, struct rl_window_answer *answer)
+{
+	int got = rl_window_try(slot, head, terms, cost, now_ns, answer);
+	uint32_t room;
+
+	if ((got == RL_TRY_LIMITED || got == RL_TRY_AHEAD) &&
+	    room_since(slot, rl_head_n(head), terms->limit) >= cost) {
+		*answer = (struct rl_window_answer){.event = rl_head_n(head)};
+		got = rl_window_add(slot, head, terms->q, cost, 0, now_ns);
+	}
+	room = got == RL_TRY_ALLOWED ? room_since(slot, answer->event + cost, terms->limit) : 0;
+	if (room > answer->remaining)
+		answer->remaining = room;
+	return got;
+}
+
 /* One try on an open slot of the sliding window, or of another algorithm. */
 static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index, uint64_t head,
 		    const struct rl_rule *rule, const struct rl_check_key *key, uint32_t cost,
@@ -72,11 +149,18 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 	uint64_t now_ns;
 	bool coarse;
 
+	if (rl_check_blocked(&seg->view, index, key->id.word[0], rule,
+			     moment_of(&seg->view, key, false), ret))
+		return RL_TRY_LIMITED;
 	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
 		return rl_check_count(seg, index, head, rule, key, cost, ret);
-	now_ns = rl_clock_now_ns(coarse);
+	terms.span_ns = rule->window_ns + rl_hold_ns(&seg->view, coarse);
+	tidy_mark(slot, rl_head_n(head), terms.limit);
+	now_ns = moment_of(&seg->view, key, coarse);
 	if (cost <= terms.limit) /* else a raise the agent has not re-based this slot for yet */
-		got = rl_window_try(slot, head, &terms, cost, now_ns, &answer);
+		got = try_window(slot, head, &terms, cost, now_ns, &answer);
+	if (got == RL_TRY_AHEAD && key->at_ns != 0) /* moments need not be given in their order */
+		got = RL_TRY_LIMITED;
 	if (got == RL_TRY_AHEAD)
 		rl_check_mend(member, slot, answer.cell);
 	fill_answer(&seg->view, rule, &answer, now_ns, ret);
@@ -86,6 +170,12 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 	return got;
 }
 
+/* Its clock is given if and only if the check brings a moment. */
+static bool clock_fits(const struct rl_view *view, const struct rl_check_key *key)
+{
+	return view->given == (key->at_ns != 0);
+}
+
 int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 			 const struct rl_check_key *key, uint32_t cost, uint32_t flags,
 			 struct rl_answer *ret)
@@ -93,8 +183,10 @@ int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t 
 	for (int i = 0; i < CHECK_TRIES; i++) {
 		struct rl_rule rule;
 		uint64_t head, index;
-		int got = find_or_claim(seg, member, handle, key, cost, &rule, &index, &head);
+		int got = clock_fits(&seg->view, key) ? 0 : RL_E_CLOCK;
 
+		if (got == 0)
+			got = find_or_claim(seg, member, handle, key, cost, &rule, &index, &head);
 		if (got < 0)
 			return rl_check_failed(member, got, ret);
 		if (!rl_rule_is_local(&rule)) /* since a moment ago */
@@ -102,6 +194,7 @@ int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t 
 		if (index == RL_NO_SLOT)
 			continue;
 		got = try_slot(seg, member, index, head, &rule, key, cost, ret);
+		given_state(&seg->view, ret);
 		if (got == RL_TRY_ALLOWED)
 			rl_member_count(&member->allowed, cost);
 		if (got == RL_TRY_LIMITED)

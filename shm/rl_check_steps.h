@@ -13,6 +13,7 @@
 #include "shm/rl_clock.h"
 #include "shm/rl_cold.h"
 #include "shm/rl_hash.h"
+#include "shm/rl_now.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_table.h"
 #include "shm/rl_window.h"
@@ -29,6 +30,13 @@ static inline uint64_t beat_age(const struct rl_view *view, uint64_t now_ns)
 	uint64_t beat = atomic_load_explicit(&view->live->beat_ns, memory_order_relaxed);
 
 	return now_ns > beat ? now_ns - beat : 0;
+}
+
+/* The moment a check goes by: the one that it brings, or the clock. */
+static inline uint64_t moment_of(const struct rl_view *view, const struct rl_check_key *key,
+				 bool coarse)
+{
+	return key->at_ns != 0 ? key->at_ns : rl_now_ns(view, coarse);
 }
 
 /*
@@ -67,6 +75,14 @@ static inline void fill_answer(const struct rl_view *view, const struct rl_rule 
 	ret->delay_ns = 0;
 	ret->now_ns = now_ns - RL_CLOCK_BIAS_NS;
 	ret->ticket = (struct rl_ticket){0};
+}
+
+/* A given clock tells nothing of the agent's. */
+static inline void given_state(const struct rl_view *view, struct rl_answer *ret)
+{
+	if (view->given)
+		ret->state =
+			beat_age(view, rl_clock_precise_ns()) > RL_ALONE_NS ? RL_ALONE : RL_FRESH;
 }
 
 /* Above what could ever pass, or above what the credit of a shared rule can hold. */
@@ -124,6 +140,18 @@ static inline struct rl_ticket ticket_of(uint64_t index, uint32_t cost, uint64_t
 	return (struct rl_ticket){
 		.place = index << TICKET_COST_BITS | cost, .mark = mark, .id = key->id.word[0]};
 }
+
+/*
+ * The answer of a window, whose slot was marked as reset, by what came since:
+ * RL_TRY_ALLOWED or RL_TRY_LIMITED instead of got, and what is left.
+ */
+int rl_check_since_reset(const struct rl_slot *slot, uint64_t head,
+			 const struct rl_window_terms *terms, uint32_t cost, int got,
+			 struct rl_window_answer *answer);
+
+/* Refused until then because the key is blocked; false, and nothing is filled, when it is not. */
+bool rl_check_blocked(const struct rl_view *view, uint64_t index, uint64_t id,
+		      const struct rl_rule *rule, uint64_t now_ns, struct rl_answer *ret);
 
 /* A stamp lies ahead of the clock: bring it back, and let the check start over. */
 void rl_check_mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell);

@@ -86,6 +86,14 @@ static void look(const struct rl_seg *seg, const struct rl_id *id, struct sight 
 	}
 }
 
+bool rl_table_holds(const struct rl_seg *seg, const struct rl_id *id)
+{
+	struct sight sight;
+
+	look(seg, id, &sight);
+	return sight.open != RL_NO_SLOT;
+}
+
 static bool withdraw(struct rl_seg *seg, uint64_t index, uint64_t head)
 {
 	return swap_head(seg, index, head, rl_head_closed(rl_head_n(head), RL_KIND_SPOILED));

@@ -1,6 +1,6 @@
 #include "shm/rl_count.h"
 
-#include "shm/rl_clock.h"
+#include "shm/rl_now.h"
 #include "shm/rl_side.h"
 
 #define TRIES 64 /* each failed try is another's admit */
@@ -14,6 +14,22 @@ static uint64_t state_of(const struct rl_slot *slot)
 {
 	/* pairs[slot_state.acq]: whose admit is seen, whose scale is seen as well. */
 	return atomic_load_explicit(&slot->state, memory_order_acquire);
+}
+
+/* CLOCK_REALTIME less the clock of now; a given clock is taken for CLOCK_REALTIME. */
+static uint64_t wall_of(const struct rl_view *view)
+{
+	return view->given ? -RL_CLOCK_BIAS_NS : word_of(&view->live->wall_ns);
+}
+
+/* A given clock may be decades ahead: the base is the last moment with its bits before now. */
+static void adjust_base(const struct rl_view *view, struct rl_count_terms *terms, uint64_t now_ns)
+{
+	uint64_t mask = RL_BASE_MASK << RL_BASE_SHIFT | ((UINT64_C(1) << RL_BASE_SHIFT) - 1);
+	uint64_t since_ns = (now_ns - terms->base_ns) & mask;
+
+	if (view->given)
+		terms->base_ns = since_ns <= mask / 2 ? now_ns - since_ns : now_ns;
 }
 
 bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const struct rl_rule *rule,
@@ -34,34 +50,38 @@ bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const s
 		.scale = scale,
 		.window_ns = window_ns,
 		.base_ns = rl_count_base_ns(hint),
-		.wall_ns = word_of(&view->live->wall_ns),
+		.wall_ns = wall_of(view),
 	};
-	ret->wall_ns = &view->live->wall_ns;
+	ret->view = view;
+	ret->at_ns = 0;
 	return true;
 }
 
 uint64_t rl_count_begin(const struct rl_view *view, uint32_t algorithm, uint32_t scale,
-			uint64_t window_ns, uint32_t units, uint64_t *hint)
+			uint64_t window_ns, uint32_t units, uint64_t now_ns, uint64_t *hint)
 {
-	uint64_t now_ns = rl_clock_precise_ns();
 	struct rl_count_terms terms = {
 		.limit = scale,
 		.scale = scale,
 		.window_ns = window_ns,
-		.wall_ns = word_of(&view->live->wall_ns),
+		.wall_ns = wall_of(view),
 	};
 
 	*hint = rl_count_hint(scale, now_ns, rl_hint_part(*hint));
 	terms.base_ns = rl_count_base_ns(*hint);
+	adjust_base(view, &terms, now_ns);
 	return rl_algorithm(algorithm)->start(&terms, units, now_ns);
 }
 
 /* The clocks, after the word that is to be judged by them. */
 static uint64_t read_clocks(const struct rl_count *count, struct rl_count_terms *terms)
 {
-	/* Relaxed: after the acquire of the word. */
-	terms->wall_ns = atomic_load_explicit(count->wall_ns, memory_order_relaxed);
-	return rl_clock_precise_ns();
+	uint64_t now_ns = count->at_ns != 0 ? count->at_ns : rl_now_ns(count->view, false);
+
+	terms->wall_ns = wall_of(count->view); /* after the acquire of the word */
+	terms->base_ns = count->terms.base_ns;
+	adjust_base(count->view, terms, now_ns);
+	return now_ns;
 }
 
 int rl_count_try(struct rl_slot *slot, uint64_t head, const struct rl_count *count, uint32_t cost,
@@ -126,16 +146,41 @@ bool rl_count_refund(struct rl_slot *slot, uint64_t head, const struct rl_count 
 	return false;
 }
 
+bool rl_count_reset(struct rl_slot *slot, uint64_t head, const struct rl_count *count)
+{
+	struct rl_count_terms terms = count->terms;
+	uint64_t state = state_of(slot);
+
+	for (int i = 0; i < TRIES && rl_count_is(state, rl_head_n(head)); i++) {
+		uint64_t now_ns = read_clocks(count, &terms);
+		uint64_t empty = count->algorithm->start(&terms, 0, now_ns);
+
+		/* pairs[slot_state.rel]: as an admit. */
+		if (atomic_compare_exchange_weak_explicit(
+			    &slot->state, &state, rl_count_state(rl_head_n(head), empty),
+			    memory_order_acq_rel, memory_order_acquire))
+			return true;
+	}
+	return false;
+}
+
+uint32_t rl_count_units(const struct rl_count *count, uint64_t state, uint64_t now_ns)
+{
+	struct rl_count_terms terms = count->terms;
+	uint32_t held;
+
+	adjust_base(count->view, &terms, now_ns);
+	held = count->algorithm->held(state & RL_COUNT_MAX, &terms, now_ns);
+	return held < RL_COUNT_NONE ? held : RL_COUNT_NONE - 1;
+}
+
 uint32_t rl_count_held(const struct rl_slot *slot, uint64_t head, const struct rl_count *count,
 		       uint64_t now_ns)
 {
 	uint64_t state = state_of(slot);
-	uint32_t held;
 
-	if (!rl_count_is(state, rl_head_n(head)))
-		return RL_COUNT_NONE;
-	held = count->algorithm->held(state & RL_COUNT_MAX, &count->terms, now_ns);
-	return held < RL_COUNT_NONE ? held : RL_COUNT_NONE - 1;
+	return rl_count_is(state, rl_head_n(head)) ? rl_count_units(count, state, now_ns)
+						   : RL_COUNT_NONE;
 }
 
 bool rl_count_take_idle(struct rl_slot *slot, uint64_t head, const struct rl_count *count,
@@ -145,8 +190,7 @@ bool rl_count_take_idle(struct rl_slot *slot, uint64_t head, const struct rl_cou
 
 	if (state == 0)
 		return true;
-	if (!rl_count_is(state, rl_head_n(head)) ||
-	    count->algorithm->held(state & RL_COUNT_MAX, &count->terms, now_ns) > 0)
+	if (!rl_count_is(state, rl_head_n(head)) || rl_count_units(count, state, now_ns) != 0)
 		return false;
 	/* pairs[slot_state.rel]: fails if it admitted since. */
 	return atomic_compare_exchange_strong_explicit(&slot->state, &state, 0,

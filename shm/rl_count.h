@@ -56,7 +56,8 @@ static inline bool rl_count_is(uint64_t state, uint64_t n)
 struct rl_count {
 	const struct rl_algorithm *algorithm;
 	struct rl_count_terms terms;
-	const _Atomic uint64_t *wall_ns; /* of terms; read again with the clock */
+	const struct rl_view *view; /* whose clocks it goes by; read again for each try */
+	uint64_t at_ns;             /* the moment of a given clock; 0: whatever it is now */
 };
 
 /*
@@ -67,11 +68,14 @@ bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const s
 		 struct rl_count *ret);
 
 /*
- * The word of a slot that from now on counts by scale units a window and holds so many; and its
+ * The word of a slot that counts since now_ns by scale units a window and holds so many; and its
  * hint, whose partition is kept. algorithm is a row's number.
  */
 uint64_t rl_count_begin(const struct rl_view *view, uint32_t algorithm, uint32_t scale,
-			uint64_t window_ns, uint32_t units, uint64_t *hint);
+			uint64_t window_ns, uint32_t units, uint64_t now_ns, uint64_t *hint);
+
+/* Forget what the slot holds. False when it has another life, or lost every try. */
+bool rl_count_reset(struct rl_slot *slot, uint64_t head, const struct rl_count *count);
 
 /*
  * One try to spend cost in an open slot whose head was read as head: RL_TRY_ALLOWED,
@@ -94,8 +98,12 @@ bool rl_count_refund(struct rl_slot *slot, uint64_t head, const struct rl_count 
 int rl_count_look(const struct rl_slot *slot, uint64_t head, const struct rl_count *count,
 		  uint32_t cost, struct rl_count_answer *ret, uint64_t *ret_now_ns);
 
-/* Units that the slot holds now, rounded up; RL_COUNT_NONE: its word is not one of its own. */
+/*
+ * Units that a state word, and that the slot holds at now_ns, rounded up. RL_COUNT_NONE: the slot's
+ * word is not one of its own.
+ */
 #define RL_COUNT_NONE UINT32_MAX
+uint32_t rl_count_units(const struct rl_count *count, uint64_t state, uint64_t now_ns);
 uint32_t rl_count_held(const struct rl_slot *slot, uint64_t head, const struct rl_count *count,
 		       uint64_t now_ns);
 

@@ -306,6 +306,7 @@ static int build(int fd, const struct rl_segment_spec *spec, char *why)
 		.member_size = sizeof(struct rl_member),
 		.slot_size = sizeof(struct rl_slot),
 		.ring_stamps = RL_RING,
+		.clock = spec->clock_given ? RL_CLOCK_GIVEN : RL_CLOCK_OWN,
 		.made_real_s = (uint64_t)time(NULL),
 	};
 	char *base;

@@ -21,6 +21,9 @@ static const struct {
 	{RL_E_FULL, "the table is full: no slot for a new key"},
 	{RL_E_BUSY, "the key's slot stayed busy"},
 	{RL_E_KEY, "the key was hashed for another segment: make it again"},
+	{RL_E_SHARED, "hosts share this rule: one of them alone cannot do that"},
+	{RL_E_CLOCK,
+	 "the segment has no clock of its own and the call brings no time, or the other way round"},
 	{RL_E_RULES, "too many rules, or two rules with the same id"},
 };
 

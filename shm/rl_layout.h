@@ -30,7 +30,7 @@
 #include <stdint.h>
 
 #define RL_MAGIC     UINT64_C(0x314745534c455441) /* "ATELSEG1" read as little-endian bytes */
-#define RL_ABI_MAJOR 3u /* a reader of another major refuses the segment */
+#define RL_ABI_MAJOR 4u /* a reader of another major refuses the segment */
 #define RL_ABI_MINOR 0u /* a reader of an older minor ignores the new fields */
 
 #define RL_PAGE        4096u
@@ -46,6 +46,9 @@
 #define RL_PARTS      16u /* partitions of a fleet's keys, each with a sequence of its own */
 #define RL_TEXT_BYTES 64u /* of a key that are kept as they are */
 
+#define RL_CLOCK_OWN   0u /* this machine's */
+#define RL_CLOCK_GIVEN 1u /* what the callers of each check say: rl_now.h */
+
 /* Bytes 0..4095. Written before the segment gets its name, never afterwards. */
 struct rl_hdr {
 	uint64_t magic;         /* RL_MAGIC; also catches the other byte order */
@@ -58,21 +61,21 @@ struct rl_hdr {
 	uint32_t slot_size;     /* sizeof(struct rl_slot) */
 	uint32_t ring_stamps;   /* RL_RING */
 	_Atomic uint32_t ready; /* 0 = being built, 1 = usable; pairs[seg_ready] */
-	uint32_t pad0;
-	uint64_t bucket_count; /* 2 .. RL_BUCKETS_MAX */
-	uint64_t members_off;  /* bytes from the start of the file, 4096-aligned */
-	uint64_t tags_off;     /* likewise */
-	uint64_t slots_off;    /* likewise */
-	uint64_t sides_off;    /* likewise */
-	uint64_t texts_off;    /* likewise */
-	uint64_t dirty_off;    /* likewise: the summary's words, then the slots' words */
-	uint64_t total_size;   /* bytes; the file is at least this long */
-	uint64_t hash_key[2];  /* random, made with the segment: keyed identity of rules and keys */
-	uint64_t boot_id[2];   /* kernel boot the stamps belong to; 0,0 = not known */
-	uint64_t timens_ino;   /* inode of the creator's time namespace; 0 = not known */
-	uint64_t tick_ns;      /* resolution of CLOCK_MONOTONIC_COARSE, nanoseconds */
-	uint64_t made_real_s;  /* CLOCK_REALTIME seconds at creation, for people */
-	uint8_t pad1[3928];    /* zero; room for minor versions */
+	uint32_t clock;         /* RL_CLOCK_* */
+	uint64_t bucket_count;  /* 2 .. RL_BUCKETS_MAX */
+	uint64_t members_off;   /* bytes from the start of the file, 4096-aligned */
+	uint64_t tags_off;      /* likewise */
+	uint64_t slots_off;     /* likewise */
+	uint64_t sides_off;     /* likewise */
+	uint64_t texts_off;     /* likewise */
+	uint64_t dirty_off;     /* likewise: the summary's words, then the slots' words */
+	uint64_t total_size;    /* bytes; the file is at least this long */
+	uint64_t hash_key[2]; /* random, made with the segment: keyed identity of rules and keys */
+	uint64_t boot_id[2];  /* kernel boot the stamps belong to; 0,0 = not known */
+	uint64_t timens_ino;  /* inode of the creator's time namespace; 0 = not known */
+	uint64_t tick_ns;     /* resolution of CLOCK_MONOTONIC_COARSE, nanoseconds */
+	uint64_t made_real_s; /* CLOCK_REALTIME seconds at creation, for people */
+	uint8_t pad1[3928];   /* zero; room for minor versions */
 };
 static_assert(sizeof(struct rl_hdr) == 4096, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_hdr, ready) == 40, "shared layout: bump RL_ABI_MAJOR");
@@ -117,7 +120,8 @@ struct rl_live {
 	_Atomic uint64_t slots_freed;    /* idle slots given back since creation; relaxed */
 	_Atomic uint64_t slots_rebased;  /* since creation; relaxed */
 	_Atomic uint64_t slots_reaped;   /* claims left by killed processes, taken back; relaxed */
-	uint8_t pad1[136];
+	_Atomic uint64_t given_ns; /* RL_CLOCK_GIVEN: the latest moment; relaxed, only grows */
+	uint8_t pad1[128];
 	struct rl_journal journal;
 	uint8_t pad2[3568];
 };
@@ -241,7 +245,8 @@ struct rl_slot {
 	_Atomic uint64_t hint;  /* partition, low water, when to ask again: rl_side.h; relaxed. Of
 				 * a slot that counts in its state: by what scale, rl_count.h */
 	_Atomic uint64_t state; /* another algorithm's: rl_algorithm.h; pairs[slot_state]. Of a
-				 * shared rule GCRA's theoretical arrival time, ns: relaxed */
+				 * shared rule GCRA's theoretical arrival time, ns: relaxed. Of a
+				 * local sliding window what was said of it: rl_mark.h */
 	_Atomic uint32_t asked; /* units asked for without credit: rl_shared.c; relaxed */
 	_Atomic uint32_t turn;  /* futex: raised after each answer of Redis; pairs[slot_turn] */
 	_Atomic uint64_t ring[RL_RING]; /* ns of the last event of each group; pairs[ring_stamp] */
@@ -261,7 +266,8 @@ static_assert(offsetof(struct rl_slot, ring) == 64, "shared layout: bump RL_ABI_
 struct rl_side {
 	_Atomic uint64_t infl;    /* 0 = nothing under way; relaxed, one writer */
 	_Atomic uint64_t acked;   /* [ n:42 | tracked:1 | text:21 ], see rl_side.h; relaxed */
-	_Atomic uint64_t total;   /* [ when:32 | units:32 ], see rl_side.h; relaxed */
+	_Atomic uint64_t total;   /* [ when:32 | units:32 ], see rl_side.h; relaxed. Of a local
+				   * rule until when the key is blocked: rl_mark.h */
 	_Atomic uint32_t refused; /* units refused since the last call, for the demand; relaxed */
 	_Atomic uint16_t debt;    /* units admitted without credit since the last answer; relaxed */
 	_Atomic uint16_t waiters; /* callers in a futex wait for credit, or killed in it; relaxed */

@@ -4,6 +4,8 @@
 
 #include "shm/rl_clock.h"
 #include "shm/rl_count.h"
+#include "shm/rl_mark.h"
+#include "shm/rl_now.h"
 #include "shm/rl_rebase_image.h"
 #include "shm/rl_side.h"
 #include "shm/rl_window.h"
@@ -62,8 +64,19 @@ bool rl_rebase_sound(uint64_t n, uint64_t shape, uint64_t window_ns)
 	       window_ns >= RL_WINDOW_MIN_NS && window_ns <= RL_WINDOW_MAX_NS;
 }
 
+/* What was said to be forgotten: as old as can be. The floor begins a group. */
+static void forget_below(struct rl_groups *groups, uint64_t floor)
+{
+	uint64_t newest = (groups->n - 1) / groups->q;
+
+	for (uint32_t back = 0; floor != 0 && back < RL_RING; back++)
+		if (newest - back < floor / groups->q)
+			groups->ring[(newest - back) % RL_RING] = 0;
+}
+
 /* False when the words are damaged: nothing may be divided by them or looped up to them. */
-static bool read_groups(const struct rl_slot *slot, uint64_t head, struct rl_groups *ret)
+static bool read_groups(const struct rl_slot *slot, uint64_t head, uint64_t mark,
+			struct rl_groups *ret)
 {
 	uint64_t shape = take(&slot->shape);
 
@@ -75,6 +88,7 @@ static bool read_groups(const struct rl_slot *slot, uint64_t head, struct rl_gro
 		/* pairs[ring_stamp.acq]: stamps of all counted events; a later one fails our CAS.
 		 */
 		ret->ring[i] = atomic_load_explicit(&slot->ring[i], memory_order_acquire);
+	forget_below(ret, rl_mark_floor(mark, ret->n));
 	return true;
 }
 
@@ -101,12 +115,12 @@ bool rl_rebase_wanted(const struct rl_view *view, const struct rl_slot *slot, ui
 	*ret_q = rule->q;
 	if (rl_shape_algorithm(take(&slot->shape)) != RL_SLIDING)
 		return rl_rebase_count_wanted(view, slot, rule);
-	if (!read_groups(slot, head, &groups))
+	if (!read_groups(slot, head, rl_mark_of(slot), &groups))
 		return false;
 	if (rl_rule_algorithm(rule) != RL_SLIDING)
 		return true;
 	span_ns = (window_ns > rule->window_ns ? window_ns : rule->window_ns) +
-		  rl_clock_hold_ns(true, view->tick_ns);
+		  rl_hold_ns(view, true);
 	if (rule->q < groups.q &&
 	    events_held(&groups, span_ns, now_ns) > (uint64_t)rule->q * (RL_RING - 1))
 		*ret_q = groups.q;
@@ -164,16 +178,17 @@ bool rl_rebase_close(struct rl_seg *seg, uint64_t index, uint64_t head)
 {
 	return atomic_compare_exchange_strong_explicit(
 		&seg->slot[index].head, &head, take(&seg->live->journal.closed_head),
-		/* pairs[slot_head.acq]: nothing of the new words is written before the close. */
-		memory_order_acq_rel, memory_order_relaxed);
+		/* pairs[slot_head.acq]: nothing of the new words is written before the close.
+		 * seq_cst: for close_unmarked(). */
+		memory_order_seq_cst, memory_order_relaxed);
 }
 
 /* The slot's groups in groups of q. */
 static void regroup(const struct rl_seg *seg, uint64_t index, const struct rl_groups *old,
-		    const struct rl_rule *rule, uint32_t q, struct rl_image *ret)
+		    const struct rl_rule *rule, uint32_t q, uint64_t mark, struct rl_image *ret)
 {
 	bool was_coarse = rl_clock_is_coarse(take(&seg->slot[index].window_ns));
-	bool to_precise = was_coarse && !rl_clock_is_coarse(rule->window_ns);
+	bool to_precise = was_coarse && !rl_clock_is_coarse(rule->window_ns) && !seg->view.given;
 	struct rl_groups new;
 
 	/* Coarse stamps may be two ticks old already; the precise clock holds them no longer. */
@@ -181,6 +196,7 @@ static void regroup(const struct rl_seg *seg, uint64_t index, const struct rl_gr
 	*ret = (struct rl_image){.n = new.n,
 				 .shape = rl_shape(rule->id, RL_SLIDING, q),
 				 .window_ns = rule->window_ns,
+				 .state = rl_rule_is_local(rule) ? mark &RL_MARK_BLOCK : 0,
 				 .hint = take(&seg->slot[index].hint)};
 	memcpy(ret->ring, new.ring, sizeof(ret->ring));
 }
@@ -189,9 +205,8 @@ static void regroup(const struct rl_seg *seg, uint64_t index, const struct rl_gr
 static void recount(const struct rl_seg *seg, uint64_t index, const struct rl_groups *old,
 		    const struct rl_rule *rule, struct rl_image *ret)
 {
-	uint64_t now_ns = rl_clock_precise_ns();
-	uint64_t span_ns =
-		take(&seg->slot[index].window_ns) + rl_clock_hold_ns(true, seg->view.tick_ns);
+	uint64_t now_ns = rl_now_ns(&seg->view, false);
+	uint64_t span_ns = take(&seg->slot[index].window_ns) + rl_hold_ns(&seg->view, true);
 	uint64_t held = events_held(old, span_ns, now_ns);
 
 	*ret = (struct rl_image){.n = rl_rebase_next_n(old->n + old->q, 1),
@@ -202,12 +217,31 @@ static void recount(const struct rl_seg *seg, uint64_t index, const struct rl_gr
 			      held < UINT32_MAX ? (uint32_t)held : UINT32_MAX, ret);
 }
 
+/*
+ * Close the slot for the journal's entry, unless it was marked since the mark was read: who marks a
+ * slot looks at its head afterwards, and whoever closes one at its mark; so one sees the other.
+ * Killed in between: the next agent writes the entry, and who marked it was told RL_E_BUSY or
+ * tries again.
+ */
+static bool close_unmarked(struct rl_seg *seg, uint64_t index, uint64_t head, uint64_t mark)
+{
+	if (!rl_rebase_close(seg, index, head))
+		return false;
+	/* seq_cst: after the close, in the one order that who marks goes by. */
+	if (atomic_load_explicit(&seg->slot[index].state, memory_order_seq_cst) == mark)
+		return true;
+	/* pairs[slot_head.rel]: nothing of it has changed. */
+	atomic_store_explicit(&seg->slot[index].head, head, memory_order_release);
+	return false;
+}
+
 bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
 		    uint32_t q)
 {
 	struct rl_journal *journal = &seg->live->journal;
 	struct rl_groups old;
 	struct rl_image new;
+	uint64_t mark = rl_mark_of(&seg->slot[index]);
 	bool closed;
 
 	/* A call under way has this slot's count in it; credit is taken back before. */
@@ -215,15 +249,15 @@ bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const str
 		return false;
 	if (rl_shape_algorithm(take(&seg->slot[index].shape)) != RL_SLIDING)
 		return rl_rebase_count_slot(seg, index, head, rule);
-	if (!read_groups(&seg->slot[index], head, &old))
+	if (!read_groups(&seg->slot[index], head, mark, &old))
 		return false;
 	if (rl_rule_algorithm(rule) == RL_SLIDING)
-		regroup(seg, index, &old, rule, q, &new);
+		regroup(seg, index, &old, rule, q, mark, &new);
 	else
 		recount(seg, index, &old, rule, &new);
 	new.acked = rl_rebase_acked(take(&seg->side[index].acked), old.n, new.n);
 	rl_rebase_write(journal, index, head, &new, RL_JOURNAL_WHOLE);
-	closed = rl_rebase_close(seg, index, head);
+	closed = close_unmarked(seg, index, head, mark);
 	if (closed)
 		rl_rebase_apply(seg, index);
 	rl_rebase_drop(journal);

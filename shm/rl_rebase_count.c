@@ -6,8 +6,9 @@
  * no word ever is. A kill between the two leaves the word in the slot, a kill after them leaves
  * it in the journal; the next agent goes on from there.
  */
-#include "shm/rl_clock.h"
 #include "shm/rl_count.h"
+#include "shm/rl_mark.h"
+#include "shm/rl_now.h"
 #include "shm/rl_rebase_image.h"
 #include "shm/rl_side.h"
 #include "shm/rl_window.h"
@@ -38,9 +39,10 @@ bool rl_rebase_count_wanted(const struct rl_view *view, const struct rl_slot *sl
 void rl_rebase_count_image(const struct rl_view *view, uint32_t scale, uint32_t units,
 			   struct rl_image *image)
 {
-	image->state = rl_count_state(image->n,
-				      rl_count_begin(view, rl_shape_algorithm(image->shape), scale,
-						     image->window_ns, units, &image->hint));
+	image->state =
+		rl_count_state(image->n, rl_count_begin(view, rl_shape_algorithm(image->shape),
+							scale, image->window_ns, units,
+							rl_now_ns(view, false), &image->hint));
 }
 
 /* The sliding window of an image, with units in it that are all of now. */
@@ -104,7 +106,7 @@ bool rl_rebase_count_take(struct rl_seg *seg, uint64_t index)
 {
 	struct rl_journal *journal = &seg->live->journal;
 	struct rl_slot *slot = &seg->slot[index];
-	uint64_t closed = take(&journal->closed_head), now_ns = rl_clock_precise_ns(), word;
+	uint64_t closed = take(&journal->closed_head), now_ns = rl_now_ns(&seg->view, false), word;
 	struct rl_image image = {.shape = take(&journal->shape),
 				 .window_ns = take(&journal->window_ns),
 				 .hint = take(&journal->hint)};
@@ -116,10 +118,12 @@ bool rl_rebase_count_take(struct rl_seg *seg, uint64_t index)
 		return false;
 	word = take_word(slot, journal);
 	if (rl_count_is(word, rl_head_n(closed)))
-		held = old.algorithm->held(word & RL_COUNT_MAX, &old.terms, now_ns);
+		held = rl_count_units(&old, word, now_ns);
 	if (algorithm == RL_SLIDING)
 		image.shape = shape_for(image.shape, held);
 	image.n = next_n(rl_head_n(closed), algorithm, rl_shape_q(image.shape));
+	if (algorithm == RL_SLIDING && rl_block_holds(slot, &seg->side[index], now_ns))
+		image.state = RL_MARK_BLOCK;
 	if (algorithm == RL_SLIDING)
 		window_image(held, now_ns, &image);
 	else

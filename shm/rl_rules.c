@@ -184,12 +184,13 @@ static uint32_t flags_of(const struct rl_rule_spec *spec)
 	       (uint32_t)spec->algorithm << RL_RULE_ALGORITHM_AT;
 }
 
-static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, uint32_t id)
+static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, uint32_t id,
+		      uint32_t flags)
 {
 	char name[RL_NAME_MAX + 1] = {0};
 
 	memcpy(name, spec->name, strlen(spec->name));
-	put(&rec->id_flags, rl_pair(id, flags_of(spec)));
+	put(&rec->id_flags, rl_pair(id, flags));
 	put(&rec->bucket, rl_pair(spec->burst, spec->delay));
 	put(&rec->shape, rl_pair(spec->terms.limit, q_of(spec->terms.limit, spec->interpolate)));
 	put(&rec->window_ns, spec->terms.window_ns);
@@ -219,6 +220,15 @@ static size_t first_repeated_id(const uint32_t *id, size_t count)
 		for (size_t j = 0; j < i; j++)
 			if (id[i] == id[j])
 				return i;
+	return count;
+}
+
+/* Redis has a clock of its own. */
+static size_t first_shared(const struct rl_rule_spec *spec, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (spec[i].fleet.consistency != RL_LOCAL)
+			return i;
 	return count;
 }
 
@@ -261,12 +271,16 @@ int rl_rules_publish(struct rl_seg *seg, const struct rl_rule_spec *spec, size_t
 	*ret_other = first_repeated_id(id, count);
 	if (*ret_other < count)
 		return RL_E_RULES;
+	*ret_other = seg->view.given ? first_shared(spec, count) : count;
+	if (*ret_other < count)
+		return RL_E_CLOCK;
 
 	place(&seg->bank[generation & 1], id, count, index);
 	for (uint32_t r = 0; r < RL_RULES_MAX; r++)
 		clear_rec(&next->rule[r]);
 	for (size_t i = 0; i < count; i++)
-		write_rec(&next->rule[index[i]], &spec[i], id[i]);
+		write_rec(&next->rule[index[i]], &spec[i], id[i],
+			  flags_of(&spec[i]) | (seg->view.given ? RL_RULE_GIVEN : 0));
 	/* pairs[rules_gen.rel]: the bank is complete before its generation is named. */
 	atomic_store_explicit(&seg->live->generation, generation + 1, memory_order_release);
 	return 0;

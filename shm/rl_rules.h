@@ -36,6 +36,7 @@ struct rl_rule {
 
 /* The bits of fleet that rl_fleet_pack() leaves. */
 #define RL_RULE_INTERPOLATE  (UINT32_C(1) << 19)
+#define RL_RULE_GIVEN        (UINT32_C(1) << 20) /* in a segment whose clock is given */
 #define RL_RULE_ALGORITHM_AT 27
 
 /* By the number of a row of rl_algorithm.h; 0: by the sliding window. */
@@ -89,7 +90,8 @@ int rl_rules_list(const struct rl_view *view, struct rl_named_rule ret[RL_RULES_
 /*
  * Put exactly these rules in force. Counts are not touched. Returns 0 and the new
  * generation, or RL_E_RULES (more than RL_RULES_MAX, or two names with one id; *ret_other is
- * then the index of the second) and the old rules stay. Killed before the last store: the
+ * then the index of the second), or RL_E_CLOCK (*ret_other is to be shared by hosts, and the
+ * segment's clock is given), and the old rules stay. Killed before the last store: the
  * old rules stay, and the next publish writes the same bank again.
  */
 int rl_rules_publish(struct rl_seg *seg, const struct rl_rule_spec *spec, size_t count,

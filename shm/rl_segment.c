@@ -52,7 +52,7 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 		return false;
 	if (hdr->bucket_count < 2 || hdr->bucket_count > RL_BUCKETS_MAX)
 		return false;
-	if (hdr->tick_ns < 1 || hdr->tick_ns > RL_TICK_MAX_NS)
+	if (hdr->tick_ns < 1 || hdr->tick_ns > RL_TICK_MAX_NS || hdr->clock > RL_CLOCK_GIVEN)
 		return false;
 	rl_segment_lay_out(&want, hdr->bucket_count);
 	return hdr->members_off == want.members_off && hdr->tags_off == want.tags_off &&
@@ -113,6 +113,7 @@ static void point_view(struct rl_view *view, const char *base, const struct rl_h
 	view->hash_key[0] = hdr->hash_key[0];
 	view->hash_key[1] = hdr->hash_key[1];
 	view->tick_ns = hdr->tick_ns;
+	view->given = hdr->clock == RL_CLOCK_GIVEN;
 	view->size = hdr->total_size;
 }
 

@@ -38,6 +38,7 @@ struct rl_view {
 	uint64_t slot_count;
 	uint64_t hash_key[2];
 	uint64_t tick_ns;
+	bool given;  /* RL_CLOCK_GIVEN */
 	size_t size; /* bytes mapped */
 };
 
@@ -59,8 +60,9 @@ struct rl_seg {
 struct rl_rule_spec; /* rl_rules.h */
 
 struct rl_segment_spec {
-	uint64_t keys; /* keys to hold at 90 % load, 1 .. RL_SEGMENT_KEYS_MAX */
-	mode_t mode;   /* of the file, e.g. 0660; rl_segment_permit(): 0 = as it is */
+	uint64_t keys;    /* keys to hold at 90 % load, 1 .. RL_SEGMENT_KEYS_MAX */
+	bool clock_given; /* it counts by what its callers say: rl_now.h */
+	mode_t mode;      /* of the file, e.g. 0660; rl_segment_permit(): 0 = as it is */
 	bool set_group;
 	gid_t group; /* of the file, with set_group; else the creator's, or as it is */
 	const struct rl_rule_spec *rule; /* [rule_count], in force from the start */

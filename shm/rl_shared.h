@@ -33,7 +33,8 @@ enum rl_decided {
 	RL_DECIDED_WINDOW = 0,
 	RL_DECIDED_CREDIT = 1,
 	RL_DECIDED_NO_CREDIT = 2,
-	RL_DECIDED_POLICY = 3
+	RL_DECIDED_POLICY = 3,
+	RL_DECIDED_BLOCK = 4
 };
 
 struct rl_shared_ask {

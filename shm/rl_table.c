@@ -166,11 +166,21 @@ bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head)
 bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head)
 {
 	uint64_t wipe = wipe_head(&seg->slot[index], head);
+	/* Relaxed: what is changed after this is seen below. */
+	uint64_t total = atomic_load_explicit(&seg->side[index].total, memory_order_relaxed);
 
 	/* pairs[slot_head.rel]: fails if a worker admitted since the slot was seen to be idle. */
 	if (!atomic_compare_exchange_strong_explicit(&seg->slot[index].head, &head, wipe,
 						     memory_order_seq_cst, memory_order_relaxed))
 		return false;
+	/* Blocked since it was seen to be idle? seq_cst: who blocks a key looks at its head
+	 * afterwards, so one of the two sees the other. Killed here: its block is lost, and whoever
+	 * set it finds the slot closed and sets it anew. */
+	if (atomic_load_explicit(&seg->side[index].total, memory_order_seq_cst) != total) {
+		/* pairs[slot_head.rel]: nothing of it has changed. */
+		atomic_store_explicit(&seg->slot[index].head, head, memory_order_release);
+		return false;
+	}
 	return rl_table_wipe(seg, index, wipe);
 }
 

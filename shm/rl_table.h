@@ -90,6 +90,9 @@ bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head);
  */
 bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head);
 
+/* Has id a slot, if only one that is closed for a moment? A find may have missed it. */
+bool rl_table_holds(const struct rl_seg *seg, const struct rl_id *id);
+
 /* Slots that are not free, by their tags; a snapshot of a moving thing. */
 uint64_t rl_table_used(const struct rl_view *view);
 

@@ -20,6 +20,12 @@ static void remove_left(void)
 void t_seg_make(struct t_seg *t, uint64_t keys)
 {
 	const struct rl_segment_spec spec = {.keys = keys, .mode = 0660};
+
+	t_seg_make_as(t, &spec);
+}
+
+void t_seg_make_as(struct t_seg *t, const struct rl_segment_spec *spec)
+{
 	static bool at_exit;
 	char why[RL_WHY_MAX] = "";
 
@@ -29,7 +35,7 @@ void t_seg_make(struct t_seg *t, uint64_t keys)
 	assert_non_null(mkdtemp(t->dir));
 	snprintf(t->path, sizeof(t->path), "%s/seg", t->dir);
 	left = *t;
-	if (rl_segment_create(t->path, &spec, &t->seg, why) != 0)
+	if (rl_segment_create(t->path, spec, &t->seg, why) != 0)
 		fail_msg("cannot create a segment: %s", why);
 }
 

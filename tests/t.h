@@ -25,6 +25,7 @@ struct t_seg {
 	struct rl_seg seg;
 };
 void t_seg_make(struct t_seg *t, uint64_t keys);
+void t_seg_make_as(struct t_seg *t, const struct rl_segment_spec *spec);
 void t_seg_drop(struct t_seg *t);
 
 /* A group's fixture: *state is a segment of its own for this many keys. */

@@ -24,7 +24,7 @@ static json_t *json_key(const char *key)
 
 static const char *decided_name(unsigned by)
 {
-	static const char *const name[] = {"window", "credit", "no_credit", "policy"};
+	static const char *const name[] = {"window", "credit", "no_credit", "policy", "block"};
 
 	return by < sizeof(name) / sizeof(name[0]) ? name[by] : "?";
 }
@@ -48,6 +48,8 @@ static void print_left(const struct answer *a)
 {
 	if (a->by == RL_DECIDED_POLICY)
 		printf("by on_unreachable");
+	else if (a->by == RL_DECIDED_BLOCK)
+		printf("blocked");
 	else if (a->by == RL_DECIDED_WINDOW && a->remaining > a->limit) /* of a bucket's burst */
 		printf("%" PRIu32 " remaining", a->remaining);
 	else

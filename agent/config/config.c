@@ -60,10 +60,24 @@ static void read_mode(struct yaml_file *file, const yaml_node_t *node, struct ag
 		config->segment_mode = (mode_t)mode;
 }
 
+static const char *clock_name(unsigned value)
+{
+	return value == RL_CLOCK_GIVEN ? "given" : "own";
+}
+
+static void read_clock(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
+{
+	static const struct value_choice choice = {"clock", clock_name, 2};
+	uint8_t value = RL_CLOCK_OWN;
+
+	if (value_choice(file, node, &choice, &value))
+		config->clock_given = value == RL_CLOCK_GIVEN;
+}
+
 static void read_segment(struct yaml_file *file, const yaml_node_t *node,
 			 struct agent_config *config)
 {
-	static const char *const known[] = {"path", "keys", "group", "mode", NULL};
+	static const char *const known[] = {"path", "keys", "group", "mode", "clock", NULL};
 	unsigned long long keys;
 	yaml_node_t *value;
 
@@ -85,23 +99,35 @@ static void read_segment(struct yaml_file *file, const yaml_node_t *node,
 	value = yaml_get(file, node, "mode");
 	if (value != NULL)
 		read_mode(file, value, config);
+	read_clock(file, node, config);
+}
+
+/* Redis has a clock of its own. */
+static void check_clock(struct yaml_file *file, const yaml_node_t *segment,
+			const struct agent_config *config)
+{
+	if (config->clock_given && config->has_redis)
+		yaml_fault(file, yaml_get(file, segment, "clock"),
+			   "'clock: given' with a 'redis': Redis counts by its own clock; take one "
+			   "of them out");
 }
 
 static void read_top(struct yaml_file *file, struct agent_config *config)
 {
 	static const char *const known[] = {"fleet", "host", "segment", "redis", "rules", NULL};
-	yaml_node_t *root = yaml_root(file), *node;
+	yaml_node_t *root = yaml_root(file), *node, *segment;
 
 	if (!yaml_check_keys(file, root, "the file", known))
 		return;
 	value_name(file, root, "fleet", config->fleet);
 	value_name(file, root, "host", config->host);
-	node = yaml_get(file, root, "segment");
-	if (node != NULL)
-		read_segment(file, node, config);
+	segment = yaml_get(file, root, "segment");
+	if (segment != NULL)
+		read_segment(file, segment, config);
 	node = yaml_get(file, root, "redis"); /* before the rules, wherever it stands */
 	if (node != NULL)
 		config_read_redis(file, node, config);
+	check_clock(file, segment, config);
 	node = yaml_get(file, root, "rules");
 	if (node != NULL)
 		config_read_rules(file, node, config);

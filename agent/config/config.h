@@ -6,6 +6,7 @@
  *	  keys: 100000                # distinct keys the table holds
  *	  group: www-data             # of the file; without it, the agent's
  *	  mode: 0660                  # who may take part: owner and group read and write
+ *	  clock: own                  # given: each check brings its time, rl_check_at() only
  *	fleet: default                # hosts of one fleet and one Redis share limits
  *	host: web-1                   # distinct in its fleet; without it, the agent makes one
  *	redis:                        # or just a URL; without it, every rule is local
@@ -49,6 +50,7 @@ struct agent_config {
 	bool set_group;
 	gid_t segment_group; /* with set_group */
 	mode_t segment_mode; /* 0 = not given */
+	bool clock_given;    /* the segment counts by what its callers say */
 	char fleet[RL_NAME_MAX + 1];
 	char host[RL_NAME_MAX + 1]; /* empty = not given */
 	bool has_redis;

@@ -136,10 +136,15 @@ static const struct text_and_lines bad[] = {
 	{"segment: relative/path\nrules: []\n", "F:1:10: the segment's path must start with '/'\n"},
 	{"segment: []\nrules: []\n", "F:1:10: 'segment' must be a mapping (key: value)\n"},
 	{"segment: {path: /s, size: 5}\nrules: []\n",
-	 "F:1:21: unknown key 'size' (known here: path, keys, group, mode)\n"},
+	 "F:1:21: unknown key 'size' (known here: path, keys, group, mode, clock)\n"},
 	{"segment: {group: no-such-group}\nrules: []\n",
 	 "F:1:18: there is no group 'no-such-group' on this host\n"},
 	{"segment: {group: ''}\nrules: []\n", "F:1:18: 'group' is empty: write a group's name\n"},
+	{"segment: {clock: mine}\nrules: []\n",
+	 "F:1:18: 'clock' must be own or given, not 'mine'\n"},
+	{"segment: {clock: given}\nredis: redis://h\nrules: []\n",
+	 "F:1:18: 'clock: given' with a 'redis': Redis counts by its own clock; take one of them "
+	 "out\n"},
 	{"segment: {mode: rw}\nrules: []\n",
 	 "F:1:17: 'mode' must be an octal file mode of read and write bits, 0600 .. 0666, e.g. "
 	 "0660\n"},

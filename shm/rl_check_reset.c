@@ -1,0 +1,140 @@
+/*
+ * rl_check_reset.c - what may be said of a key without a check: forget what it spent, block it.
+ *
+ * Both mark a slot whose head stays open (rl_mark.h). The agent may be about to re-base it, or to
+ * free it, from what it read before. So who marks looks at the head afterwards, and the agent at
+ * the marks after it has closed the head, all seq_cst: at least one of the two sees the other.
+ */
+#include "shm/rl_check_steps.h"
+#include "shm/rl_count.h"
+#include "shm/rl_mark.h"
+#include "shm/rl_now.h"
+#include "shm/rl_table.h"
+
+#define BLOCK_MAX_NS (36525 * RL_DAY_NS) /* a century */
+
+/* Is what was written to the slot still in it, and was it written to this key's slot? */
+static bool stands(const struct rl_seg *seg, const struct rl_id *id, uint64_t index)
+{
+	uint64_t head;
+	/* seq_cst: after the mark, see above. */
+	uint64_t after = atomic_load_explicit(&seg->slot[index].head, memory_order_seq_cst);
+
+	return rl_head_is_open(after) && rl_table_find(&seg->view, id, &head) == index;
+}
+
+static int local_rule(const struct rl_view *view, uint64_t handle, struct rl_rule *ret)
+{
+	int error = rl_rules_read(view, handle, ret);
+
+	return error == 0 && !rl_rule_is_local(ret) ? RL_E_SHARED : error;
+}
+
+/*
+ * The count goes on behind a group that nobody counts in: so no refund of what is forgotten reaches
+ * it, and n never falls below the floor. False: others changed the slot.
+ */
+static bool reset_window(struct rl_slot *slot, uint64_t head, uint32_t q)
+{
+	uint64_t mark = rl_mark_of(slot), floor = (rl_head_n(head) / q + 2) * q;
+	uint64_t next = head + ((floor - rl_head_n(head)) << RL_HEAD_N_SHIFT);
+
+	if (floor > RL_N_MAX) /* the agent is long overdue */
+		return false;
+	/* pairs[slot_head.rel]: as an admit. Killed after it: the numbers that were skipped are
+	 * held with the groups they are in. */
+	if (!atomic_compare_exchange_strong_explicit(&slot->head, &head, next, memory_order_release,
+						     memory_order_relaxed))
+		return false;
+	/* seq_cst: before the head is looked at again. */
+	return atomic_compare_exchange_strong_explicit(
+		&slot->state, &mark, (mark & RL_MARK_BLOCK) | RL_MARK_FLOOR | floor,
+		memory_order_seq_cst, memory_order_relaxed);
+}
+
+static bool reset_once(struct rl_seg *seg, uint64_t index, uint64_t head,
+		       const struct rl_rule *rule, uint64_t at_ns)
+{
+	struct rl_slot *slot = &seg->slot[index];
+	struct rl_window_terms terms;
+	struct rl_count count;
+	bool coarse;
+
+	if (slot_terms(&seg->view, slot, rule, &terms, &coarse))
+		return reset_window(slot, head, terms.q);
+	if (!rl_count_of(&seg->view, slot, rule, &count))
+		return false;
+	count.at_ns = at_ns;
+	return rl_count_reset(slot, head, &count);
+}
+
+int rl_check_reset(struct rl_seg *seg, uint64_t handle, const struct rl_check_key *key)
+{
+	for (int i = 0; i < CHECK_TRIES; i++) {
+		struct rl_rule rule;
+		uint64_t head, index = rl_table_find(&seg->view, &key->id, &head);
+		int error = local_rule(&seg->view, handle, &rule);
+
+		if (error != 0)
+			return error;
+		if (index == RL_NO_SLOT && !rl_table_holds(seg, &key->id))
+			return 0;
+		if (index != RL_NO_SLOT && reset_once(seg, index, head, &rule, key->at_ns) &&
+		    stands(seg, &key->id, index))
+			return 0;
+	}
+	return RL_E_BUSY;
+}
+
+/* A check of a plain rule looks for a block only when the slot's state says so. */
+static bool flag_block(struct rl_slot *slot)
+{
+	/* Relaxed: under a head that was acquired. */
+	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
+	uint64_t mark = rl_mark_of(slot);
+
+	if (rl_shape_algorithm(shape) != RL_SLIDING || (mark & RL_MARK_BLOCK) != 0)
+		return true;
+	/* What is no mark is left of a time when hosts shared the rule. seq_cst: as a reset's. */
+	mark = (mark & RL_MARK_FLOOR) != 0 ? mark : 0;
+	return atomic_compare_exchange_strong_explicit(&slot->state, &mark, mark | RL_MARK_BLOCK,
+						       memory_order_seq_cst, memory_order_relaxed);
+}
+
+/* The block word first: a flag without one is put out by the next check. */
+static bool block_once(struct rl_seg *seg, uint64_t index, uint64_t word)
+{
+	_Atomic uint64_t *total = &seg->side[index].total;
+	/* Relaxed: from zero, or from this key's own block, if the slot is still the key's. */
+	uint64_t seen = atomic_load_explicit(total, memory_order_relaxed);
+
+	/* seq_cst: before the head is looked at again. */
+	return atomic_compare_exchange_strong_explicit(total, &seen, word, memory_order_seq_cst,
+						       memory_order_relaxed) &&
+	       (word == 0 || flag_block(&seg->slot[index]));
+}
+
+int rl_check_block(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		   const struct rl_check_key *key, uint64_t for_ns)
+{
+	uint64_t until_ns =
+		rl_now_ns(&seg->view, false) + (for_ns < BLOCK_MAX_NS ? for_ns : BLOCK_MAX_NS);
+	uint64_t word = for_ns == 0 ? 0 : rl_block_word(key->id.word[0], until_ns);
+
+	for (int i = 0; i < CHECK_TRIES; i++) {
+		struct rl_rule rule;
+		uint64_t head, index = rl_table_find(&seg->view, &key->id, &head);
+		int got = local_rule(&seg->view, handle, &rule);
+
+		if (got == 0 && index == RL_NO_SLOT && word == 0 && !rl_table_holds(seg, &key->id))
+			return 0;
+		if (got == 0 && index == RL_NO_SLOT)
+			got = rl_check_claim(seg, member, key, &rule);
+		if (got < 0)
+			return got;
+		if (index != RL_NO_SLOT && block_once(seg, index, word) &&
+		    stands(seg, &key->id, index))
+			return 0;
+	}
+	return RL_E_BUSY;
+}
