@@ -89,6 +89,7 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 		.mode = config->segment_mode != 0 ? config->segment_mode : SEGMENT_MODE,
 		.set_group = config->set_group,
 		.group = config->segment_group,
+		.list_entries = config->list_entries,
 		.clock_given = config->clock_given,
 		.rule = config->rule,
 		.rule_count = config->rule_count,
@@ -134,11 +135,18 @@ int keeper_open(struct keeper *keeper, const char *path, const struct agent_conf
 bool keeper_publish(struct keeper *keeper, const struct agent_config *config)
 {
 	size_t other;
+	int error = rl_rules_publish(&keeper->seg, config->rule, config->rule_count, &other);
 
-	if (rl_rules_publish(&keeper->seg, config->rule, config->rule_count, &other) == 0)
-		return true;
-	log_event(LOG_ERROR, "rules_refused", "msg=\"the segment cannot take these rules\"");
-	return false;
+	if (error == RL_E_LISTS)
+		log_event(LOG_ERROR, "rules_refused",
+			  "room=%llu msg=\"allow, deny and overrides have more entries than the "
+			  "segment "
+			  "has room for: make it with a larger 'lists'\"",
+			  (unsigned long long)keeper->seg.view.list_slots / 2);
+	else if (error != 0)
+		log_event(LOG_ERROR, "rules_refused",
+			  "msg=\"the segment cannot take these rules: %s\"", rl_error_text(error));
+	return error == 0;
 }
 
 void keeper_beat(struct keeper *keeper)

@@ -100,6 +100,7 @@ static void on_reload(evutil_socket_t unused, short events, void *arg)
 	    fresh.set_group != agent->config.set_group ||
 	    fresh.segment_group != agent->config.segment_group ||
 	    fresh.segment_mode != agent->config.segment_mode ||
+	    fresh.list_entries != agent->config.list_entries ||
 	    fresh.clock_given != agent->config.clock_given)
 		log_event(LOG_WARNING, "needs_restart",
 			  "msg=\"a changed 'segment' takes effect when rl-agent starts again\"");

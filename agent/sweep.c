@@ -154,7 +154,14 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 	struct rl_slot *slot = &seg->slot[index];
 	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed); /* as above */
 	const struct rl_rule *rule = rule_of(sweep, rl_pair_high(shape));
+	struct rl_rule own;
 	uint32_t q;
+
+	if (rule != NULL) {
+		own = *rule;
+		rl_lists_apply_slot(&seg->view, index, &own);
+		rule = &own;
+	}
 
 	if (rule == NULL || rl_rule_is_local(rule))
 		sync_slot_retire(seg, index);

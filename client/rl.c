@@ -26,7 +26,9 @@ static_assert(RL_STATE_FRESH == RL_FRESH && RL_STATE_STALE == RL_STALE &&
 	      "one value, two names");
 static_assert(RL_BY_WINDOW == RL_DECIDED_WINDOW && RL_BY_CREDIT == RL_DECIDED_CREDIT &&
 		      RL_BY_NO_CREDIT == RL_DECIDED_NO_CREDIT &&
-		      RL_BY_POLICY == RL_DECIDED_POLICY && RL_BY_BLOCK == RL_DECIDED_BLOCK,
+		      RL_BY_POLICY == RL_DECIDED_POLICY && RL_BY_BLOCK == RL_DECIDED_BLOCK &&
+		      RL_BY_LIST == RL_DECIDED_LIST && RL_BY_SHADOW == RL_DECIDED_SHADOW &&
+		      RL_BY_OFF == RL_DECIDED_OFF,
 	      "one value, two names");
 static_assert(RL_WHY_SIZE == RL_WHY_MAX && RL_KEY_MAX == RL_KEY_BYTES_MAX, "one size");
 

@@ -67,6 +67,9 @@ extern "C" {
 #define RL_BY_NO_CREDIT 2 /* no credit in time: the rule's no_credit */
 #define RL_BY_POLICY    3 /* stale or alone: the rule's on_unreachable */
 #define RL_BY_BLOCK     4 /* the key is blocked: rl_block() */
+#define RL_BY_LIST      5 /* the rule's allow or deny has the key: nothing is counted */
+#define RL_BY_SHADOW    6 /* allowed, though the limit is reached: the rule only looks on */
+#define RL_BY_OFF       7 /* allowed: the rule is switched off, nothing is counted */
 
 /* Flags of rl_check(). */
 #define RL_MAY_WAIT 1u /* may sleep for credit of a shared rule, at most its wait (2 ms) */
@@ -162,6 +165,9 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  *
  * The promise: each admitted unit can be placed at an instant inside its own call so that
  * no interval (t - window, t] holds more than limit units, over all processes of the host.
+ *
+ * A rule's allow, deny and overrides, its shadow and enforce and its switch are obeyed at the next
+ * check after they were changed. RL_BY_SHADOW: retry_after_ns says when it would have passed.
  *
  * A rule that hosts share is answered from the credit that this host holds. When that does not
  * suffice the agent is asked, and this call is answered by the rule's no_credit, or waits.

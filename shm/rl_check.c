@@ -87,6 +87,19 @@ RL_COLD int rl_check_failed(struct rl_member *member, int error, struct rl_answe
 	return error;
 }
 
+/* A rule that is not plain. */
+RL_COLD static int spend_by(const struct rl_rule *rule, struct rl_seg *seg,
+			    struct rl_member *member, uint64_t handle,
+			    const struct rl_check_key *key, uint32_t cost, uint32_t flags,
+			    struct rl_answer *ret)
+{
+	if ((rule->fleet & RL_RULE_SPECIAL) != 0)
+		return rl_check_spend_special(seg, member, handle, key, cost, flags, ret);
+	if (!rl_rule_is_local(rule))
+		return rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
+	return rl_check_spend_other(seg, member, handle, key, cost, flags, ret);
+}
+
 static inline __attribute__((always_inline)) int
 spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const struct rl_check_key *key,
       uint32_t cost, uint32_t flags, struct rl_answer *ret)
@@ -98,10 +111,8 @@ spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const struc
 		uint64_t index = rl_table_find(&seg->view, &key->id, &head);
 		int got = rl_rules_read(&seg->view, handle, &rule);
 
-		if (RL_RARELY(got == 0 && !rl_rule_is_local(&rule)))
-			return rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
 		if (RL_RARELY(got == 0 && !rl_rule_is_plain(&rule)))
-			return rl_check_spend_other(seg, member, handle, key, cost, flags, ret);
+			return spend_by(&rule, seg, member, handle, key, cost, flags, ret);
 		if (got == 0 && cost > rule.limit)
 			got = RL_E_COST;
 		if (got == 0 && index == RL_NO_SLOT)
@@ -188,31 +199,42 @@ static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t hea
 	return got;
 }
 
+/* A key that has no slot yet. */
+static int look_unknown(const struct rl_view *view, const struct rl_rule *rule,
+			const struct rl_check_key *key, struct rl_answer *ret)
+{
+	struct rl_window_answer fresh = {0};
+
+	if (rl_rule_is_local(rule))
+		fresh.remaining =
+			rl_algorithm_most(rl_rule_algorithm(rule), rule->limit, rule->burst);
+	fill_answer(view, rule, &fresh, rl_now_ns(view, false), ret);
+	given_state(view, ret);
+	return rl_rule_is_local(rule) ? 1 : rl_check_look_unknown(view, rule, key, ret);
+}
+
 int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,
 		      uint32_t cost, struct rl_answer *ret, uint32_t *ret_used)
 {
-	struct rl_window_answer fresh = {0};
 	struct rl_rule rule;
 	uint64_t head;
 	uint64_t index = rl_table_find(view, &key->id, &head);
-	int error = rl_rules_read(view, handle, &rule);
+	int got = read_rule_of(view, handle, key, &rule);
 
 	*ret = (struct rl_answer){0};
 	*ret_used = 0;
-	if (error == 0)
-		error = cost_fault(&rule, cost);
-	if (error != 0)
-		return error;
+	if (got == 0)
+		got = rl_check_verdict(view, &rule, key, ret);
+	if (got != RL_CHECK_COUNTS)
+		return rl_check_shadow(&rule, key, got, ret);
+	got = cost_fault(&rule, cost);
+	if (got != 0)
+		return got;
 	if (index != RL_NO_SLOT)
-		return look_at_slot(view, index, head, &rule, key, cost, ret, ret_used);
-	if (rl_rule_is_local(&rule))
-		fresh.remaining =
-			rl_algorithm_most(rl_rule_algorithm(&rule), rule.limit, rule.burst);
-	fill_answer(view, &rule, &fresh, rl_now_ns(view, false), ret);
-	given_state(view, ret);
-	if (!rl_rule_is_local(&rule))
-		return rl_check_look_unknown(view, &rule, key, ret);
-	return 1;
+		got = look_at_slot(view, index, head, &rule, key, cost, ret, ret_used);
+	else
+		got = look_unknown(view, &rule, key, ret);
+	return rl_check_shadow(&rule, key, got, ret);
 }
 
 int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, size_t key_len,

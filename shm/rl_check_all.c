@@ -68,6 +68,7 @@ int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handl
 		if (!is_of(seg, index, head, rl_pair_high(handle), ticket) ||
 		    rl_rules_read(&seg->view, handle, &rule) != 0 || !rl_rule_is_local(&rule))
 			return 0;
+		rl_lists_apply_slot(&seg->view, index, &rule);
 		if (refund_once(seg, index, head, &rule, cost, ticket->mark)) {
 			rl_member_count(&member->refunded, cost);
 			return 1;

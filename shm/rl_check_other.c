@@ -170,12 +170,6 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 	return got;
 }
 
-/* Its clock is given if and only if the check brings a moment. */
-static bool clock_fits(const struct rl_view *view, const struct rl_check_key *key)
-{
-	return view->given == (key->at_ns != 0);
-}
-
 int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 			 const struct rl_check_key *key, uint32_t cost, uint32_t flags,
 			 struct rl_answer *ret)

@@ -100,6 +100,22 @@ int rl_check_claim(struct rl_seg *seg, struct rl_member *member, const struct rl
 /* What a sync needs of the key: made before, or now. */
 void rl_check_text(const struct rl_check_key *key, struct rl_key_text *ret);
 
+/* The rule, with what its lists say of the key. */
+static inline int read_rule_of(const struct rl_view *view, uint64_t handle,
+			       const struct rl_check_key *key, struct rl_rule *ret)
+{
+	const void *bytes = key->text != NULL ? (const void *)key->text->word : key->bytes;
+	size_t len = key->text != NULL ? rl_key_text_len(key->text) : key->len;
+
+	return rl_rules_read_of(view, handle, &key->id, bytes, len, ret);
+}
+
+/* Its clock is given if and only if the check brings a moment. */
+static inline bool clock_fits(const struct rl_view *view, const struct rl_check_key *key)
+{
+	return view->given == (key->at_ns != 0);
+}
+
 /*
  * Read the rule, and make a slot for a key that has none. An error, or 0; index and head are those
  * of rl_table_find() (RL_NO_SLOT: one has been made, look again).
@@ -111,7 +127,7 @@ static inline int find_or_claim(struct rl_seg *seg, struct rl_member *member, ui
 	int got;
 
 	*ret_index = rl_table_find(&seg->view, &key->id, ret_head);
-	got = rl_rules_read(&seg->view, handle, ret_rule);
+	got = read_rule_of(&seg->view, handle, key, ret_rule);
 	if (got == 0)
 		got = cost_fault(ret_rule, cost);
 	if (got == 0 && *ret_index == RL_NO_SLOT)
@@ -158,6 +174,24 @@ void rl_check_mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell
 
 /* Count the error, empty the answer; returns error. */
 int rl_check_failed(struct rl_member *member, int error, struct rl_answer *ret);
+
+#define RL_CHECK_COUNTS 2 /* neither: the count says */
+
+/*
+ * The answer that needs no count: 1 or 0, when the rule is off, or its lists say so; else
+ * RL_CHECK_COUNTS. The rule has been read with its lists.
+ */
+int rl_check_verdict(const struct rl_view *view, const struct rl_rule *rule,
+		     const struct rl_check_key *key, struct rl_answer *ret);
+
+/* What becomes of the answer got where the rule only looks on: a refusal passes. */
+int rl_check_shadow(const struct rl_rule *rule, const struct rl_check_key *key, int got,
+		    struct rl_answer *ret);
+
+/* rl_check_spend() under a rule with one of RL_RULE_SPECIAL. */
+int rl_check_spend_special(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+			   const struct rl_check_key *key, uint32_t cost, uint32_t flags,
+			   struct rl_answer *ret);
 
 /* rl_check_spend() under a rule that is not plain, or on a slot that was made for another. */
 int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t handle,

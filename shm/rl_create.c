@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "shm/rl_clock_check.h"
+#include "shm/rl_lists.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_segment.h"
 #include "shm/rl_word.h"
@@ -234,6 +235,16 @@ static uint64_t buckets_for(uint64_t keys)
 	return buckets < 2 ? 2 : buckets;
 }
 
+/* Twice as many as the lists may have entries, so that few are looked at. */
+static uint64_t list_slots_for(uint32_t entries)
+{
+	uint64_t slots = 2;
+
+	while (slots < 2 * (uint64_t)(entries != 0 ? entries : RL_LISTS_DEFAULT))
+		slots *= 2;
+	return slots;
+}
+
 /* Relaxed: as in fill(). */
 static void fill_fleet(struct rl_fleet *fleet)
 {
@@ -251,8 +262,7 @@ static int fill(char *base, struct rl_hdr *hdr)
 		return -EIO;
 	memcpy(base, hdr, sizeof(*hdr));
 	rl_clock_beat(live);
-	fill_fleet(
-		(struct rl_fleet *)(void *)(base + (hdr->members_off - sizeof(struct rl_fleet))));
+	fill_fleet((struct rl_fleet *)(void *)(base + (hdr->lists_off - sizeof(struct rl_fleet))));
 	/* Relaxed: nobody else has this file yet; seg_ready publishes it. */
 	for (uint64_t i = 0; i < hdr->bucket_count * RL_LANES; i++)
 		atomic_store_explicit(&slot[i].head, rl_head_closed(RL_N_FIRST, RL_KIND_FREE),
@@ -312,7 +322,7 @@ static int build(int fd, const struct rl_segment_spec *spec, char *why)
 	char *base;
 	int error;
 
-	rl_segment_lay_out(&hdr, buckets_for(spec->keys));
+	rl_segment_lay_out(&hdr, buckets_for(spec->keys), list_slots_for(spec->list_entries));
 	rl_clock_sign(&hdr);
 	error = posix_fallocate(fd, 0, (off_t)hdr.total_size);
 	if (error != 0)
@@ -340,7 +350,9 @@ static int reveal(const char *temp, const char *path, const struct rl_segment_sp
 		return error;
 	if (spec->rule_count > 0)
 		error = rl_rules_publish(ret, spec->rule, spec->rule_count, &other);
-	if (error != 0)
+	if (error == RL_E_LISTS)
+		rl_refuse(error, why, "%s: give it a larger 'lists'", rl_error_text(error));
+	else if (error != 0)
 		rl_refuse(error, why, "rule %zu: %s", other + 1, rl_error_text(error));
 	else if (rename(temp, path) != 0)
 		error = rl_refuse(-errno, why, "cannot rename %s: %s", temp, strerror(errno));

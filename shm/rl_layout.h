@@ -9,6 +9,7 @@
  *   offset 4096      rl_live      4096 bytes  heartbeat, rule generation, journal; agent writes
  *   offset 8192      rl_bank[2]   two copies of the rules, used in turn by generation
  *   offset 73728     rl_fleet     who this host is in its fleet, and the state of its syncs
+ *   lists_off        rl_list_entry[2][] two copies of the rules' lists, used as the banks are
  *   members_off      rl_member[]  one cache line of statistics per attached process
  *   tags_off         rl_tags[]    one cache line of 32 16-bit tags per bucket
  *   slots_off        rl_slot[]    32 slots of 256 bytes per bucket
@@ -75,7 +76,9 @@ struct rl_hdr {
 	uint64_t timens_ino;  /* inode of the creator's time namespace; 0 = not known */
 	uint64_t tick_ns;     /* resolution of CLOCK_MONOTONIC_COARSE, nanoseconds */
 	uint64_t made_real_s; /* CLOCK_REALTIME seconds at creation, for people */
-	uint8_t pad1[3928];   /* zero; room for minor versions */
+	uint64_t lists_off;   /* bytes, 4096-aligned */
+	uint64_t list_slots;  /* entries of one copy, a power of two: twice what it takes */
+	uint8_t pad1[3912];   /* zero; room for minor versions */
 };
 static_assert(sizeof(struct rl_hdr) == 4096, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_hdr, ready) == 40, "shared layout: bump RL_ABI_MAJOR");
@@ -121,7 +124,8 @@ struct rl_live {
 	_Atomic uint64_t slots_rebased;  /* since creation; relaxed */
 	_Atomic uint64_t slots_reaped;   /* claims left by killed processes, taken back; relaxed */
 	_Atomic uint64_t given_ns; /* RL_CLOCK_GIVEN: the latest moment; relaxed, only grows */
-	uint8_t pad1[128];
+	_Atomic uint64_t off_all;  /* 1: every rule is off; relaxed, the agent's */
+	uint8_t pad1[120];
 	struct rl_journal journal;
 	uint8_t pad2[3568];
 };
@@ -137,12 +141,22 @@ struct rl_rule_rec {
 	_Atomic uint64_t id_flags;  /* id:32 (high) | RL_RULE_*:13 | rl_fleet_pack():19; 0 = none */
 	_Atomic uint64_t shape;     /* limit:32 (high) | q:32, see rl_window.h */
 	_Atomic uint64_t window_ns; /* 10 ms .. 365 days */
-	_Atomic uint64_t wait_ns;   /* how long a caller that may wait waits for credit */
-	_Atomic uint64_t bucket;    /* burst:32 (high) | delay:32, units; 0 = none given */
-	uint8_t pad0[24];
+	/* shadow:20 (ppm of the keys) | 0:12 | wait:32, ns: how long for credit, who may wait */
+	_Atomic uint64_t rest;
+	_Atomic uint64_t bucket;  /* burst:32 (high) | delay:32, units; 0 = none given */
+	_Atomic uint64_t net4;    /* lengths of networks in its lists: rl_lists.h */
+	_Atomic uint64_t net6[2]; /* likewise */
 	_Atomic uint64_t name[RL_NAME_WORDS]; /* text, NUL-terminated, for lookup by name */
 };
 static_assert(sizeof(struct rl_rule_rec) == 128, "shared layout: bump RL_ABI_MAJOR");
+
+/* A key, or a network, that a rule treats in its own way; see rl_lists.h. id[0] = 0: none. */
+struct rl_list_entry {
+	_Atomic uint64_t id[2];  /* keyed hash of the rule and the key or network */
+	_Atomic uint64_t terms;  /* limit:32 (high) | burst:32 */
+	_Atomic uint64_t window; /* verdict:8 | window:56, ns */
+};
+static_assert(sizeof(struct rl_list_entry) == 32, "shared layout: bump RL_ABI_MAJOR");
 
 struct rl_bank {
 	struct rl_rule_rec rule[RL_RULES_MAX];

@@ -9,6 +9,7 @@
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
+#define SHADOW_SHIFT   44 /* of ppm in rl_rule_rec.rest: 20 bits */
 #define RL_RULES_TRIES 16 /* each failed try is a reload that happened during it */
 
 static_assert(RL_NAME_WORDS * 8 == RL_NAME_MAX + 1, "a name and its NUL fill the words");
@@ -21,6 +22,12 @@ static inline uint64_t take(const _Atomic uint64_t *word)
 	return atomic_load_explicit(word, memory_order_acquire);
 }
 
+uint64_t rl_rules_generation(const struct rl_view *view)
+{
+	/* pairs[rules_gen.acq]: as below. */
+	return atomic_load_explicit(&view->live->generation, memory_order_acquire);
+}
+
 static inline uint64_t generation_of(const struct rl_view *view)
 {
 	/* pairs[rules_gen.acq]: the bank of this generation was complete before it was named. */
@@ -30,9 +37,14 @@ static inline uint64_t generation_of(const struct rl_view *view)
 /* What a plain rule does not have. */
 RL_COLD static void read_rest(const struct rl_rule_rec *rec, struct rl_rule *ret)
 {
-	uint64_t bucket = take(&rec->bucket);
+	uint64_t bucket = take(&rec->bucket), rest = take(&rec->rest);
 
-	ret->wait_ns = take(&rec->wait_ns);
+	ret->wait_ns = rl_pair_low(rest);
+	ret->shadow_ppm = (uint32_t)(rest >> SHADOW_SHIFT);
+	ret->lengths.v4 = take(&rec->net4);
+	ret->lengths.v6[0] = take(&rec->net6[0]);
+	ret->lengths.v6[1] = take(&rec->net6[1]);
+	ret->verdict = RL_VERDICT_NONE;
 	ret->burst = rl_pair_high(bucket);
 	ret->delay = rl_pair_low(bucket);
 }
@@ -63,6 +75,11 @@ static inline bool sound_rest(const struct rl_rule *rule)
 static inline uint32_t q_of(uint32_t limit, bool interpolate)
 {
 	return interpolate ? rl_window_q_spread(limit) : rl_window_q(limit);
+}
+
+uint32_t rl_rules_q(const struct rl_rule *rule)
+{
+	return q_of(rule->limit, (rule->fleet & RL_RULE_INTERPOLATE) != 0);
 }
 
 /* What a damaged segment could make of a rule must not reach a division or an index. */
@@ -117,6 +134,23 @@ int rl_rules_read(const struct rl_view *view, uint64_t handle, struct rl_rule *r
 		return RL_E_RULE;
 	got = read_once(view, index, id, ret);
 	return got != RL_E_BUSY ? got : read_again(view, index, id, ret);
+}
+
+int rl_rules_read_of(const struct rl_view *view, uint64_t handle, const struct rl_id *id,
+		     const void *bytes, size_t len, struct rl_rule *ret)
+{
+	for (int i = 0; i < RL_RULES_TRIES; i++) {
+		uint64_t generation = generation_of(view);
+		int error = rl_rules_read(view, handle, ret);
+
+		if (error != 0)
+			return error;
+		if ((ret->fleet & RL_RULE_LISTED) != 0)
+			rl_lists_apply(view, generation, id, bytes, len, ret);
+		if (generation_of(view) == generation)
+			return 0;
+	}
+	return RL_E_BUSY;
 }
 
 static void read_name(const struct rl_rule_rec *rec, char name[RL_NAME_MAX + 1])
@@ -181,6 +215,8 @@ static void put(_Atomic uint64_t *word, uint64_t value)
 static uint32_t flags_of(const struct rl_rule_spec *spec)
 {
 	return rl_fleet_pack(&spec->fleet) | (spec->interpolate ? RL_RULE_INTERPOLATE : 0) |
+	       (spec->shadow_ppm > 0 ? RL_RULE_SHADOW : 0) |
+	       (spec->list_count > 0 ? RL_RULE_LISTED : 0) |
 	       (uint32_t)spec->algorithm << RL_RULE_ALGORITHM_AT;
 }
 
@@ -188,13 +224,18 @@ static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, 
 		      uint32_t flags)
 {
 	char name[RL_NAME_MAX + 1] = {0};
+	struct rl_lengths lengths;
 
 	memcpy(name, spec->name, strlen(spec->name));
+	rl_lists_lengths(spec, &lengths);
 	put(&rec->id_flags, rl_pair(id, flags));
 	put(&rec->bucket, rl_pair(spec->burst, spec->delay));
 	put(&rec->shape, rl_pair(spec->terms.limit, q_of(spec->terms.limit, spec->interpolate)));
 	put(&rec->window_ns, spec->terms.window_ns);
-	put(&rec->wait_ns, spec->fleet.wait_ns);
+	put(&rec->rest, (uint64_t)spec->shadow_ppm << SHADOW_SHIFT | (uint32_t)spec->fleet.wait_ns);
+	put(&rec->net4, lengths.v4);
+	put(&rec->net6[0], lengths.v6[0]);
+	put(&rec->net6[1], lengths.v6[1]);
 	for (size_t i = 0; i < RL_NAME_WORDS; i++) {
 		uint64_t word;
 
@@ -208,8 +249,11 @@ static void clear_rec(struct rl_rule_rec *rec)
 	put(&rec->id_flags, 0);
 	put(&rec->shape, 0);
 	put(&rec->window_ns, 0);
-	put(&rec->wait_ns, 0);
+	put(&rec->rest, 0);
 	put(&rec->bucket, 0);
+	put(&rec->net4, 0);
+	put(&rec->net6[0], 0);
+	put(&rec->net6[1], 0);
 	for (size_t i = 0; i < RL_NAME_WORDS; i++)
 		put(&rec->name[i], 0);
 }
@@ -256,12 +300,54 @@ static void place(const struct rl_bank *last, const uint32_t *id, size_t count, 
 	}
 }
 
+/* What the configuration does not say: the switches, and the segment's clock. */
+static uint32_t kept_flags(const struct rl_seg *seg, const struct rl_rule_rec *last, uint32_t id)
+{
+	uint64_t id_flags = take(&last->id_flags);
+	uint32_t flags = seg->view.given ? RL_RULE_GIVEN : 0;
+
+	/* Relaxed: this agent's, or the last one's. */
+	if (atomic_load_explicit(&seg->live->off_all, memory_order_relaxed) == 1)
+		flags |= RL_RULE_OFF_ALL;
+	if (rl_pair_high(id_flags) == id)
+		flags |= rl_pair_low(id_flags) & RL_RULE_OFF;
+	return flags;
+}
+
+/* In place: one word, which readers take as it was or as it is. */
+static void set_flag(struct rl_rule_rec *rec, uint32_t flag, bool set)
+{
+	uint64_t id_flags = take(&rec->id_flags);
+
+	if (rl_pair_high(id_flags) != 0)
+		put(&rec->id_flags, set ? id_flags | flag : id_flags & ~(uint64_t)flag);
+}
+
+int rl_rules_switch(struct rl_seg *seg, uint32_t id, bool on)
+{
+	struct rl_bank *bank = &seg->bank[generation_of(&seg->view) & 1];
+	bool found = id == 0;
+
+	/* Relaxed: one writer. Killed after it: rules that are published next go by it. */
+	if (id == 0)
+		atomic_store_explicit(&seg->live->off_all, on ? 0 : 1, memory_order_relaxed);
+	for (uint32_t r = 0; r < RL_RULES_MAX; r++)
+		if (id == 0) {
+			set_flag(&bank->rule[r], RL_RULE_OFF_ALL, !on);
+		} else if (rl_pair_high(take(&bank->rule[r].id_flags)) == id) {
+			set_flag(&bank->rule[r], RL_RULE_OFF, !on);
+			found = true;
+		}
+	return found ? 0 : RL_E_RULE;
+}
+
 int rl_rules_publish(struct rl_seg *seg, const struct rl_rule_spec *spec, size_t count,
 		     size_t *ret_other)
 {
 	uint64_t generation = generation_of(&seg->view);
 	struct rl_bank *next = &seg->bank[(generation + 1) & 1];
 	uint32_t id[RL_RULES_MAX], index[RL_RULES_MAX];
+	int error;
 
 	*ret_other = RL_RULES_MAX;
 	if (count > RL_RULES_MAX)
@@ -275,12 +361,17 @@ int rl_rules_publish(struct rl_seg *seg, const struct rl_rule_spec *spec, size_t
 	if (*ret_other < count)
 		return RL_E_CLOCK;
 
+	error = rl_lists_write(seg, generation + 1, spec, count);
+	if (error != 0)
+		return error;
 	place(&seg->bank[generation & 1], id, count, index);
 	for (uint32_t r = 0; r < RL_RULES_MAX; r++)
 		clear_rec(&next->rule[r]);
 	for (size_t i = 0; i < count; i++)
-		write_rec(&next->rule[index[i]], &spec[i], id[i],
-			  flags_of(&spec[i]) | (seg->view.given ? RL_RULE_GIVEN : 0));
+		write_rec(
+			&next->rule[index[i]], &spec[i], id[i],
+			flags_of(&spec[i]) |
+				kept_flags(seg, &seg->bank[generation & 1].rule[index[i]], id[i]));
 	/* pairs[rules_gen.rel]: the bank is complete before its generation is named. */
 	atomic_store_explicit(&seg->live->generation, generation + 1, memory_order_release);
 	return 0;

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "shm/rl_fleet.h"
+#include "shm/rl_lists.h"
 #include "shm/rl_segment.h"
 #include "shm/rl_terms.h"
 
@@ -32,11 +33,20 @@ struct rl_rule {
 	uint32_t burst;     /* units; 0: not given */
 	uint32_t delay;     /* units */
 	uint64_t wait_ns;   /* 0 .. RL_WAIT_MAX_NS; clamped by rl_fleet_unpack() */
+	/* The rest of a rule with RL_RULE_LISTED or RL_RULE_SHADOW; else anything. */
+	uint32_t shadow_ppm; /* of its keys, that are let pass whatever it says */
+	uint32_t verdict;    /* enum rl_verdict, of one key: rl_lists_apply() */
+	struct rl_lengths lengths;
 };
 
 /* The bits of fleet that rl_fleet_pack() leaves. */
 #define RL_RULE_INTERPOLATE  (UINT32_C(1) << 19)
 #define RL_RULE_GIVEN        (UINT32_C(1) << 20) /* in a segment whose clock is given */
+#define RL_RULE_OFF          (UINT32_C(1) << 21) /* switched off: everything passes */
+#define RL_RULE_OFF_ALL      (UINT32_C(1) << 22) /* with all the others */
+#define RL_RULE_SHADOW       (UINT32_C(1) << 23) /* lets some keys pass whatever it says */
+#define RL_RULE_LISTED       (UINT32_C(1) << 24) /* has lists: rl_lists.h */
+#define RL_RULE_SPECIAL      (RL_RULE_OFF | RL_RULE_OFF_ALL | RL_RULE_SHADOW | RL_RULE_LISTED)
 #define RL_RULE_ALGORITHM_AT 27
 
 /* By the number of a row of rl_algorithm.h; 0: by the sliding window. */
@@ -66,10 +76,13 @@ struct rl_named_rule {
 struct rl_rule_spec {
 	char name[RL_NAME_MAX + 1];
 	struct rl_terms terms;
-	struct rl_fleet_terms fleet; /* valid; all zero: a local rule */
-	uint8_t algorithm;           /* RL_SLIDING, or a row's number: of a local rule only */
-	bool interpolate;            /* the rest: as rl_algorithm_options() allows it, else 0 */
-	uint32_t burst, delay;       /* units, 0 .. RL_LIMIT_MAX */
+	struct rl_fleet_terms fleet;     /* valid; all zero: a local rule */
+	uint8_t algorithm;               /* RL_SLIDING, or a row's number: of a local rule only */
+	bool interpolate;                /* the rest: as rl_algorithm_options() allows it, else 0 */
+	uint32_t burst, delay;           /* units, 0 .. RL_LIMIT_MAX */
+	uint32_t shadow_ppm;             /* of the keys, 0 .. 1000000: counted, never refused */
+	const struct rl_list_item *list; /* [list_count]; each key or network once */
+	size_t list_count;
 };
 
 /*
@@ -77,6 +90,16 @@ struct rl_rule_spec {
  * RL_RULES_TRIES reloads during the read. Wait-free, async-signal-safe.
  */
 int rl_rules_read(const struct rl_view *view, uint64_t handle, struct rl_rule *ret);
+
+/* As rl_rules_read(), with what the rule's lists say of a key whose identity is id. */
+int rl_rules_read_of(const struct rl_view *view, uint64_t handle, const struct rl_id *id,
+		     const void *bytes, size_t len, struct rl_rule *ret);
+
+/* Units in one group of the ring, for the rule's limit. */
+uint32_t rl_rules_q(const struct rl_rule *rule);
+
+/* The generation in force. */
+uint64_t rl_rules_generation(const struct rl_view *view);
 
 /* Handle of the rule with this name. 0, RL_E_RULE, RL_E_BUSY. */
 int rl_rules_find(const struct rl_view *view, const char *name, uint64_t *ret_handle);
@@ -90,11 +113,19 @@ int rl_rules_list(const struct rl_view *view, struct rl_named_rule ret[RL_RULES_
 /*
  * Put exactly these rules in force. Counts are not touched. Returns 0 and the new
  * generation, or RL_E_RULES (more than RL_RULES_MAX, or two names with one id; *ret_other is
- * then the index of the second), or RL_E_CLOCK (*ret_other is to be shared by hosts, and the
+ * then the index of the second), or RL_E_LISTS (more entries of lists than the segment has room
+ * for), or RL_E_CLOCK (*ret_other is to be shared by hosts, and the
  * segment's clock is given), and the old rules stay. Killed before the last store: the
  * old rules stay, and the next publish writes the same bank again.
  */
 int rl_rules_publish(struct rl_seg *seg, const struct rl_rule_spec *spec, size_t count,
 		     size_t *ret_other);
+
+/*
+ * The agent: switch a rule (its id), or all of them (0), off or on again. What is off lets
+ * everything pass and counts nothing. Checks that have read the rule finish under the old switch.
+ * It stays so when rules are published, and over agents. RL_E_RULE: no such rule.
+ */
+int rl_rules_switch(struct rl_seg *seg, uint32_t id, bool on);
 
 #endif

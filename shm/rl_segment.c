@@ -10,6 +10,7 @@
 
 #include "shm/rl_clock.h"
 #include "shm/rl_clock_check.h"
+#include "shm/rl_lists.h"
 
 #define LIVE_OFF  sizeof(struct rl_hdr)
 #define BANK_OFF  (LIVE_OFF + sizeof(struct rl_live))
@@ -26,12 +27,15 @@ static uint64_t bit_words(uint64_t count)
 	return (count + 63) / 64;
 }
 
-void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count)
+void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots)
 {
 	uint64_t slots = bucket_count * RL_LANES, words = bit_words(slots);
 
 	hdr->bucket_count = bucket_count;
-	hdr->members_off = round_to_page(FLEET_OFF + sizeof(struct rl_fleet));
+	hdr->list_slots = list_slots;
+	hdr->lists_off = round_to_page(FLEET_OFF + sizeof(struct rl_fleet));
+	hdr->members_off =
+		round_to_page(hdr->lists_off + 2 * list_slots * sizeof(struct rl_list_entry));
 	hdr->tags_off = round_to_page(hdr->members_off + RL_MEMBERS_MAX * sizeof(struct rl_member));
 	hdr->slots_off = round_to_page(hdr->tags_off + bucket_count * sizeof(struct rl_tags));
 	hdr->sides_off = round_to_page(hdr->slots_off + slots * sizeof(struct rl_slot));
@@ -54,11 +58,14 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 		return false;
 	if (hdr->tick_ns < 1 || hdr->tick_ns > RL_TICK_MAX_NS || hdr->clock > RL_CLOCK_GIVEN)
 		return false;
-	rl_segment_lay_out(&want, hdr->bucket_count);
-	return hdr->members_off == want.members_off && hdr->tags_off == want.tags_off &&
-	       hdr->slots_off == want.slots_off && hdr->sides_off == want.sides_off &&
-	       hdr->texts_off == want.texts_off && hdr->dirty_off == want.dirty_off &&
-	       hdr->total_size == want.total_size;
+	if (hdr->list_slots < 2 || hdr->list_slots > 4 * (uint64_t)RL_LISTS_MAX ||
+	    (hdr->list_slots & (hdr->list_slots - 1)) != 0)
+		return false;
+	rl_segment_lay_out(&want, hdr->bucket_count, hdr->list_slots);
+	return hdr->lists_off == want.lists_off && hdr->members_off == want.members_off &&
+	       hdr->tags_off == want.tags_off && hdr->slots_off == want.slots_off &&
+	       hdr->sides_off == want.sides_off && hdr->texts_off == want.texts_off &&
+	       hdr->dirty_off == want.dirty_off && hdr->total_size == want.total_size;
 }
 
 int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
@@ -103,6 +110,8 @@ static void point_view(struct rl_view *view, const char *base, const struct rl_h
 	view->live = (const struct rl_live *)(const void *)(base + LIVE_OFF);
 	view->bank = (const struct rl_bank *)(const void *)(base + BANK_OFF);
 	view->fleet = (const struct rl_fleet *)(const void *)(base + FLEET_OFF);
+	view->lists = (const struct rl_list_entry *)(const void *)(base + hdr->lists_off);
+	view->list_slots = hdr->list_slots;
 	view->member = (const struct rl_member *)(const void *)(base + hdr->members_off);
 	view->tags = (const struct rl_tags *)(const void *)(base + hdr->tags_off);
 	view->slot = (const struct rl_slot *)(const void *)(base + hdr->slots_off);
@@ -123,6 +132,7 @@ static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr)
 	seg->live = (struct rl_live *)(void *)(base + LIVE_OFF);
 	seg->bank = (struct rl_bank *)(void *)(base + BANK_OFF);
 	seg->fleet = (struct rl_fleet *)(void *)(base + FLEET_OFF);
+	seg->lists = (struct rl_list_entry *)(void *)(base + hdr->lists_off);
 	seg->member = (struct rl_member *)(void *)(base + hdr->members_off);
 	seg->tags = (struct rl_tags *)(void *)(base + hdr->tags_off);
 	seg->slot = (struct rl_slot *)(void *)(base + hdr->slots_off);

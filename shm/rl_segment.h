@@ -29,13 +29,15 @@ struct rl_view {
 	const struct rl_live *live;
 	const struct rl_bank *bank; /* [2] */
 	const struct rl_fleet *fleet;
-	const struct rl_member *member; /* [RL_MEMBERS_MAX] */
-	const struct rl_tags *tags;     /* [bucket_count] */
-	const struct rl_slot *slot;     /* [slot_count] */
-	const struct rl_side *side;     /* [slot_count] */
-	const struct rl_text *text;     /* [slot_count] */
+	const struct rl_list_entry *lists; /* [2 * list_slots] */
+	const struct rl_member *member;    /* [RL_MEMBERS_MAX] */
+	const struct rl_tags *tags;        /* [bucket_count] */
+	const struct rl_slot *slot;        /* [slot_count] */
+	const struct rl_side *side;        /* [slot_count] */
+	const struct rl_text *text;        /* [slot_count] */
 	uint64_t bucket_count;
 	uint64_t slot_count;
+	uint64_t list_slots; /* a power of two */
 	uint64_t hash_key[2];
 	uint64_t tick_ns;
 	bool given;  /* RL_CLOCK_GIVEN */
@@ -47,6 +49,7 @@ struct rl_seg {
 	struct rl_live *live;
 	struct rl_bank *bank;
 	struct rl_fleet *fleet;
+	struct rl_list_entry *lists;
 	struct rl_member *member;
 	struct rl_tags *tags;
 	struct rl_slot *slot;
@@ -60,9 +63,10 @@ struct rl_seg {
 struct rl_rule_spec; /* rl_rules.h */
 
 struct rl_segment_spec {
-	uint64_t keys;    /* keys to hold at 90 % load, 1 .. RL_SEGMENT_KEYS_MAX */
-	bool clock_given; /* it counts by what its callers say: rl_now.h */
-	mode_t mode;      /* of the file, e.g. 0660; rl_segment_permit(): 0 = as it is */
+	uint64_t keys;         /* keys to hold at 90 % load, 1 .. RL_SEGMENT_KEYS_MAX */
+	uint32_t list_entries; /* that its rules' lists may have; 0: RL_LISTS_DEFAULT */
+	bool clock_given;      /* it counts by what its callers say: rl_now.h */
+	mode_t mode;           /* of the file, e.g. 0660; rl_segment_permit(): 0 = as it is */
 	bool set_group;
 	gid_t group; /* of the file, with set_group; else the creator's, or as it is */
 	const struct rl_rule_spec *rule; /* [rule_count], in force from the start */
@@ -124,7 +128,7 @@ int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why);
 /* For shm/ only: -EACCES, with whom the file belongs to in why. */
 int rl_segment_denied(const char *path, char *why);
 
-/* For shm/ only: fill in the offsets and the total size that follow from a bucket count. */
-void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count);
+/* For shm/ only: fill in the offsets and the total size that follow from the counts. */
+void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots);
 
 #endif

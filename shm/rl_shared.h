@@ -34,7 +34,10 @@ enum rl_decided {
 	RL_DECIDED_CREDIT = 1,
 	RL_DECIDED_NO_CREDIT = 2,
 	RL_DECIDED_POLICY = 3,
-	RL_DECIDED_BLOCK = 4
+	RL_DECIDED_BLOCK = 4,
+	RL_DECIDED_LIST = 5,
+	RL_DECIDED_SHADOW = 6,
+	RL_DECIDED_OFF = 7
 };
 
 struct rl_shared_ask {

@@ -87,6 +87,12 @@ struct rl_key_text {
 };
 void rl_key_text(const void *key, size_t key_len, struct rl_key_text *ret);
 
+/* Bytes of a key that are in its text as they are; 0 of a long one, of which only some are. */
+static inline size_t rl_key_text_len(const struct rl_key_text *text)
+{
+	return text->code >= 1 && text->code <= 1 + RL_TEXT_BYTES ? text->code - 1 : 0;
+}
+
 /*
  * The part of a Redis name that stands for the key, the same on every host: ':' and the key,
  * or '#', its first 32 bytes and its SHA-256. No two keys have the same. Returns its length,

@@ -24,7 +24,8 @@ static json_t *json_key(const char *key)
 
 static const char *decided_name(unsigned by)
 {
-	static const char *const name[] = {"window", "credit", "no_credit", "policy", "block"};
+	static const char *const name[] = {"window", "credit", "no_credit", "policy",
+					   "block",  "list",   "shadow",    "off"};
 
 	return by < sizeof(name) / sizeof(name[0]) ? name[by] : "?";
 }
@@ -50,6 +51,12 @@ static void print_left(const struct answer *a)
 		printf("by on_unreachable");
 	else if (a->by == RL_DECIDED_BLOCK)
 		printf("blocked");
+	else if (a->by == RL_DECIDED_LIST)
+		printf("by the rule's list");
+	else if (a->by == RL_DECIDED_SHADOW)
+		printf("the rule only looks on, the limit is reached");
+	else if (a->by == RL_DECIDED_OFF)
+		printf("the rule is switched off");
 	else if (a->by == RL_DECIDED_WINDOW && a->remaining > a->limit) /* of a bucket's burst */
 		printf("%" PRIu32 " remaining", a->remaining);
 	else

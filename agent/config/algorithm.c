@@ -9,11 +9,6 @@ static const char *algorithm_name(unsigned number)
 	return rl_algorithm_name(number);
 }
 
-static const char *truth_name(unsigned value)
-{
-	return value == 0 ? "false" : "true";
-}
-
 /* "token_bucket or leaky_bucket": those that have the option. */
 static void list_having(uint32_t option, char *ret, size_t size)
 {
@@ -67,18 +62,17 @@ static void read_bucket(struct yaml_file *file, const yaml_node_t *rule, struct 
 static void read_interpolate(struct yaml_file *file, const yaml_node_t *rule,
 			     struct rl_rule_spec *ret)
 {
-	static const struct value_choice choice = {"interpolate", truth_name, 2};
-	yaml_node_t *node = yaml_get(file, rule, choice.key);
-	uint8_t value = 0;
+	yaml_node_t *node = yaml_get(file, rule, "interpolate");
+	bool value = false;
 
-	if (is_refused(file, rule, choice.key, RL_OPTION_INTERPOLATE, ret->algorithm) ||
-	    !value_choice(file, rule, &choice, &value))
+	if (is_refused(file, rule, "interpolate", RL_OPTION_INTERPOLATE, ret->algorithm))
 		return;
-	if (value == 1 && ret->fleet.consistency != RL_LOCAL)
+	value_truth(file, rule, "interpolate", &value);
+	if (value && ret->fleet.consistency != RL_LOCAL)
 		yaml_fault(file, node,
 			   "'interpolate' on a rule that hosts share: it is for local ones");
 	else
-		ret->interpolate = value == 1;
+		ret->interpolate = value;
 }
 
 void config_read_algorithm(struct yaml_file *file, const yaml_node_t *rule,

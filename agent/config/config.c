@@ -77,8 +77,9 @@ static void read_clock(struct yaml_file *file, const yaml_node_t *node, struct a
 static void read_segment(struct yaml_file *file, const yaml_node_t *node,
 			 struct agent_config *config)
 {
-	static const char *const known[] = {"path", "keys", "group", "mode", "clock", NULL};
-	unsigned long long keys;
+	static const char *const known[] = {"path",  "keys",  "group", "mode",
+					    "clock", "lists", NULL};
+	unsigned long long keys, entries;
 	yaml_node_t *value;
 
 	if (node->type == YAML_SCALAR_NODE) {
@@ -100,6 +101,9 @@ static void read_segment(struct yaml_file *file, const yaml_node_t *node,
 	if (value != NULL)
 		read_mode(file, value, config);
 	read_clock(file, node, config);
+	value = yaml_get(file, node, "lists");
+	if (value != NULL && yaml_number(file, value, "lists", 1, RL_LISTS_MAX, &entries))
+		config->list_entries = (uint32_t)entries;
 }
 
 /* Redis has a clock of its own. */
@@ -140,6 +144,7 @@ bool config_load(const char *file_name, FILE *out, struct agent_config *ret)
 	struct yaml_file file;
 	unsigned faults;
 
+	config_free(ret);
 	memset(ret, 0, sizeof(*ret));
 	memcpy(ret->segment_path, RL_SEGMENT_DEFAULT, sizeof(RL_SEGMENT_DEFAULT));
 	ret->segment_keys = CONFIG_KEYS_DEFAULT;

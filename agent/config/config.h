@@ -6,6 +6,7 @@
  *	  keys: 100000                # distinct keys the table holds
  *	  group: www-data             # of the file; without it, the agent's
  *	  mode: 0660                  # who may take part: owner and group read and write
+ *	  lists: 4096                 # entries that all rules' lists may have together
  *	  clock: own                  # given: each check brings its time, rl_check_at() only
  *	fleet: default                # hosts of one fleet and one Redis share limits
  *	host: web-1                   # distinct in its fleet; without it, the agent makes one
@@ -26,6 +27,11 @@
  *	    wait: 2ms                 # at most, for credit, by callers that may wait
  *	    no_credit: allow          # allow | deny, to the others; a strict rule denies
  *	    on_unreachable: share     # share | local | open | closed; closed on a strict rule
+ *	    allow: [10.0.0.0/8]       # keys and networks that pass and are not counted
+ *	    deny: [203.0.113.7]       # that are refused
+ *	    overrides: [{key: partner, limit: 1000/minute}]
+ *	    shadow: false             # count and let everything pass
+ *	    enforce: 10%              # of the keys; the others as in a shadow rule
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -48,9 +54,10 @@ struct agent_config {
 	char segment_path[PATH_MAX];
 	uint64_t segment_keys;
 	bool set_group;
-	gid_t segment_group; /* with set_group */
-	mode_t segment_mode; /* 0 = not given */
-	bool clock_given;    /* the segment counts by what its callers say */
+	gid_t segment_group;   /* with set_group */
+	mode_t segment_mode;   /* 0 = not given */
+	uint32_t list_entries; /* 0 = not given */
+	bool clock_given;      /* the segment counts by what its callers say */
 	char fleet[RL_NAME_MAX + 1];
 	char host[RL_NAME_MAX + 1]; /* empty = not given */
 	bool has_redis;
@@ -64,10 +71,14 @@ struct agent_config {
 
 /*
  * Read and check the whole file. True and *ret filled, or false after printing every fault
- * in it to out, one line each: file:line:column: what is wrong. *ret is then unspecified.
+ * in it to out, one line each: file:line:column: what is wrong. *ret is then unspecified. It is all
+ * zero before the first load; what an earlier one allocated is freed.
  * What is allowed but weakens a promise is printed as well: file:line:column: warning: ...
  */
 bool config_load(const char *file_name, FILE *out, struct agent_config *ret);
+
+/* Give back what config_load() has allocated. */
+void config_free(struct agent_config *config);
 
 /* Same fleet, host and redis: an agent that runs by one may take the rules of the other. */
 bool config_same_fleet(const struct agent_config *a, const struct agent_config *b);

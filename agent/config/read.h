@@ -25,4 +25,7 @@ void config_read_sharing(struct yaml_file *file, const yaml_node_t *rule,
 void config_read_algorithm(struct yaml_file *file, const yaml_node_t *rule,
 			   struct rl_rule_spec *ret);
 
+/* 'allow', 'deny', 'overrides', 'shadow' and 'enforce' of a rule whose algorithm has been read. */
+void config_read_lists(struct yaml_file *file, const yaml_node_t *rule, struct rl_rule_spec *ret);
+
 #endif

@@ -61,7 +61,9 @@ static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct ag
 {
 	static const char *const known[] = {"name",  "limit",       "algorithm",      "burst",
 					    "delay", "interpolate", "consistency",    "beta",
-					    "wait",  "no_credit",   "on_unreachable", NULL};
+					    "wait",  "no_credit",   "on_unreachable", "allow",
+					    "deny",  "overrides",   "shadow",         "enforce",
+					    NULL};
 	struct rl_rule_spec *spec = &config->rule[config->rule_count];
 
 	if (!yaml_check_keys(file, rule, "a rule", known))
@@ -70,6 +72,7 @@ static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct ag
 	read_limit(file, rule, spec);
 	config_read_sharing(file, rule, config, &spec->fleet);
 	config_read_algorithm(file, rule, spec);
+	config_read_lists(file, rule, spec);
 	check_unique(file, rule, config);
 	config->rule_count++;
 }

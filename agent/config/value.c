@@ -159,3 +159,17 @@ void value_name(struct yaml_file *file, const yaml_node_t *mapping, const char *
 }
 
 /* A fault that is not counted; after "... and more" nothing is printed any longer. */
+
+static const char *truth_name(unsigned value)
+{
+	return value == 0 ? "false" : "true";
+}
+
+void value_truth(struct yaml_file *file, const yaml_node_t *mapping, const char *key, bool *ret)
+{
+	const struct value_choice choice = {key, truth_name, 2};
+	uint8_t value = *ret;
+
+	if (value_choice(file, mapping, &choice, &value))
+		*ret = value == 1;
+}

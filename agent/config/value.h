@@ -31,6 +31,9 @@ struct value_span {
 bool value_choice(struct yaml_file *file, const yaml_node_t *mapping,
 		  const struct value_choice *choice, uint8_t *ret);
 
+/* true or false. */
+void value_truth(struct yaml_file *file, const yaml_node_t *mapping, const char *key, bool *ret);
+
 /* A span of time. */
 void value_span(struct yaml_file *file, const yaml_node_t *mapping, const struct value_span *span,
 		uint64_t *ret_ns);

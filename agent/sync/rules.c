@@ -87,6 +87,17 @@ void sync_rules_changed(struct sync *sync)
 
 const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index)
 {
-	return find_rule(sync->rule, sync->rule_count,
-			 rl_pair_high(word_of(&sync->seg->slot[index].shape)));
+	/* More than anybody holds at a time. One thread. */
+	static struct rl_named_rule copy[4];
+	static unsigned next;
+	const struct rl_named_rule *named = find_rule(
+		sync->rule, sync->rule_count, rl_pair_high(word_of(&sync->seg->slot[index].shape)));
+	struct rl_named_rule *own;
+
+	if (named == NULL || (named->rule.fleet & RL_RULE_LISTED) == 0)
+		return named;
+	own = &copy[next++ % 4];
+	*own = *named;
+	rl_lists_apply_slot(&sync->seg->view, index, &own->rule);
+	return own;
 }

@@ -103,7 +103,9 @@ static const struct text_and_lines bad[] = {
 	 "F:4:5: unknown key 'brust' (did you mean 'burst'?)\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    reset: 20\n",
 	 "F:4:5: unknown key 'reset' (known here: name, limit, algorithm, burst, delay, "
-	 "interpolate, consistency, beta, wait, no_credit, on_unreachable)\n"},
+	 "interpolate, consistency, beta, wait, no_credit, on_unreachable, allow, deny, overrides, "
+	 "shadow, "
+	 "enforce)\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    burst: 20\n",
 	 "F:4:12: 'burst' on a sliding rule: only 'algorithm: token_bucket or "
 	 "leaky_bucket' has one\n"},
@@ -136,10 +138,32 @@ static const struct text_and_lines bad[] = {
 	{"segment: relative/path\nrules: []\n", "F:1:10: the segment's path must start with '/'\n"},
 	{"segment: []\nrules: []\n", "F:1:10: 'segment' must be a mapping (key: value)\n"},
 	{"segment: {path: /s, size: 5}\nrules: []\n",
-	 "F:1:21: unknown key 'size' (known here: path, keys, group, mode, clock)\n"},
+	 "F:1:21: unknown key 'size' (known here: path, keys, group, mode, clock, lists)\n"},
 	{"segment: {group: no-such-group}\nrules: []\n",
 	 "F:1:18: there is no group 'no-such-group' on this host\n"},
 	{"segment: {group: ''}\nrules: []\n", "F:1:18: 'group' is empty: write a group's name\n"},
+	{"rules:\n- {name: a, limit: 1/s, deny: bad}\n",
+	 "F:2:31: 'deny' must be a list of keys and networks, e.g. [10.0.0.0/8, monitor]\n"},
+	{"rules:\n- {name: a, limit: 1/s, deny: [10.0.0.0/33, 10.0.0.7/8, [x]]}\n",
+	 "F:2:32: bad network '10.0.0.0/33': the length is 0 .. 32\n"
+	 "F:2:45: bad network '10.0.0.7/8': it has bits behind its length; did you mean "
+	 "10.0.0.0/8?\n"
+	 "F:2:57: 'deny' must be a key or a network, e.g. 10.0.0.0/8\n"},
+	{"rules:\n- {name: a, limit: 1/s, allow: [k, 10.0.0.1],\n   deny: ['::ffff:10.0.0.1'],\n"
+	 "   overrides: [{key: k, limit: 2/s}]}\n",
+	 "F:3:11: the same key or network stands in line 2 already\n"
+	 "F:4:22: the same key or network stands in line 2 already\n"},
+	{"rules:\n- {name: a, limit: 1/s, overrides: [{key: k}, {limit: 1/s}, {key: b, limit: "
+	 "0/s},\n"
+	 "   {key: c, limit: 1/s, burst: 3}]}\n",
+	 "F:2:37: this override has no 'limit'\n"
+	 "F:2:47: this override has no 'key'\n"
+	 "F:2:77: bad limit '0/s': the count must be 1 .. 2147483647\n"
+	 "F:3:32: 'burst' in an override of a sliding rule: it has none\n"},
+	{"rules:\n- {name: a, limit: 1/s, shadow: true, enforce: 10%}\n",
+	 "F:2:48: 'enforce' on a shadow rule: it enforces nothing; take one out\n"},
+	{"rules:\n- {name: a, limit: 1/s, shadow: maybe}\n",
+	 "F:2:33: 'shadow' must be false or true, not 'maybe'\n"},
 	{"segment: {clock: mine}\nrules: []\n",
 	 "F:1:18: 'clock' must be own or given, not 'mine'\n"},
 	{"segment: {clock: given}\nredis: redis://h\nrules: []\n",
@@ -239,6 +263,48 @@ static void test_config__algorithms_are_read_exactly(void **state)
 		assert_int_equal(config.rule[i].burst, i < 4 ? 0 : i == 4 ? 2147483647 : 9);
 		assert_int_equal(config.rule[i].delay, i == 5 ? 9 : 0);
 	}
+}
+
+static void test_config__lists_are_read_exactly(void **state)
+{
+	const struct rl_list_item *item;
+	static const char text[] =
+
+		"segment: {lists: 77}\n"
+		"rules:\n"
+		"- {name: a, limit: 1/s, allow: [10.0.0.0/8, monitor], deny: ['2001:db8::1', "
+		"'2001:db8::1/128', '::ffff:10.0.0.1']}\n"
+		"- {name: b, limit: 1/s, algorithm: token_bucket, burst: 7,\n"
+		"   overrides: [{key: k, limit: 5/10s}, {key: 10.0.0.7, limit: 6/s, burst: 9}]}\n"
+		"- {name: c, limit: 1/s, enforce: 10%}\n"
+		"- {name: d, limit: 1/s, shadow: true}\n"
+		"- {name: e, limit: 1/s, shadow: false}\n";
+
+	(void)state;
+	assert_true(load(text, strlen(text)));
+	assert_int_equal(config.list_entries, 77);
+	assert_int_equal(config.rule[0].list_count, 5);
+	item = config.rule[0].list;
+	assert_int_equal(item[0].verdict, RL_VERDICT_ALLOW);
+	assert_null(item[0].key);
+	assert_int_equal(item[0].net.prefix, 8);
+	assert_string_equal(item[1].key, "monitor");
+	assert_int_equal(item[1].key_len, 7);
+	assert_int_equal(item[2].verdict, RL_VERDICT_DENY);
+	assert_int_equal(item[2].net.prefix, 64); /* one subscriber's */
+	assert_int_equal(item[3].net.prefix, 128);
+	assert_int_equal(item[4].net.bits, 32);
+	item = config.rule[1].list;
+	assert_int_equal(item[0].verdict, RL_VERDICT_OTHER);
+	assert_int_equal(item[0].terms.limit, 5);
+	assert_int_equal(item[0].terms.window_ns, 10000000000);
+	assert_int_equal(item[0].burst, 7);
+	assert_int_equal(item[1].burst, 9);
+	assert_int_equal(config.rule[2].shadow_ppm, 900000);
+	assert_int_equal(config.rule[3].shadow_ppm, 1000000);
+	assert_int_equal(config.rule[4].shadow_ppm, 0);
+	config_free(&config);
+	assert_null(config.rule[0].list);
 }
 
 static void test_config__defaults_are_the_documented_ones(void **state)
@@ -756,6 +822,7 @@ int main(void)
 		cmocka_unit_test(test_config__each_fault_has_its_line_and_message),
 		cmocka_unit_test(test_config__right_file_is_read_exactly),
 		cmocka_unit_test(test_config__algorithms_are_read_exactly),
+		cmocka_unit_test(test_config__lists_are_read_exactly),
 		cmocka_unit_test(test_config__defaults_are_the_documented_ones),
 		cmocka_unit_test(test_config__each_fault_of_a_fleet_has_its_message),
 		cmocka_unit_test(test_config__sharing_defaults_follow_the_consistency),
