@@ -79,7 +79,7 @@ $(B)/librl-preload.so: $(call obj,$(PRELOAD) $(SHM) $(CLIENT)) client/preload/pr
 	  $(filter %.o,$^) $(LDFLAGS) -ldl
 $(B)/rl-agent: $(call obj,$(AGENT) $(SHM))
 	$(say) LINK $@
-	$(LINK) $^ $(LDFLAGS) -lyaml -levent_core -lhiredis -lm
+	$(LINK) $^ $(LDFLAGS) -lyaml -levent_core -lhiredis -ljansson -lm
 $(B)/rlctl: $(call obj,$(TOOLS)) $(B)/librl.a
 	$(say) LINK $@
 	$(LINK) $^ $(LDFLAGS) -ljansson
@@ -91,7 +91,7 @@ $(B)/libtest.a: $(call obj,$(SHM) $(CLIENT) $(PURE) tests/t.c)
 	$(Q)$(AR) rcs $@ $^
 $(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
 	$(say) LINK $@
-	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core -lhiredis -lm
+	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core -lhiredis -ljansson -lm
 PROXY  := $(wildcard tests/proxy/*.c)
 $(B)/tests/fault_proxy: $(call obj,$(PROXY))
 	$(say) LINK $@
@@ -112,7 +112,7 @@ $(B)/bench/figure_strict $(B)/bench/figure_outage: FLEET_LIBS = -lhiredis
 $(B)/tests/fleet/%: $(B)/tests/fleet/%.o $(call obj,$(FLEET) bench/bench.c bench/judge.c) \
                     $(B)/libtest.a $(RIG)
 	$(say) LINK $@
-	$(LINK) $(filter %.o %.a,$^) $(LDFLAGS) -lcmocka -lhiredis -lyaml -levent_core -lm
+	$(LINK) $(filter %.o %.a,$^) $(LDFLAGS) -lcmocka -lhiredis -lyaml -levent_core -ljansson -lm
 $(B)/tests/fleet/test_fleet_skew: $(B)/tests/skew/skew.o $(B)/tests/skew/skew.so
 # Without the sanitizer: it goes into programs that have it, and into others.
 $(B)/tests/skew/skew.so: tests/skew/skew.c

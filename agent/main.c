@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/config/config.h"
+#include "agent/control.h"
 #include "agent/keeper.h"
 #include "agent/log.h"
 #include "agent/sweep.h"
@@ -32,6 +33,7 @@ struct agent {
 	struct keeper keeper;
 	struct sweep sweep;
 	struct sync *sync; /* NULL: no Redis is configured */
+	struct control *control;
 	struct event_base *base;
 	int exit_code;
 };
@@ -190,11 +192,14 @@ static int run(struct agent *agent)
 	sweep_init(&agent->sweep, &agent->keeper.seg);
 	if (!wire_sync(agent) || !wire_timers(agent))
 		return EXIT_OTHER;
+	agent->control = control_new(agent->base, &agent->keeper.seg, agent->keeper.path);
 	log_event(LOG_INFO, "started", "segment=%s keys=%llu rules=%zu pid=%ld", agent->keeper.path,
 		  (unsigned long long)(agent->keeper.seg.view.slot_count / 10 * 9),
 		  agent->config.rule_count, (long)getpid());
 	event_base_dispatch(agent->base);
+	control_free(agent->control);
 	sync_free(agent->sync);
+	config_free(&agent->config);
 	keeper_close(&agent->keeper);
 	return agent->exit_code;
 }

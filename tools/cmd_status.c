@@ -111,7 +111,7 @@ static void print_rules(const struct status *status)
 		const struct rl_terms terms = {rule->rule.limit, rule->rule.window_ns};
 
 		printf("         %-24s %s", rule->name, rl_terms_format(&terms, text));
-		if (status->fleet.shared)
+		if (status->fleet.shared || (rule->rule.fleet & RL_RULE_SPECIAL) != 0)
 			print_sharing(status, &rule->rule);
 		putchar('\n');
 	}

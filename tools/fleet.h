@@ -15,7 +15,7 @@
 #include "shm/rl_shared.h"
 #include "tools/tool.h"
 
-#define FLEET_TEXT       160 /* bytes for the words about one rule */
+#define FLEET_TEXT       256 /* bytes for the words about one rule */
 #define FLEET_OTHER_TEXT (32 * 8 + 1)
 
 struct fleet {

@@ -3,6 +3,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "shm/rl_algorithm.h"
 #include "tools/fleet.h"
@@ -49,7 +50,11 @@ char *fleet_in_force(const struct fleet *fleet, const struct rl_rule *rule, char
 	struct rl_fleet_terms terms;
 
 	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
-	if (terms.consistency == RL_LOCAL || fleet->state == RL_FRESH)
+	if ((rule->fleet & (RL_RULE_OFF | RL_RULE_OFF_ALL)) != 0)
+		snprintf(text, FLEET_TEXT, "SWITCHED OFF: everything passes");
+	else if ((rule->fleet & RL_RULE_SHADOW) != 0 && rule->shadow_ppm >= 1000000)
+		snprintf(text, FLEET_TEXT, "shadow: nothing is refused");
+	else if (terms.consistency == RL_LOCAL || fleet->state == RL_FRESH)
 		promise(fleet, rule, &terms, text);
 	else
 		fallback(fleet, rule, &terms, text);
@@ -74,6 +79,22 @@ static void local_words(const struct rl_rule *rule, char text[FLEET_TEXT])
 		snprintf(text + len, FLEET_TEXT - len, ", interpolate");
 }
 
+/* Where it is not obeyed as it stands. */
+static void special_words(const struct rl_rule *rule, char text[FLEET_TEXT])
+{
+	size_t len = strlen(text);
+
+	if ((rule->fleet & RL_RULE_LISTED) != 0)
+		len += (size_t)snprintf(text + len, FLEET_TEXT - len, ", has lists");
+	if ((rule->fleet & RL_RULE_SHADOW) != 0 && rule->shadow_ppm >= 1000000)
+		len += (size_t)snprintf(text + len, FLEET_TEXT - len, ", shadow");
+	else if ((rule->fleet & RL_RULE_SHADOW) != 0)
+		len += (size_t)snprintf(text + len, FLEET_TEXT - len, ", enforced for %g %%",
+					100 - (double)rule->shadow_ppm / 1e4);
+	if ((rule->fleet & (RL_RULE_OFF | RL_RULE_OFF_ALL)) != 0)
+		snprintf(text + len, FLEET_TEXT - len, ", SWITCHED OFF");
+}
+
 char *fleet_sharing(const struct rl_rule *rule, char text[FLEET_TEXT])
 {
 	struct rl_fleet_terms terms;
@@ -90,6 +111,7 @@ char *fleet_sharing(const struct rl_rule *rule, char text[FLEET_TEXT])
 			 rl_consistency_name(terms.consistency), beta,
 			 rl_span_format(terms.wait_ns, wait),
 			 rl_unreachable_name(terms.on_unreachable));
+	special_words(rule, text);
 	return text;
 }
 
@@ -108,6 +130,13 @@ void fleet_sharing_json(const struct rl_rule *rule, json_t *object)
 		json_object_set_new(object, "delay", json_integer(rule->delay));
 	if ((rule->fleet & RL_RULE_INTERPOLATE) != 0)
 		json_object_set_new(object, "interpolate", json_true());
+	if ((rule->fleet & (RL_RULE_OFF | RL_RULE_OFF_ALL)) != 0)
+		json_object_set_new(object, "off", json_true());
+	if ((rule->fleet & RL_RULE_LISTED) != 0)
+		json_object_set_new(object, "lists", json_true());
+	if ((rule->fleet & RL_RULE_SHADOW) != 0)
+		json_object_set_new(object, "enforced",
+				    json_real(1 - (double)rule->shadow_ppm / 1e6));
 	if (terms.consistency == RL_LOCAL)
 		return;
 	json_object_set_new(object, "on_unreachable",

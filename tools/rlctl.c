@@ -20,12 +20,16 @@ static const char usage[] =
 	"  check RULE KEY [--cost N]   ask as a server would, and spend\n"
 	"  rules [show]                the rules in force, and how hosts share each\n"
 	"  rules check FILE            is this configuration right?\n"
+	"  off [RULE]                  let everything pass and count nothing; on [RULE] ends it\n"
+	"  reset RULE KEY              forget what a key has spent on this host\n"
+	"  block RULE KEY TIME         refuse a key for so long, e.g. 10m; unblock RULE KEY ends "
+	"it\n"
 	"  run --rule NAME [--by ip] [--port P] -- COMMAND...\n"
 	"  run --limit 100/minute [--by ip] [--port P] -- COMMAND...\n"
 	"                              start an unmodified server behind a limit\n"
 	"\n"
 	"  --segment PATH  which segment; else $RL_SEGMENT, else " RL_SEGMENT_DEFAULT "\n"
-	"  --json          answer in JSON (status, get, check, rules show)\n"
+	"  --json          answer in JSON (all but run and rules check)\n"
 	"  --version       print the version and exit\n"
 	"\n"
 	"exit status: 0 allowed or fine, 1 limited or a finding, 2 an error\n";
@@ -36,9 +40,11 @@ static const struct {
 	bool own_options; /* parses what follows its name itself */
 	bool takes_key;
 } commands[] = {
-	{"status", cmd_status, false, false}, {"get", cmd_get, false, true},
-	{"check", cmd_check, false, true},    {"rules", cmd_rules, false, false},
-	{"run", cmd_run, true, false},
+	{"status", cmd_status, false, false},  {"get", cmd_get, false, true},
+	{"check", cmd_check, false, true},     {"rules", cmd_rules, false, false},
+	{"off", cmd_off, false, false},        {"on", cmd_on, false, false},
+	{"reset", cmd_reset, false, true},     {"block", cmd_block, false, true},
+	{"unblock", cmd_unblock, false, true}, {"run", cmd_run, true, false},
 };
 
 static const struct option options[] = {

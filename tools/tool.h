@@ -66,6 +66,11 @@ int cmd_status(const struct tool *tool, int argc, char **argv);
 int cmd_get(const struct tool *tool, int argc, char **argv);
 int cmd_check(const struct tool *tool, int argc, char **argv);
 int cmd_rules(const struct tool *tool, int argc, char **argv);
+int cmd_off(const struct tool *tool, int argc, char **argv);
+int cmd_on(const struct tool *tool, int argc, char **argv);
+int cmd_reset(const struct tool *tool, int argc, char **argv);
+int cmd_block(const struct tool *tool, int argc, char **argv);
+int cmd_unblock(const struct tool *tool, int argc, char **argv);
 int cmd_run(const struct tool *tool, int argc, char **argv);
 
 #endif

@@ -188,7 +188,8 @@ class Rig:
         assert program.running(), program.output()
         code, out, _ = self.rlctl("--json", "status")
         agent = json.loads(out)["agent"] if code in (0, 1) else {}
-        return agent.get("alive") and agent["pid"] == program.pid
+        return (agent.get("alive") and agent["pid"] == program.pid
+                and os.path.exists(self.segment + ".ctl"))
 
     def wait_state(self, state, seconds=10.0):
         wait_for(f"state {state}", lambda: self.status()["state"] == state, seconds)

@@ -1,0 +1,186 @@
+#include "agent/control.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/listener.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "agent/command.h"
+#include "agent/log.h"
+
+#define CALLERS_MAX 16 /* more are turned away: each holds a descriptor */
+#define BACKLOG     128
+#define IDLE_S      10 /* a caller that says nothing is hung up on */
+
+struct control {
+	struct event_base *base;
+	struct rl_seg *seg;
+	struct evconnlistener *listener;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct bufferevent *caller[CALLERS_MAX];
+};
+
+static struct bufferevent **place_of(struct control *control, const struct bufferevent *caller)
+{
+	for (size_t i = 0; i < CALLERS_MAX; i++)
+		if (control->caller[i] == caller)
+			return &control->caller[i];
+	return NULL;
+}
+
+static void hang_up(struct control *control, struct bufferevent *caller)
+{
+	*place_of(control, caller) = NULL;
+	bufferevent_free(caller);
+}
+
+/* "uid=1000 pid=4711" of the process that connected, as the kernel says. */
+static void name_caller(struct bufferevent *caller, char *ret, size_t size)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	if (getsockopt(bufferevent_getfd(caller), SOL_SOCKET, SO_PEERCRED, &who, &len) == 0)
+		snprintf(ret, size, "uid=%ld pid=%ld", (long)who.uid, (long)who.pid);
+	else
+		snprintf(ret, size, "uid=? pid=?");
+}
+
+static void on_line(struct bufferevent *caller, void *arg)
+{
+	struct control *control = arg;
+	char by[64], *line, *text;
+	size_t len;
+
+	name_caller(caller, by, sizeof(by));
+	while ((line = evbuffer_readln(bufferevent_get_input(caller), &len, EVBUFFER_EOL_LF)) !=
+	       NULL) {
+		text = command_run(control->seg, line, len, by);
+		if (text != NULL)
+			evbuffer_add_printf(bufferevent_get_output(caller), "%s\n", text);
+		free(text);
+		free(line);
+	}
+	if (evbuffer_get_length(bufferevent_get_input(caller)) > COMMAND_MAX)
+		hang_up(control, caller);
+}
+
+static void on_end(struct bufferevent *caller, short events, void *control)
+{
+	(void)events; /* it closed, or was idle, or failed: all the same to us */
+	hang_up(control, caller);
+}
+
+static void on_caller(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
+		      int len, void *arg)
+{
+	const struct timeval idle = {.tv_sec = IDLE_S};
+	struct control *control = arg;
+	struct bufferevent **place = place_of(control, NULL);
+
+	(void)listener, (void)address, (void)len;
+	if (place == NULL) {
+		close(fd);
+		return;
+	}
+	*place = bufferevent_socket_new(control->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	if (*place == NULL) {
+		close(fd);
+		return;
+	}
+	bufferevent_setcb(*place, on_line, NULL, on_end, control);
+	bufferevent_set_timeouts(*place, &idle, &idle);
+	bufferevent_setwatermark(*place, EV_READ, 0, COMMAND_MAX + 1);
+	bufferevent_enable(*place, EV_READ | EV_WRITE);
+}
+
+/* Bound to its name only when nobody but those the segment lets in can connect. */
+static int bind_as(const char *path, const char *segment)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	mode_t before;
+	struct stat st;
+	int failed;
+
+	if (fd < 0)
+		return -1;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	unlink(path); /* of an agent that was killed: we hold its lock */
+	before = umask(0177);
+	failed = bind(fd, (struct sockaddr *)&address, sizeof(address));
+	umask(before);
+	/* The group first: the mode is for it. */
+	if (failed == 0 && stat(segment, &st) == 0) {
+		failed = lchown(path, (uid_t)-1, st.st_gid) != 0 && errno != EPERM;
+		failed = failed || chmod(path, st.st_mode & 0666) != 0;
+	}
+	if (failed != 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static bool listen_on(struct control *control, const char *segment)
+{
+	int fd = bind_as(control->path, segment);
+
+	if (fd < 0)
+		return false;
+	control->listener =
+		evconnlistener_new(control->base, on_caller, control,
+				   LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG, fd);
+	if (control->listener == NULL)
+		close(fd);
+	return control->listener != NULL;
+}
+
+static void log_deaf(const char *path, const char *why)
+{
+	log_event(LOG_WARNING, "no_control",
+		  "socket=%s.ctl msg=\"%s: rlctl off, on, reset, block and unblock will not reach "
+		  "this "
+		  "agent\"",
+		  path, why);
+}
+
+struct control *control_new(struct event_base *base, struct rl_seg *seg, const char *path)
+{
+	struct control *control = calloc(1, sizeof(*control));
+
+	if (control == NULL)
+		return NULL;
+	control->base = base;
+	control->seg = seg;
+	if (snprintf(control->path, sizeof(control->path), "%s.ctl", path) >=
+	    (int)sizeof(control->path)) {
+		log_deaf(path, "a socket's path has at most 107 bytes");
+	} else if (listen_on(control, path)) {
+		return control;
+	} else {
+		log_deaf(path, strerror(errno));
+	}
+	free(control);
+	return NULL;
+}
+
+void control_free(struct control *control)
+{
+	if (control == NULL)
+		return;
+	for (size_t i = 0; i < CALLERS_MAX; i++)
+		if (control->caller[i] != NULL)
+			bufferevent_free(control->caller[i]);
+	evconnlistener_free(control->listener);
+	unlink(control->path); /* still under the lock */
+	free(control);
+}

@@ -1,0 +1,116 @@
+/*
+ * rlctl off [RULE] | on [RULE] | reset RULE KEY | block RULE KEY TIME | unblock RULE KEY - what the
+ * agent does for us.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "shm/rl_check.h"
+#include "shm/rl_clock.h"
+#include "shm/rl_terms.h"
+#include "tools/ask.h"
+
+/* What was done, for people; JSON has it for programs. */
+static int say(const struct tool *tool, int code, const char *what, const char *rule,
+	       const char *more)
+{
+	if (code != TOOL_FINE)
+		return code;
+	if (tool->json)
+		puts("{\"ok\": true}");
+	else
+		printf("%s%s%s%s\n", what, rule != NULL ? " " : "", rule != NULL ? rule : "", more);
+	return TOOL_FINE;
+}
+
+static int tell_switch(const struct tool *tool, int argc, char **argv, bool on)
+{
+	const char *word = on ? "on" : "off", *rule = argc == 1 ? argv[0] : NULL;
+	json_t *command;
+
+	if (argc > 1)
+		return tool_error("%s takes one RULE, or none for all of them", word);
+	command = json_pack("{s:s}", "do", word);
+	if (rule != NULL)
+		json_object_set_new(command, "rule", tool_json_text(rule));
+	return say(tool, ask_agent(tool, command),
+		   rule != NULL ? word
+		   : on         ? "on: every rule"
+				: "off: every rule",
+		   rule,
+		   on ? "" : ": everything passes and nothing is counted until it is switched on");
+}
+
+int cmd_off(const struct tool *tool, int argc, char **argv)
+{
+	return tell_switch(tool, argc, argv, false);
+}
+
+int cmd_on(const struct tool *tool, int argc, char **argv)
+{
+	return tell_switch(tool, argc, argv, true);
+}
+
+/* NULL after a message when these are no RULE KEY. */
+static json_t *key_command(const char *word, int argc, int wanted, char **argv, const char *example)
+{
+	if (argc != wanted) {
+		tool_error("%s needs %s, e.g. rlctl %s", word,
+			   wanted == 3 ? "RULE, KEY and TIME" : "RULE and KEY", example);
+		return NULL;
+	}
+	if (strlen(argv[1]) < 1 || strlen(argv[1]) > RL_KEY_BYTES_MAX) {
+		tool_error("a key is 1 .. %d bytes long", RL_KEY_BYTES_MAX);
+		return NULL;
+	}
+	return json_pack("{s:s, s:o, s:o}", "do", word, "rule", tool_json_text(argv[0]), "key",
+			 ask_key(argv[1]));
+}
+
+int cmd_reset(const struct tool *tool, int argc, char **argv)
+{
+	json_t *command = key_command("reset", argc, 2, argv, "reset login 192.0.2.7");
+
+	if (command == NULL)
+		return TOOL_ERROR;
+	return say(tool, ask_agent(tool, command), "reset: the key has its whole limit under",
+		   argv[0], "");
+}
+
+static int block(const struct tool *tool, json_t *command, uint64_t for_ns)
+{
+	uint64_t for_s = (for_ns + RL_SECOND_NS - 1) / RL_SECOND_NS;
+
+	json_object_set_new(command, "do", json_string("block"));
+	json_object_set_new(command, "for_s", json_integer((json_int_t)for_s));
+	return ask_agent(tool, command);
+}
+
+int cmd_block(const struct tool *tool, int argc, char **argv)
+{
+	json_t *command = key_command("block", argc, 3, argv, "block login 192.0.2.7 10m");
+	char span[RL_TERMS_TEXT], more[RL_TERMS_TEXT + 8];
+	const char *wrong;
+	uint64_t for_ns;
+
+	if (command == NULL)
+		return TOOL_ERROR;
+	wrong = rl_span_parse(argv[2], &for_ns);
+	if (wrong != NULL || for_ns == 0) {
+		json_decref(command);
+		return tool_error("bad time '%s': %s", argv[2],
+				  wrong != NULL ? wrong : "rlctl unblock ends a block");
+	}
+	snprintf(more, sizeof(more), " for %s", rl_span_format(for_ns, span));
+	return say(tool, block(tool, command, for_ns), "blocked under", argv[0], more);
+}
+
+int cmd_unblock(const struct tool *tool, int argc, char **argv)
+{
+	json_t *command = key_command("unblock", argc, 2, argv, "unblock login 192.0.2.7");
+
+	if (command == NULL)
+		return TOOL_ERROR;
+	return say(tool, block(tool, command, 0), "unblocked under", argv[0], "");
+}
