@@ -32,15 +32,16 @@ static int take_lock(struct keeper *keeper)
 
 static void note_size(const struct keeper *keeper, const struct agent_config *config)
 {
-	uint64_t holds = keeper->seg.view.slot_count / 10 * 9;
+	uint64_t buckets = keeper->seg.view.bucket_count;
+	uint64_t wanted = rl_segment_buckets(config->segment_keys);
 
-	if (config->segment_keys > holds || config->segment_keys < holds / 2)
+	if (wanted > buckets || wanted < buckets / 2)
 		log_event(LOG_WARNING, "size_kept",
 			  "segment=%s keys_held=%llu keys_configured=%llu msg=\"the segment keeps "
 			  "its "
 			  "size and counts; to resize it stop its users, remove the file, start "
 			  "again\"",
-			  keeper->path, (unsigned long long)holds,
+			  keeper->path, (unsigned long long)rl_segment_keys(buckets),
 			  (unsigned long long)config->segment_keys);
 }
 

@@ -194,7 +194,7 @@ static int run(struct agent *agent)
 		return EXIT_OTHER;
 	agent->control = control_new(agent->base, &agent->keeper.seg, agent->keeper.path);
 	log_event(LOG_INFO, "started", "segment=%s keys=%llu rules=%zu pid=%ld", agent->keeper.path,
-		  (unsigned long long)(agent->keeper.seg.view.slot_count / 10 * 9),
+		  (unsigned long long)rl_segment_keys(agent->keeper.seg.view.bucket_count),
 		  agent->config.rule_count, (long)getpid());
 	event_base_dispatch(agent->base);
 	control_free(agent->control);

@@ -14,15 +14,16 @@
 
 #define CLAIM_TRIES   64 /* each lost try is another process's progress */
 #define ROOM_TO_SPARE 16 /* free lanes: costs no load before the first full bucket, see DESIGN */
+#define ROOM_SCARCE   4  /* fewer free lanes: the third bucket is looked at as well */
 
-/* All slots of one identity that matter, as both buckets showed them. */
+/* All slots of one identity that matter, as its buckets showed them. */
 struct sight {
 	uint64_t open; /* index of an open slot, or RL_NO_SLOT */
 	uint32_t tents;
 	struct {
 		uint64_t index;
 		uint64_t head;
-	} tent[2 * RL_LANES]; /* in ascending order of index */
+	} tent[RL_CHOICES * RL_LANES]; /* in ascending order of index */
 };
 
 static uint64_t load_head(const struct rl_slot *slot)
@@ -64,26 +65,41 @@ static void look_at(const struct rl_seg *seg, const struct rl_id *id, uint64_t i
 	sight->tents++;
 }
 
-/* Read both buckets, in ascending order of index. */
+/* The buckets of an identity in ascending order. */
+static void rising_buckets(const struct rl_seg *seg, const struct rl_id *id,
+			   uint64_t ret[RL_CHOICES])
+{
+	rl_tag_buckets(id, seg->view.bucket_count, ret);
+	for (uint32_t i = 1; i < RL_CHOICES; i++)
+		for (uint32_t j = i; j > 0 && ret[j - 1] > ret[j]; j--) {
+			uint64_t higher = ret[j - 1];
+
+			ret[j - 1] = ret[j];
+			ret[j] = higher;
+		}
+}
+
+/*
+ * Read all buckets, in ascending order of index. Also those behind one with room: it may have been
+ * full when somebody claimed.
+ */
 static void look(const struct rl_seg *seg, const struct rl_id *id, struct sight *ret)
 {
-	uint64_t bucket[2], tag = rl_tag_of(id);
+	uint64_t bucket[RL_CHOICES], tag = rl_tag_of(id);
 
 	ret->open = RL_NO_SLOT;
 	ret->tents = 0;
-	rl_tag_buckets(id, seg->view.bucket_count, bucket);
-	for (int b = 0; b < 2; b++) {
-		uint64_t at = (b == 0) == (bucket[0] < bucket[1]) ? bucket[0] : bucket[1];
-
+	rising_buckets(seg, id, bucket);
+	for (uint32_t b = 0; b < RL_CHOICES; b++)
 		for (uint32_t w = 0; w < RL_LANE_WORDS; w++) {
-			uint64_t word =
-				atomic_load_explicit(&seg->tags[at].word[w], memory_order_seq_cst);
+			uint64_t word = atomic_load_explicit(&seg->tags[bucket[b]].word[w],
+							     memory_order_seq_cst);
 			uint64_t match = rl_tag_match(word, tag);
 
 			for (; match != 0; match &= match - 1)
-				look_at(seg, id, at * RL_LANES + w * 4 + rl_tag_first(match), ret);
+				look_at(seg, id, bucket[b] * RL_LANES + w * 4 + rl_tag_first(match),
+					ret);
 		}
-	}
 }
 
 bool rl_table_holds(const struct rl_seg *seg, const struct rl_id *id)
@@ -242,22 +258,39 @@ static bool propose_in(struct rl_seg *seg, uint64_t bucket, const struct rl_id *
 }
 
 /*
- * Propose in the first bucket while it has room to spare (a lookup then reads one tag line),
- * else in the emptier of the two, else in the other. False in *ret_tried: both are full.
+ * The first bucket while it has room to spare (a lookup then reads one tag line), else the emptier
+ * of two; the emptiest of three where that one is nearly full.
  */
+static uint32_t best_bucket(const struct rl_seg *seg, const uint64_t bucket[RL_CHOICES])
+{
+	static const uint32_t enough[RL_CHOICES] = {ROOM_TO_SPARE, ROOM_SCARCE, 0};
+	uint32_t best = 0, most = free_lanes(seg, bucket[0]);
+
+	for (uint32_t b = 1; b < RL_CHOICES && most < enough[b - 1]; b++) {
+		uint32_t lanes = free_lanes(seg, bucket[b]);
+
+		if (lanes > most) {
+			most = lanes;
+			best = b;
+		}
+	}
+	return best;
+}
+
+/* Propose in the best bucket, else in the others. False in *ret_tried: all are full. */
 static void propose(struct rl_seg *seg, const struct rl_id *id, const struct rl_claim *claim,
 		    bool *ret_tried)
 {
-	uint64_t bucket[2];
-	uint32_t spare;
-	int first;
+	uint64_t bucket[RL_CHOICES];
+	uint32_t best;
+	bool done;
 
 	rl_tag_buckets(id, seg->view.bucket_count, bucket);
-	spare = free_lanes(seg, bucket[0]);
-	first = spare >= ROOM_TO_SPARE || spare >= free_lanes(seg, bucket[1]) ? 0 : 1;
+	best = best_bucket(seg, bucket);
 	*ret_tried = false;
-	if (!propose_in(seg, bucket[first], id, claim, ret_tried))
-		propose_in(seg, bucket[1 - first], id, claim, ret_tried);
+	done = propose_in(seg, bucket[best], id, claim, ret_tried);
+	for (uint32_t b = 0; b < RL_CHOICES && !done; b++)
+		done = b != best && propose_in(seg, bucket[b], id, claim, ret_tried);
 }
 
 int rl_table_claim(struct rl_seg *seg, const struct rl_id *id, const struct rl_claim *claim)

@@ -227,14 +227,6 @@ static void remove_leftovers(const char *path)
 	closedir(dir);
 }
 
-/* Buckets that hold keys at 90 % load, plus one for the unevenness of small tables. */
-static uint64_t buckets_for(uint64_t keys)
-{
-	uint64_t buckets = (keys * 10 / 9 + RL_LANES - 1) / RL_LANES + 1;
-
-	return buckets < 2 ? 2 : buckets;
-}
-
 /* Twice as many as the lists may have entries, so that few are looked at. */
 static uint64_t list_slots_for(uint32_t entries)
 {
@@ -322,7 +314,8 @@ static int build(int fd, const struct rl_segment_spec *spec, char *why)
 	char *base;
 	int error;
 
-	rl_segment_lay_out(&hdr, buckets_for(spec->keys), list_slots_for(spec->list_entries));
+	rl_segment_lay_out(&hdr, rl_segment_buckets(spec->keys),
+			   list_slots_for(spec->list_entries));
 	rl_clock_sign(&hdr);
 	error = posix_fallocate(fd, 0, (off_t)hdr.total_size);
 	if (error != 0)

@@ -37,6 +37,7 @@
 #define RL_PAGE        4096u
 #define RL_RING        24u  /* K: stamps in a slot, hence limits up to 23 are an exact log */
 #define RL_LANES       32u  /* slots in a bucket: smaller buckets fill before 90 % load */
+#define RL_CHOICES     3u   /* buckets a key may lie in (rl_tags.h); readers look at all of them */
 #define RL_LANE_WORDS  8u   /* 64-bit words holding a bucket's 32 tags of 16 bits */
 #define RL_RULES_MAX   256u /* rules in one bank */
 #define RL_NAME_WORDS  8u   /* a rule's name: up to 63 bytes and a NUL, as 64-bit words */
@@ -63,7 +64,7 @@ struct rl_hdr {
 	uint32_t ring_stamps;   /* RL_RING */
 	_Atomic uint32_t ready; /* 0 = being built, 1 = usable; pairs[seg_ready] */
 	uint32_t clock;         /* RL_CLOCK_* */
-	uint64_t bucket_count;  /* 2 .. RL_BUCKETS_MAX */
+	uint64_t bucket_count;  /* RL_CHOICES .. RL_BUCKETS_MAX */
 	uint64_t members_off;   /* bytes from the start of the file, 4096-aligned */
 	uint64_t tags_off;      /* likewise */
 	uint64_t slots_off;     /* likewise */

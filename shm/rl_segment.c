@@ -12,6 +12,8 @@
 #include "shm/rl_clock_check.h"
 #include "shm/rl_lists.h"
 
+#define LOAD_PERCENT 90 /* while keys come and go: at 93, one new key in 160,000 finds no slot */
+
 #define LIVE_OFF  sizeof(struct rl_hdr)
 #define BANK_OFF  (LIVE_OFF + sizeof(struct rl_live))
 #define FLEET_OFF (BANK_OFF + 2 * sizeof(struct rl_bank))
@@ -25,6 +27,19 @@ static uint64_t round_to_page(uint64_t bytes)
 static uint64_t bit_words(uint64_t count)
 {
 	return (count + 63) / 64;
+}
+
+uint64_t rl_segment_keys(uint64_t bucket_count)
+{
+	return bucket_count * RL_LANES * LOAD_PERCENT / 100;
+}
+
+uint64_t rl_segment_buckets(uint64_t keys)
+{
+	uint64_t slots = (keys * 100 + LOAD_PERCENT - 1) / LOAD_PERCENT;
+	uint64_t buckets = (slots + RL_LANES - 1) / RL_LANES;
+
+	return buckets < RL_CHOICES ? RL_CHOICES : buckets;
 }
 
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots)
@@ -54,7 +69,7 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 	    hdr->member_size != sizeof(struct rl_member) ||
 	    hdr->slot_size != sizeof(struct rl_slot) || hdr->ring_stamps != RL_RING)
 		return false;
-	if (hdr->bucket_count < 2 || hdr->bucket_count > RL_BUCKETS_MAX)
+	if (hdr->bucket_count < RL_CHOICES || hdr->bucket_count > RL_BUCKETS_MAX)
 		return false;
 	if (hdr->tick_ns < 1 || hdr->tick_ns > RL_TICK_MAX_NS || hdr->clock > RL_CLOCK_GIVEN)
 		return false;

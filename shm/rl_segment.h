@@ -22,7 +22,7 @@
 
 #define RL_SEGMENT_DEFAULT  "/dev/shm/rl/default"
 #define RL_STALE_AFTER_NS   UINT64_C(250000000)  /* unless configured */
-#define RL_SEGMENT_KEYS_MAX UINT64_C(3000000000) /* under RL_BUCKETS_MAX buckets at 90 % */
+#define RL_SEGMENT_KEYS_MAX UINT64_C(3000000000) /* under RL_BUCKETS_MAX buckets */
 
 struct rl_view {
 	const struct rl_hdr *hdr;
@@ -63,7 +63,7 @@ struct rl_seg {
 struct rl_rule_spec; /* rl_rules.h */
 
 struct rl_segment_spec {
-	uint64_t keys;         /* keys to hold at 90 % load, 1 .. RL_SEGMENT_KEYS_MAX */
+	uint64_t keys;         /* to hold at once, 1 .. RL_SEGMENT_KEYS_MAX */
 	uint32_t list_entries; /* that its rules' lists may have; 0: RL_LISTS_DEFAULT */
 	bool clock_given;      /* it counts by what its callers say: rl_now.h */
 	mode_t mode;           /* of the file, e.g. 0660; rl_segment_permit(): 0 = as it is */
@@ -127,6 +127,13 @@ int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why);
 
 /* For shm/ only: -EACCES, with whom the file belongs to in why. */
 int rl_segment_denied(const char *path, char *why);
+
+/*
+ * How many keys a table of so many buckets holds at once, and how many buckets it takes to hold
+ * so many keys. A promise while keys come and go, hence below what fits into a new table: DESIGN.
+ */
+uint64_t rl_segment_keys(uint64_t bucket_count);
+uint64_t rl_segment_buckets(uint64_t keys);
 
 /* For shm/ only: fill in the offsets and the total size that follow from the counts. */
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots);

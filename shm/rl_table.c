@@ -41,15 +41,15 @@ static inline uint64_t find_in_word(const struct rl_view *view, const struct rl_
 	return RL_NO_SLOT;
 }
 
-/* Not in its first word: look at both buckets, each from the identity's home on. */
+/* Not in its first word: look at all its buckets, each from the identity's home on. */
 RL_COLD static uint64_t find_anywhere(const struct rl_view *view, const struct rl_id *id,
 				      uint64_t *ret_head)
 {
 	uint32_t home = rl_tag_home(id) / 4;
-	uint64_t bucket[2];
+	uint64_t bucket[RL_CHOICES];
 
 	rl_tag_buckets(id, view->bucket_count, bucket);
-	for (int b = 0; b < 2; b++)
+	for (uint32_t b = 0; b < RL_CHOICES; b++)
 		for (uint32_t i = 0; i < RL_LANE_WORDS; i++) {
 			uint64_t index = find_in_word(view, id, bucket[b],
 						      (home + i) % RL_LANE_WORDS, ret_head);

@@ -3,9 +3,9 @@
  *
  * Rooms:  shm/ and, for the sweep, agent/. Lock-free; bounded work in every call.
  *
- * A key has two buckets of 32 slots, picked by its 128-bit keyed identity. A bucket's 32
+ * A key has three buckets of 32 slots, picked by its 128-bit keyed identity. A bucket's 32
  * tags (16 bits of the identity each) share one cache line. A lookup reads the key's home slot
- * and, if that is not it, one or two tag lines and, nearly always, only the right slot.
+ * and, if that is not it, one to three tag lines and, nearly always, only the right slot.
  *
  * GUARANTEES
  *   A. Two slots of one identity are never open at once, whoever is stopped or killed.
@@ -25,14 +25,15 @@
  *                                              |                                |
  *      FREE(n) <--agent, all words zero-- WIPE(n) <---------agent---------------+
  *
- * CLAIM (source: hard to get right, so modelled): after its TENT a claimant reads both
- * buckets afresh. An open slot of the identity: every TENT of it is withdrawn and the open
- * one is used. Else the TENT at the LOWEST index is the candidate, one's own or another's:
- * with its word in hand both buckets are read once more; if nothing is open, nothing lower
- * is TENT and the word is unchanged, every higher TENT is withdrawn (a failed CAS: start
- * over) and the candidate is opened by CAS of exactly that word. Nobody admits on a TENT.
- * "Lower wins, loser withdraws itself" is wrong: a higher one that scanned earlier still
- * opens. tests/model plants that and the missing second read, and must catch both.
+ * CLAIM (source: hard to get right, so modelled): after its TENT a claimant reads all the
+ * key's buckets afresh, whatever room it sees in the first. An open slot of the identity: every
+ * TENT of it is withdrawn and the open one is used. Else the TENT at the LOWEST index is the
+ * candidate, one's own or another's: with its word in hand all buckets are read once more; if
+ * nothing is open, nothing lower is TENT and the word is unchanged, every higher TENT is withdrawn
+ * (a failed CAS: start over) and the candidate is opened by CAS of exactly that word. Nobody admits
+ * on a TENT. "Lower wins, loser withdraws itself" is wrong: a higher one that scanned earlier still
+ * opens. tests/model plants that, the missing second read, and the bucket left out because there is
+ * room before it, and must catch all three.
  *
  * WHO WITH WHOM                 find  claim  free  walk
  *   find   (any worker)          -      -     -     -
@@ -72,7 +73,7 @@ struct rl_claim {
 
 /*
  * Make sure that id has an open slot. Returns 1 when this call opened it, 0 when another
- * did (look it up again in both cases), RL_E_FULL when both buckets are full, RL_E_BUSY
+ * did (look it up again in both cases), RL_E_FULL when all its buckets are full, RL_E_BUSY
  * when others changed them through all tries. Killed anywhere: guarantee B.
  */
 int rl_table_claim(struct rl_seg *seg, const struct rl_id *id, const struct rl_claim *claim);

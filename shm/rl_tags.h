@@ -31,13 +31,25 @@ static inline uint64_t rl_tag_bucket(const struct rl_id *id, uint64_t bucket_cou
 	return ((id->word[0] >> 32) * bucket_count) >> 32;
 }
 
-/* The two buckets of an identity, always different. */
-static inline void rl_tag_buckets(const struct rl_id *id, uint64_t bucket_count, uint64_t ret[2])
+static inline uint64_t rl_tag_next(uint64_t bucket, uint64_t bucket_count)
+{
+	return bucket + 1 < bucket_count ? bucket + 1 : 0;
+}
+
+/*
+ * All buckets of an identity, in the order it is looked for; always different: a segment has at
+ * least as many. Bits of their own for each, so that nothing follows from one for another.
+ */
+static inline void rl_tag_buckets(const struct rl_id *id, uint64_t bucket_count,
+				  uint64_t ret[RL_CHOICES])
 {
 	ret[0] = rl_tag_bucket(id, bucket_count);
 	ret[1] = ((id->word[1] & UINT64_C(0xffffffff)) * bucket_count) >> 32;
+	ret[2] = ((id->word[0] & UINT64_C(0xffffffff)) * bucket_count) >> 32;
 	if (ret[1] == ret[0])
-		ret[1] = ret[0] + 1 < bucket_count ? ret[0] + 1 : 0;
+		ret[1] = rl_tag_next(ret[1], bucket_count);
+	for (int i = 0; i < 2 && (ret[2] == ret[0] || ret[2] == ret[1]); i++)
+		ret[2] = rl_tag_next(ret[2], bucket_count);
 }
 
 /* Where in its bucket an identity looks first; lightly loaded tables then need one word. */

@@ -2,12 +2,14 @@
  * Goal:   the claim protocol of shm/rl_table.h never opens two slots of one key, and a
  *         stopped claimant holds up nobody.
  * Method: random interleavings of single loads and CASes, 2 to 4 claimants of one key on six
- *         slots, one of them nearly stopped, other keys coming and going. Sequentially
- *         consistent, as rl_claim.c's loads and CASes are (seq_cst).
+ *         slots, two in each of its buckets, one of them nearly stopped, other keys coming and
+ *         going. Sequentially consistent, as rl_claim.c's loads and CASes are (seq_cst). A
+ *         claimant takes any free slot: which bucket is preferred is no part of the proof.
  *
- * usage: claim [BUG=withdraw-self | BUG=no-second-look] [RUNS=n]
- * The two bugs are the usual first thoughts; with one planted the model must find two open
- * slots and exits 1.
+ * usage: claim [BUG=withdraw-self | BUG=no-second-look | BUG=third-left-out] [RUNS=n]
+ * The first two bugs are the usual first thoughts, the third is a tempting shortcut: to look at
+ * the third bucket only when there is no room before it, as it is only taken then. With one
+ * planted the model must find two open slots and exits 1.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,12 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS = 6, CLAIMANTS_MAX = 4, STEPS = 400 };
+enum { SLOTS = 6, THIRD = 4, CLAIMANTS_MAX = 4, STEPS = 400 };
 
 /* A head word: one of these, or TENT + nonce. */
 enum { FREE, OTHER_KEY, OPEN, SPOILED, TENT = 16 };
 
-enum bug { NO_BUG, WITHDRAW_SELF, NO_SECOND_LOOK };
+enum bug { NO_BUG, WITHDRAW_SELF, NO_SECOND_LOOK, THIRD_LEFT_OUT };
 
 enum step { LOOK, DECIDE, CLAIM, LOOK_AGAIN, JUDGE, WITHDRAW_HIGHER, FINISH, WITHDRAW_ALL };
 
@@ -87,20 +89,30 @@ static void go(struct claimant *c, enum step step)
 	c->at = 0;
 }
 
+static int count_free(const struct claimant *c, int slots)
+{
+	int free_slots = 0;
+
+	for (int i = 0; i < slots; i++)
+		free_slots += c->seen[i] == FREE;
+	return free_slots;
+}
+
 /* One load of a look at all slots; when done, the next step. */
 static void load_one(struct claimant *c, enum step next)
 {
 	c->seen[c->at] = slot[c->at];
-	if (++c->at == SLOTS)
+	if (++c->at == THIRD && bug == THIRD_LEFT_OUT && count_free(c, THIRD) > 0)
+		while (c->at < SLOTS)
+			c->seen[c->at++] = OTHER_KEY; /* the bug: not read, so nothing of ours */
+	if (c->at == SLOTS)
 		go(c, next);
 }
 
 static void pick_free(struct claimant *c)
 {
-	int free_slots = 0, pick;
+	int free_slots = count_free(c, SLOTS), pick;
 
-	for (int i = 0; i < SLOTS; i++)
-		free_slots += c->seen[i] == FREE;
 	if (free_slots == 0) {
 		go(c, LOOK);
 		return;
@@ -130,7 +142,7 @@ static void decide(struct claimant *c)
 	} else {
 		c->lowest = lowest;
 		c->word = c->seen[lowest];
-		go(c, bug == NO_BUG ? LOOK_AGAIN : FINISH);
+		go(c, bug == NO_BUG || bug == THIRD_LEFT_OUT ? LOOK_AGAIN : FINISH);
 	}
 }
 
@@ -236,6 +248,8 @@ int main(int argc, char **argv)
 			bug = WITHDRAW_SELF;
 		else if (strcmp(argv[i], "BUG=no-second-look") == 0)
 			bug = NO_SECOND_LOOK;
+		else if (strcmp(argv[i], "BUG=third-left-out") == 0)
+			bug = THIRD_LEFT_OUT;
 		else if (strncmp(argv[i], "RUNS=", 5) == 0)
 			runs = atol(argv[i] + 5);
 		else

@@ -15,7 +15,7 @@
 #include "shm/rl_table.h"
 #include "shm/rl_word.h"
 
-enum { THREADS = 4, ROUNDS = 20000, RULE = 7, OTHER_RULE = 8, OTHERS_MAX = 56 };
+enum { THREADS = 4, ROUNDS = 20000, RULE = 7, OTHER_RULE = 8, OTHERS_MAX = 84 };
 
 static struct t_seg t;
 static pthread_barrier_t barrier;

@@ -163,6 +163,12 @@ def test_agent__other_size_keeps_the_segment_and_says_how_to_resize(rig):
     equal(rig.rlctl("check", "login", "bob")[0], 1)
 
 
+def test_agent__segment_of_the_configured_size_is_kept_in_silence(rig):
+    rig.agent({"login": "2/h"}, keys=1).stop()  # the smallest there is holds more
+    agent = rig.agent({"login": "2/h"}, keys=1)
+    assert "event=size_kept" not in agent.output(), agent.output()
+
+
 def test_agent__second_agent_is_refused_and_names_the_first(rig):
     first = rig.agent({"login": "2/h"})
     code, _, err = rig.run(AGENT, "--config", rig.path("rl.yaml"))

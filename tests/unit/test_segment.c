@@ -55,7 +55,7 @@ static void test_segment__created_is_attachable_and_empty(void **state)
 	struct stat st;
 
 	assert_int_equal(rl_segment_view(t->path, &view, NULL), 0);
-	assert_true(view.slot_count * 9 / 10 >= 1000);
+	assert_true(rl_segment_keys(view.bucket_count) >= 1000);
 	for (uint64_t i = 0; i < view.slot_count; i++)
 		assert_true(rl_head_is(view.slot[i].head, RL_KIND_FREE));
 	assert_int_equal(stat(t->path, &st), 0);
@@ -165,6 +165,32 @@ static void test_segment__newer_minor_is_accepted(void **state)
 	rl_segment_unview(&view);
 }
 
+static void test_segment__holds_as_many_keys_as_asked_for(void **state)
+{
+	(void)state;
+	for (uint64_t keys = 1; keys < 100000; keys += keys < 2000 ? 1 : 997) {
+		uint64_t buckets = rl_segment_buckets(keys);
+
+		assert_true(buckets >= RL_CHOICES && rl_segment_keys(buckets) >= keys);
+		if (buckets > RL_CHOICES) /* and no bucket more than that takes */
+			assert_true(rl_segment_keys(buckets - 1) < keys);
+	}
+	assert_true(rl_segment_buckets(RL_SEGMENT_KEYS_MAX) <= RL_BUCKETS_MAX);
+	assert_true(rl_segment_keys(rl_segment_buckets(RL_SEGMENT_KEYS_MAX)) >=
+		    RL_SEGMENT_KEYS_MAX);
+}
+
+static void test_segment__fewer_buckets_than_a_key_has_are_refused(void **state)
+{
+	struct t_seg *t = *state;
+	struct rl_hdr hdr = *t->seg.view.hdr;
+
+	rl_segment_lay_out(&hdr, RL_CHOICES, hdr.list_slots);
+	assert_int_equal(rl_segment_usable(&hdr, hdr.total_size, NULL), 0);
+	rl_segment_lay_out(&hdr, RL_CHOICES - 1, hdr.list_slots);
+	assert_int_equal(rl_segment_usable(&hdr, hdr.total_size, NULL), RL_E_SIZES);
+}
+
 static void test_segment__each_disagreeing_size_is_refused(void **state)
 {
 	static const size_t field32[] = {
@@ -191,7 +217,7 @@ static void test_segment__each_disagreeing_size_is_refused(void **state)
 			assert_refused(t, RL_E_SIZES, "contradicts this build");
 			spoil(t, 0, &good, sizeof(good));
 		}
-	for (size_t i = 0; i < 6; i++)
+	for (size_t i = 0; i < 9; i++)
 		for (size_t w = 0; w < 4; w++) {
 			if (field64[i] == offsetof(struct rl_hdr, tick_ns) && wrong[w] == 1)
 				continue; /* a tick of 1 ns is possible */
@@ -550,6 +576,8 @@ int main(void)
 		TEST(test_segment__what_is_no_file_is_refused_at_once),
 		TEST(test_segment__other_abi_names_both_versions),
 		TEST(test_segment__newer_minor_is_accepted),
+		TEST(test_segment__holds_as_many_keys_as_asked_for),
+		TEST(test_segment__fewer_buckets_than_a_key_has_are_refused),
 		TEST(test_segment__each_disagreeing_size_is_refused),
 		TEST(test_segment__another_boot_is_refused),
 		TEST(test_segment__beat_in_the_future_is_another_clock),

@@ -69,7 +69,7 @@ static void test_table__claimed_key_is_found_again_with_its_terms(void **state)
 	assert_int_equal(rl_table_used(&t->seg.view), 1);
 }
 
-static void test_table__fills_to_ninety_percent_before_the_first_refusal(void **state)
+static void test_table__fills_to_93_percent_before_the_first_refusal(void **state)
 {
 	struct t_seg *t = *state;
 	uint64_t seed = t_seed(), placed = 0;
@@ -84,8 +84,31 @@ static void test_table__fills_to_ninety_percent_before_the_first_refusal(void **
 		placed++;
 	}
 	assert_int_equal(got, RL_E_FULL);
-	assert_true(placed * 100 >= t->seg.view.slot_count * 90);
+	assert_true(placed * 100 >= t->seg.view.slot_count * 93);
 	assert_int_equal(rl_table_used(&t->seg.view), placed);
+}
+
+static void test_table__holds_the_keys_it_was_made_for_while_they_come_and_go(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t keys = rl_segment_keys(t->seg.view.bucket_count);
+	uint64_t seed = t_seed(), head;
+	static struct rl_id live[2000];
+
+	assert_true(keys >= 1000 && keys <= 2000);
+	for (uint64_t i = 0; i < 100 * keys; i++) {
+		struct rl_id *id = &live[i < keys ? i : t_below(&seed, keys)];
+
+		if (i >= keys) {
+			uint64_t index = rl_table_find(&t->seg.view, id, &head);
+
+			assert_int_not_equal(index, RL_NO_SLOT);
+			assert_true(rl_table_free(&t->seg, index, head));
+		}
+		*id = random_id(&seed);
+		assert_int_equal(rl_table_claim(&t->seg, id, &made_for), 1);
+	}
+	assert_int_equal(rl_table_used(&t->seg.view), keys);
 }
 
 static void test_table__full_buckets_refuse_new_keys_and_keep_old_ones(void **state)
@@ -236,7 +259,7 @@ static void test_table__of_two_tentatives_the_lowest_is_opened(void **state)
 }
 
 /* An identity whose first bucket lies below its second, so that it is read first. */
-static struct rl_id upward_id(const struct rl_seg *seg, uint64_t *seed, uint64_t bucket[2])
+static struct rl_id upward_id(const struct rl_seg *seg, uint64_t *seed, uint64_t bucket[RL_CHOICES])
 {
 	struct rl_id id;
 
@@ -262,6 +285,77 @@ static uint64_t place(struct rl_seg *seg, const struct rl_id *id, uint64_t bucke
 	return index;
 }
 
+/* Leave so many lanes of a bucket free, by tags that are nobody's. */
+static void leave_free(struct rl_seg *seg, uint64_t bucket, uint32_t lanes)
+{
+	for (uint32_t i = 0; i < RL_LANES; i++)
+		seg->tags[bucket].word[i / 4] = 0;
+	for (uint32_t i = lanes; i < RL_LANES; i++)
+		seg->tags[bucket].word[i / 4] |= UINT64_C(0xfade) << (i % 4 * 16);
+}
+
+/* In which of its buckets a new key goes when they have so many free lanes; -1: in none. */
+static int choice(struct t_seg *t, uint64_t *seed, uint32_t first, uint32_t second, uint32_t third)
+{
+	const uint32_t lanes[RL_CHOICES] = {first, second, third};
+	struct rl_id id = random_id(seed);
+	uint64_t bucket[RL_CHOICES], head, index;
+	int at = -1;
+
+	rl_tag_buckets(&id, t->seg.view.bucket_count, bucket);
+	for (uint32_t b = 0; b < RL_CHOICES; b++)
+		leave_free(&t->seg, bucket[b], lanes[b]);
+	if (rl_table_claim(&t->seg, &id, &made_for) == RL_E_FULL)
+		return -1;
+	index = rl_table_find(&t->seg.view, &id, &head);
+	for (int b = 0; b < (int)RL_CHOICES; b++)
+		if (index != RL_NO_SLOT && index / RL_LANES == bucket[b])
+			at = b;
+	assert_int_not_equal(at, -1);
+	assert_true(rl_table_free(&t->seg, index, head));
+	return at;
+}
+
+static void test_table__new_key_takes_the_first_bucket_that_has_room_to_spare(void **state)
+{
+	uint64_t seed = t_seed();
+
+	assert_int_equal(choice(*state, &seed, 16, 32, 32), 0);
+	assert_int_equal(choice(*state, &seed, 15, 32, 32), 1);
+	assert_int_equal(choice(*state, &seed, 15, 15, 32), 0);
+	assert_int_equal(choice(*state, &seed, 15, 16, 32), 1);
+	/* A third line is read only for those who find hardly any room in two. */
+	assert_int_equal(choice(*state, &seed, 2, 4, 32), 1);
+	assert_int_equal(choice(*state, &seed, 4, 2, 32), 0);
+	assert_int_equal(choice(*state, &seed, 3, 3, 32), 2);
+	assert_int_equal(choice(*state, &seed, 3, 3, 3), 0);
+	assert_int_equal(choice(*state, &seed, 0, 0, 1), 2);
+	assert_int_equal(choice(*state, &seed, 0, 1, 0), 1);
+	assert_int_equal(choice(*state, &seed, 1, 0, 0), 0);
+	assert_int_equal(choice(*state, &seed, 0, 0, 0), -1);
+}
+
+static void test_table__key_in_its_third_bucket_is_not_claimed_when_there_is_room(void **state)
+{
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), bucket[RL_CHOICES], head, third;
+
+	for (int i = 0; i < 20; i++) { /* whichever of the three comes first in the table */
+		struct rl_id id = random_id(&seed);
+
+		rl_tag_buckets(&id, t->seg.view.bucket_count, bucket);
+		leave_free(&t->seg, bucket[0], 0);
+		leave_free(&t->seg, bucket[1], 0);
+		leave_free(&t->seg, bucket[2], RL_LANES);
+		third = claimed(&t->seg, &id);
+		leave_free(&t->seg, bucket[0], RL_LANES);
+		leave_free(&t->seg, bucket[1], RL_LANES);
+		assert_int_equal(rl_table_claim(&t->seg, &id, &made_for), 0);
+		assert_int_equal(open_slots(&t->seg, &id), 1);
+		assert_int_equal(rl_table_find(&t->seg.view, &id, &head), third);
+	}
+}
+
 /* What another claimant does meanwhile. */
 struct meanwhile {
 	struct rl_seg *seg;
@@ -281,7 +375,7 @@ static void claim_it_then_wake_the_late_claimant(void *arg)
 static void test_table__slot_opened_behind_the_first_look_is_seen_by_the_second(void **state)
 {
 	struct t_seg *t = *state;
-	uint64_t seed = t_seed(), bucket[2];
+	uint64_t seed = t_seed(), bucket[RL_CHOICES];
 	struct rl_id id = upward_id(&t->seg, &seed, bucket);
 	uint64_t late = place(&t->seg, &id, bucket[1], RL_KIND_CLAIM);
 	struct meanwhile m = {&t->seg, id, late};
@@ -306,7 +400,7 @@ static void open_it(void *arg)
 static void test_table__higher_tentative_opened_meanwhile_stays_the_only_one(void **state)
 {
 	struct t_seg *t = *state;
-	uint64_t seed = t_seed(), bucket[2];
+	uint64_t seed = t_seed(), bucket[RL_CHOICES];
 	struct rl_id id = upward_id(&t->seg, &seed, bucket);
 	uint64_t low = place(&t->seg, &id, bucket[0], RL_KIND_TENT);
 	uint64_t high = place(&t->seg, &id, bucket[1], RL_KIND_TENT);
@@ -387,6 +481,7 @@ static void test_table__late_claimant_cannot_publish_a_slot_it_lost(void **state
 	uint64_t index = leave(&t->seg, &id, RL_KIND_CLAIM);
 
 	claim = t->seg.slot[index].head;
+	t->seg.slot[index].shape = 0;                      /* stopped before it wrote its terms */
 	assert_true(rl_table_wipe(&t->seg, index, claim)); /* the agent took it back */
 	claimed(&t->seg, &id);
 	/* The claimant's next step is a CAS of the head it left: it must not match, ever again. */
@@ -411,20 +506,45 @@ static void test_table__tags_match_exactly(void **state)
 	}
 }
 
-static void test_table__two_buckets_always_differ(void **state)
+static void test_table__three_buckets_always_differ(void **state)
 {
 	uint64_t seed = t_seed();
 
 	(void)state;
-	for (uint64_t buckets = 2; buckets < 9; buckets++)
+	for (uint64_t buckets = RL_CHOICES; buckets < 9; buckets++)
 		for (int i = 0; i < 1000; i++) {
 			struct rl_id id = random_id(&seed);
-			uint64_t bucket[2];
+			uint64_t bucket[RL_CHOICES];
 
 			rl_tag_buckets(&id, buckets, bucket);
-			assert_true(bucket[0] < buckets && bucket[1] < buckets);
+			assert_true(bucket[0] < buckets && bucket[1] < buckets &&
+				    bucket[2] < buckets);
 			assert_int_not_equal(bucket[0], bucket[1]);
+			assert_int_not_equal(bucket[0], bucket[2]);
+			assert_int_not_equal(bucket[1], bucket[2]);
 		}
+}
+
+/* Else keys that share one would share the others, and fill them together. */
+static void test_table__one_bucket_says_nothing_about_the_others(void **state)
+{
+	enum { BUCKETS = 1000, IDS = 100000 };
+	uint64_t seed = t_seed(), near[RL_CHOICES] = {0};
+
+	(void)state;
+	for (int i = 0; i < IDS; i++) {
+		struct rl_id id = random_id(&seed);
+		uint64_t bucket[RL_CHOICES];
+
+		rl_tag_buckets(&id, BUCKETS, bucket);
+		for (uint32_t b = 0; b < RL_CHOICES; b++) {
+			uint64_t other = bucket[(b + 1) % RL_CHOICES];
+
+			near[b] += (bucket[b] - other + 5 + BUCKETS) % BUCKETS < 10;
+		}
+	}
+	for (uint32_t b = 0; b < RL_CHOICES; b++) /* 1 % of them by chance */
+		assert_true(near[b] > IDS / 200 && near[b] < IDS / 50);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, t_seg_teardown)
@@ -434,7 +554,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_table__unknown_key_is_not_found),
 		TEST(test_table__claimed_key_is_found_again_with_its_terms),
-		TEST(test_table__fills_to_ninety_percent_before_the_first_refusal),
+		TEST(test_table__fills_to_93_percent_before_the_first_refusal),
+		TEST(test_table__holds_the_keys_it_was_made_for_while_they_come_and_go),
 		TEST(test_table__full_buckets_refuse_new_keys_and_keep_old_ones),
 		TEST(test_table__every_key_of_a_full_table_is_found),
 		TEST(test_table__freed_slot_is_empty_and_counts_on),
@@ -444,13 +565,16 @@ int main(void)
 		TEST(test_table__claim_of_a_killed_claimant_blocks_nobody),
 		TEST(test_table__tentative_beside_an_open_slot_is_withdrawn),
 		TEST(test_table__of_two_tentatives_the_lowest_is_opened),
+		TEST(test_table__new_key_takes_the_first_bucket_that_has_room_to_spare),
+		TEST(test_table__key_in_its_third_bucket_is_not_claimed_when_there_is_room),
 		TEST(test_table__slot_opened_behind_the_first_look_is_seen_by_the_second),
 		TEST(test_table__higher_tentative_opened_meanwhile_stays_the_only_one),
 		TEST(test_table__slot_being_rebased_is_not_claimed_a_second_time),
 		TEST(test_table__words_of_a_late_claimant_spoil_the_slot_not_the_key),
 		TEST(test_table__late_claimant_cannot_publish_a_slot_it_lost),
 		TEST(test_table__tags_match_exactly),
-		TEST(test_table__two_buckets_always_differ),
+		TEST(test_table__three_buckets_always_differ),
+		TEST(test_table__one_bucket_says_nothing_about_the_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
