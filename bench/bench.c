@@ -78,6 +78,20 @@ void bench_machine(void)
 	printf("compiler: %s\n", __VERSION__);
 }
 
+uint64_t bench_memory_bytes(void)
+{
+	FILE *info = fopen("/proc/meminfo", "re");
+	unsigned long long kib = 0;
+	char line[256];
+
+	while (info != NULL && kib == 0 && fgets(line, sizeof(line), info) != NULL)
+		if (sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
+			kib = 0;
+	if (info != NULL)
+		fclose(info);
+	return (uint64_t)kib * 1024;
+}
+
 static int by_double(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;

@@ -42,6 +42,9 @@ uint32_t bench_percentile(const uint32_t *sorted, size_t count, double part);
 
 void bench_sort(uint32_t *value, size_t count);
 
+/* Memory that the kernel could give without swapping; 0 when it does not say. */
+uint64_t bench_memory_bytes(void);
+
 /* CLOCK_MONOTONIC in ns, and a message with exit status 2. */
 uint64_t bench_now_ns(void);
 _Noreturn void bench_die(const char *what);
