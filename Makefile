@@ -7,9 +7,9 @@
 # make clang        everything built by clang as well; warnings are errors in both
 # make mutants      plant one-line bugs one after the other: each must turn a test red
 # make model        random interleavings of the claim protocol, and its planted bugs
-# make bench        all figures;  make figure-NAME: one of hit memory spread
-#                   window strict outage
-# make proof        all long proofs;  make proof-NAME: one of window
+# make bench        all figures;  make figure-NAME: one of hit memory spread window kill
+#                   strict outage
+# make proof        all long proofs;  make proof-NAME: one of window kill
 # make layers       who may include whom;  make pairs: both ends of every ordered atomic
 # make headers      rl.h compiles alone, as C and as C++
 # make install      DESTDIR and PREFIX honoured
@@ -92,7 +92,7 @@ $(B)/libtest.a: $(call obj,$(SHM) $(CLIENT) $(PURE) tests/t.c)
 	$(Q)$(AR) rcs $@ $^
 $(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
 	$(say) LINK $@
-	$(LINK) $^ $(LDFLAGS) -lcmocka -lyaml -levent_core -lhiredis -ljansson -lm
+	$(LINK) $(filter %.o,$^) $(filter %.a,$^) $(LDFLAGS) -lcmocka -lyaml -levent_core -lhiredis -ljansson -lm
 PROXY  := $(wildcard tests/proxy/*.c)
 $(B)/tests/fault_proxy: $(call obj,$(PROXY))
 	$(say) LINK $@
@@ -120,6 +120,11 @@ $(B)/tests/skew/skew.so: tests/skew/skew.c
 	@mkdir -p $(@D)
 	$(say) LINK $@
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -fPIC $(WARN) -O2 -g -shared -o $@ $<
+
+# What is killed is a worker of librl and the agent's own code.
+KILL    := $(wildcard bench/kill/*.c)
+$(B)/bench/figure_kill: $(call obj,$(KILL) agent/sweep.c agent/sync/slot.c agent/log.c)
+$(B)/tests/proc/test_kill_steps: $(call obj,$(KILL) bench/bench.c)
 
 TEST_BIN := $(patsubst %.c,$(B)/%,$(TESTS))
 RACE_BIN := $(patsubst %.c,build-tsan/%,$(wildcard tests/race/test_*.c))
@@ -166,8 +171,9 @@ FIGURES := $(patsubst bench/figure_%.c,figure-%,$(wildcard bench/figure_*.c))
 bench: $(FIGURES)
 $(FIGURES): figure-%: $(B)/bench/figure_%
 	@$<
-proof: proof-window
-proof-window: $(B)/bench/figure_window
+PROOFS := proof-window proof-kill
+proof: $(PROOFS)
+$(PROOFS): proof-%: $(B)/bench/figure_%
 	@$< all
 
 demo: all $(B)/bench/check_latency
@@ -196,6 +202,6 @@ clean:
 	rm -rf build build-asan build-tsan build-clang build-mutants
 
 .PHONY: all help check asan tsan sanitized clang mutants model headers layers pairs bench proof \
-        proof-window demo install fmt fmt-check clean $(FIGURES)
+        $(PROOFS) demo install fmt fmt-check clean $(FIGURES)
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

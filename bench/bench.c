@@ -132,6 +132,15 @@ uint64_t bench_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+uint64_t bench_seed(void)
+{
+	const char *given = getenv("SEED");
+	uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : bench_now_ns();
+
+	printf("SEED=%llu\n", (unsigned long long)seed);
+	return seed | 1;
+}
+
 uint64_t bench_random(uint64_t *state)
 {
 	*state ^= *state >> 12;

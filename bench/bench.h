@@ -49,6 +49,9 @@ uint64_t bench_memory_bytes(void);
 uint64_t bench_now_ns(void);
 _Noreturn void bench_die(const char *what);
 
+/* $SEED, or one of its own; printed, so that a run can be had again. Not 0. */
+uint64_t bench_seed(void);
+
 /* 64 random bits (xorshift64*); *state is not 0. */
 uint64_t bench_random(uint64_t *state);
 

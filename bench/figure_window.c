@@ -240,15 +240,6 @@ static void run(struct rl_seg *seg, const struct phase *p, uint64_t duration_ms,
 		free(log[i].request);
 }
 
-static uint64_t seed_of_run(void)
-{
-	const char *given = getenv("SEED");
-	uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : bench_now_ns();
-
-	printf("SEED=%llu\n", (unsigned long long)seed);
-	return seed | 1;
-}
-
 /* False rejects at 0.9x: of the limits from LARGE on; of small ones as it comes. */
 static int verdict_of_all(void)
 {
@@ -279,7 +270,7 @@ int main(int argc, char **argv)
 	uint64_t seed;
 
 	bench_machine();
-	seed = seed_of_run();
+	seed = bench_seed();
 	bench_seg_make(&bench, 4000);
 	printf("  %-19s %9s %9s %8s %8s %-7s %8s %8s\n", "traffic", "requests", "admitted",
 	       "excess %", "used %", "at L", "f.rej. %", "p99.9 us");

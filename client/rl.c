@@ -136,8 +136,8 @@ int rl_check_at(struct rl_client *client, uint64_t rule, const void *key, size_t
 	if (!client->seg.view.given)
 		return client_error(RL_ERR_CLOCK, ret_result);
 	rl_check_hash(&client->seg.view, rule, key, key_len, &asked);
-	asked.at_ns = now_ns + RL_CLOCK_BIAS_NS;
-	rl_now_given(client->seg.live, asked.at_ns);
+	asked.given = true;
+	rl_now_given(client->seg.live, now_ns + RL_CLOCK_BIAS_NS);
 	return client_verdict(rl_check_spend_key(&client->seg, client_member(client), rule, &asked,
 						 cost, 0, client_into(ret_result, &own)));
 }

@@ -259,8 +259,9 @@ RL_API int rl_block(struct rl_client *client, uint64_t rule, const void *key, si
  * there rl_peek(), rl_refund() and rl_block() go by the latest moment that was given, and the other
  * checks answer RL_ERR_CLOCK. A live segment refuses this one likewise.
  *
- *   now_ns   0 .. 2^61, from whatever beginning (of a fixed window's rule: the Unix epoch); may go
- *            back: what came before at a later moment then counts as of that moment
+ *   now_ns   0 .. 2^61, from whatever beginning (of a fixed window's rule: the Unix epoch). Time
+ *            does not go back: an earlier moment than the latest that any caller gave to this
+ *            segment counts as that one, and result.now_ns says so
  *
  * Stamps are exact: one admitted W before does not count. Thread- and async-signal-safe.
  */

@@ -61,9 +61,9 @@ RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member,
 	if (rl_rule_algorithm(rule) != RL_SLIDING) {
 		terms.algorithm = rl_rule_algorithm(rule);
 		terms.q = 0;
-		terms.word = rl_count_begin(
-			&seg->view, terms.algorithm, rule->limit, rule->window_ns, 0,
-			key->at_ns != 0 ? key->at_ns : rl_now_ns(&seg->view, false), &terms.hint);
+		terms.word =
+			rl_count_begin(&seg->view, terms.algorithm, rule->limit, rule->window_ns, 0,
+				       rl_now_ns(&seg->view, false), &terms.hint);
 	}
 	opened = rl_table_claim(seg, &key->id, &terms);
 	if (opened == 1)

@@ -25,7 +25,7 @@ struct rl_check_key {
 	const void *bytes; /* 1 .. RL_KEY_BYTES_MAX of them */
 	size_t len;
 	const struct rl_key_text *text; /* made before of a key that is not at hand; else NULL */
-	uint64_t at_ns; /* of a segment whose clock is given: the moment, biased; else 0 */
+	bool given; /* it has raised the time of a segment whose clock is given */
 };
 
 static inline void rl_check_hash(const struct rl_view *view, uint64_t handle, const void *bytes,
@@ -35,7 +35,7 @@ static inline void rl_check_hash(const struct rl_view *view, uint64_t handle, co
 	ret->bytes = bytes;
 	ret->len = len;
 	ret->text = NULL;
-	ret->at_ns = 0;
+	ret->given = false;
 }
 
 /* What to give back an admit by: rl_check_refund(). All zero: nothing can be. */
@@ -65,7 +65,7 @@ struct rl_answer {
  * May the key spend cost units under the rule now? Returns 1 and spends them, or 0 and
  * changes nothing, or a negative error and nothing is spent: RL_E_RULE, RL_E_COST, RL_E_FULL
  * (new key, no slot), RL_E_BUSY, RL_E_CLOCK (the segment's clock is
- * given, and key->at_ns is not, or the other way round). *ret is filled with the answer, with zeros
+ * given, and key->given is not, or the other way round). *ret is filled with the answer, with zeros
  * on error.
  *
  *   key_len  0 .. RL_KEY_BYTES_MAX, cost 1 .. : checked by the caller

@@ -28,7 +28,6 @@ int rl_check_count(struct rl_seg *seg, uint64_t index, uint64_t head, const stru
 
 	if (!rl_count_of(&seg->view, &seg->slot[index], rule, &count))
 		return RL_TRY_AGAIN;
-	count.at_ns = key->at_ns;
 	got = rl_count_try(&seg->slot[index], head, &count, cost, &answer, &now_ns);
 	if (got == RL_TRY_ALLOWED || got == RL_TRY_LIMITED)
 		fill_from_count(&seg->view, rule, &answer, now_ns, got == RL_TRY_ALLOWED, ret);
@@ -149,18 +148,16 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 	uint64_t now_ns;
 	bool coarse;
 
-	if (rl_check_blocked(&seg->view, index, key->id.word[0], rule,
-			     moment_of(&seg->view, key, false), ret))
+	if (rl_check_blocked(&seg->view, index, key->id.word[0], rule, rl_now_ns(&seg->view, false),
+			     ret))
 		return RL_TRY_LIMITED;
 	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
 		return rl_check_count(seg, index, head, rule, key, cost, ret);
 	terms.span_ns = rule->window_ns + rl_hold_ns(&seg->view, coarse);
 	tidy_mark(slot, rl_head_n(head), terms.limit);
-	now_ns = moment_of(&seg->view, key, coarse);
+	now_ns = rl_now_ns(&seg->view, coarse);
 	if (cost <= terms.limit) /* else a raise the agent has not re-based this slot for yet */
 		got = try_window(slot, head, &terms, cost, now_ns, &answer);
-	if (got == RL_TRY_AHEAD && key->at_ns != 0) /* moments need not be given in their order */
-		got = RL_TRY_LIMITED;
 	if (got == RL_TRY_AHEAD)
 		rl_check_mend(member, slot, answer.cell);
 	fill_answer(&seg->view, rule, &answer, now_ns, ret);

@@ -53,7 +53,7 @@ static bool reset_window(struct rl_slot *slot, uint64_t head, uint32_t q)
 }
 
 static bool reset_once(struct rl_seg *seg, uint64_t index, uint64_t head,
-		       const struct rl_rule *rule, uint64_t at_ns)
+		       const struct rl_rule *rule)
 {
 	struct rl_slot *slot = &seg->slot[index];
 	struct rl_window_terms terms;
@@ -64,7 +64,6 @@ static bool reset_once(struct rl_seg *seg, uint64_t index, uint64_t head,
 		return reset_window(slot, head, terms.q);
 	if (!rl_count_of(&seg->view, slot, rule, &count))
 		return false;
-	count.at_ns = at_ns;
 	return rl_count_reset(slot, head, &count);
 }
 
@@ -79,7 +78,7 @@ int rl_check_reset(struct rl_seg *seg, uint64_t handle, const struct rl_check_ke
 			return error;
 		if (index == RL_NO_SLOT && !rl_table_holds(seg, &key->id))
 			return 0;
-		if (index != RL_NO_SLOT && reset_once(seg, index, head, &rule, key->at_ns) &&
+		if (index != RL_NO_SLOT && reset_once(seg, index, head, &rule) &&
 		    stands(seg, &key->id, index))
 			return 0;
 	}

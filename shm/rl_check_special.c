@@ -18,7 +18,7 @@ static int answer_uncounted(const struct rl_view *view, const struct rl_rule *ru
 			rl_algorithm_most(rl_rule_algorithm(rule), rule->limit, rule->burst);
 	else
 		answer.wait_ns = rule->window_ns;
-	fill_answer(view, rule, &answer, moment_of(view, key, false), ret);
+	fill_answer(view, rule, &answer, rl_now_ns(view, false), ret);
 	given_state(view, ret);
 	ret->by = by;
 	return passes ? 1 : 0;

@@ -32,13 +32,6 @@ static inline uint64_t beat_age(const struct rl_view *view, uint64_t now_ns)
 	return now_ns > beat ? now_ns - beat : 0;
 }
 
-/* The moment a check goes by: the one that it brings, or the clock. */
-static inline uint64_t moment_of(const struct rl_view *view, const struct rl_check_key *key,
-				 bool coarse)
-{
-	return key->at_ns != 0 ? key->at_ns : rl_now_ns(view, coarse);
-}
-
 /*
  * The terms a slot counts by: its own q and clock, the rule's limit and window. False when
  * the slot was wiped, its words are damaged, or it is not one of the sliding window.
@@ -113,7 +106,7 @@ static inline int read_rule_of(const struct rl_view *view, uint64_t handle,
 /* Its clock is given if and only if the check brings a moment. */
 static inline bool clock_fits(const struct rl_view *view, const struct rl_check_key *key)
 {
-	return view->given == (key->at_ns != 0);
+	return view->given == key->given;
 }
 
 /*

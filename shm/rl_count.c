@@ -53,7 +53,6 @@ bool rl_count_of(const struct rl_view *view, const struct rl_slot *slot, const s
 		.wall_ns = wall_of(view),
 	};
 	ret->view = view;
-	ret->at_ns = 0;
 	return true;
 }
 
@@ -76,7 +75,7 @@ uint64_t rl_count_begin(const struct rl_view *view, uint32_t algorithm, uint32_t
 /* The clocks, after the word that is to be judged by them. */
 static uint64_t read_clocks(const struct rl_count *count, struct rl_count_terms *terms)
 {
-	uint64_t now_ns = count->at_ns != 0 ? count->at_ns : rl_now_ns(count->view, false);
+	uint64_t now_ns = rl_now_ns(count->view, false);
 
 	terms->wall_ns = wall_of(count->view); /* after the acquire of the word */
 	terms->base_ns = count->terms.base_ns;

@@ -57,7 +57,6 @@ struct rl_count {
 	const struct rl_algorithm *algorithm;
 	struct rl_count_terms terms;
 	const struct rl_view *view; /* whose clocks it goes by; read again for each try */
-	uint64_t at_ns;             /* the moment of a given clock; 0: whatever it is now */
 };
 
 /*

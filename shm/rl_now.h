@@ -4,7 +4,8 @@
  * Rooms:  shm/ and above.
  *
  * A segment made with `clock: given` has no clock of its own: each check brings its moment, and
- * what has none (a look, the sweep) goes by the latest that was given. Its rules are never plain
+ * everything goes by the latest that was given, read after the head as a clock would be: the
+ * window's proof asks for that order. Its rules are never plain
  * (RL_RULE_GIVEN), so a check of a live segment asks nothing of all this.
  */
 #ifndef RL_NOW_H
