@@ -85,6 +85,46 @@ static uint64_t first_held(const struct rl_slot *slot, uint64_t low, uint64_t hi
 	return low;
 }
 
+/* The newest group that has an event. */
+static inline uint64_t newest_of(struct place next)
+{
+	return next.at > 0 ? next.group : next.group - 1;
+}
+
+/*
+ * Can the stamp be one that nobody counted? A check raises the stamps of all groups it will
+ * count in; when it is killed there, or another is first, they stand in the cells of the oldest
+ * groups, falling from one to the next. Else only groups of one moment have no older stamp first.
+ */
+static inline bool is_doubtful(const struct rl_slot *slot, uint64_t group, uint64_t stamp)
+{
+	return (int64_t)(stamp - stamp_of(slot, group + 1)) >= 0;
+}
+
+/*
+ * The newest of the groups after first that has expired, last at most; 0: none has. Then all before
+ * it have, whatever their stamps say: each check reads the clock after the head that it will
+ * change, so what was counted later has no earlier reading, and a group's stamp is not before any
+ * of its own.
+ */
+RL_COLD static uint64_t last_expired(const struct rl_slot *slot, uint64_t first, uint64_t last,
+				     uint64_t span_ns, uint64_t now_ns)
+{
+	for (uint64_t g = last; g > first; g--)
+		if (expired(stamp_of(slot, g), span_ns, now_ns))
+			return g;
+	return 0;
+}
+
+/* Events from oldest to the first group that is held; of its own group next keeps all. */
+static inline uint32_t units_before(uint64_t held, struct place oldest, struct place next,
+				    const struct rl_window_terms *terms)
+{
+	if (held == next.group)
+		return terms->limit - next.at;
+	return (uint32_t)(held - oldest.group) * terms->q - oldest.at;
+}
+
 /*
  * How many events could follow at once: of the last L before next, from oldest on, how many
  * have expired one after the other. The group that next joins does not count: its older
@@ -95,16 +135,20 @@ static uint64_t first_held(const struct rl_slot *slot, uint64_t low, uint64_t hi
 static inline uint32_t room(const struct rl_slot *slot, struct place oldest, struct place next,
 			    const struct rl_window_terms *terms, uint64_t now_ns)
 {
-	uint64_t held;
+	uint64_t stamp = stamp_of(slot, oldest.group), held;
 
-	if (!expired(stamp_of(slot, oldest.group), terms->span_ns, now_ns))
-		return 0;
+	if (!expired(stamp, terms->span_ns, now_ns)) {
+		if (!is_doubtful(slot, oldest.group, stamp))
+			return 0;
+		held = last_expired(slot, oldest.group, next.group - 1, terms->span_ns, now_ns) + 1;
+		return held == 1 ? 0 : units_before(held, oldest, next, terms);
+	}
 	if (oldest.group == next.group) /* a lowered limit; that event will hold the others */
 		return 1;
 	if (expired(stamp_of(slot, next.group - 1), terms->span_ns, now_ns))
-		return terms->limit - next.at;
+		return units_before(next.group, oldest, next, terms);
 	held = first_held(slot, oldest.group + 1, next.group - 1, terms->span_ns, now_ns);
-	return (uint32_t)(held - oldest.group) * terms->q - oldest.at;
+	return units_before(held, oldest, next, terms);
 }
 
 /* The youngest stamp of the groups first .. last, and which one has it. */
@@ -190,18 +234,21 @@ RL_COLD static bool blocked_when_spread(const struct rl_slot *slot, struct place
 
 /*
  * May cost events not yet pass, the oldest still remembered being oldest? Then ret says which
- * stamp is in the way and for how long: the youngest of all groups that must have ended.
+ * stamp is in the way and for how long: that of the last group that must have ended.
  */
-static inline bool blocked(const struct rl_slot *slot, struct place oldest,
+static inline bool blocked(const struct rl_slot *slot, struct place oldest, struct place next,
 			   const struct rl_window_terms *terms, uint32_t cost, uint64_t now_ns,
 			   struct rl_window_answer *ret)
 {
 	uint64_t last = cost == 1 ? oldest.group : forward(oldest, cost - 1, terms->q).group;
-	uint64_t group, stamp = youngest(slot, oldest.group, last, &group);
+	uint64_t stamp = stamp_of(slot, last);
 
 	if (expired(stamp, terms->span_ns, now_ns))
 		return false;
-	ret->cell = (uint32_t)(group % RL_RING);
+	if (is_doubtful(slot, last, stamp) &&
+	    last_expired(slot, last, newest_of(next), terms->span_ns, now_ns) != 0)
+		return false;
+	ret->cell = (uint32_t)(last % RL_RING);
 	ret->wait_ns = stamp + terms->span_ns - now_ns;
 	return !terms->interpolate || blocked_when_spread(slot, oldest, terms, cost, now_ns, ret);
 }
@@ -231,7 +278,8 @@ int rl_window_look(const struct rl_slot *slot, uint64_t head, const struct rl_wi
 	if (!look_ahead(slot, head, terms, now_ns, &next, &oldest))
 		return RL_TRY_AGAIN;
 	ret->remaining = room(slot, oldest, next, terms, now_ns);
-	return blocked(slot, oldest, terms, cost, now_ns, ret) ? RL_TRY_LIMITED : RL_TRY_ALLOWED;
+	return blocked(slot, oldest, next, terms, cost, now_ns, ret) ? RL_TRY_LIMITED
+								     : RL_TRY_ALLOWED;
 }
 
 bool rl_window_fits(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
@@ -241,7 +289,7 @@ bool rl_window_fits(const struct rl_slot *slot, uint64_t head, const struct rl_w
 	struct rl_window_answer unused;
 
 	return look_ahead(slot, head, terms, now_ns, &next, &oldest) &&
-	       !blocked(slot, oldest, terms, cost, now_ns, &unused);
+	       !blocked(slot, oldest, next, terms, cost, now_ns, &unused);
 }
 
 /* The head is unchanged since the stamps were read: the refusal stands, or a stamp is damaged. */
@@ -273,7 +321,7 @@ static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint6
 	next_head = head + ((n + cost - rl_head_n(head)) << RL_HEAD_N_SHIFT);
 	if (n + cost > RL_N_MAX || rl_head_n(head) < terms->limit)
 		return RL_TRY_AGAIN; /* the agent is long overdue, or the word is damaged */
-	if (blocked(slot, oldest, terms, cost, now_ns, ret)) {
+	if (blocked(slot, oldest, next, terms, cost, now_ns, ret)) {
 		ret->remaining = cost == 1 ? 0 : room(slot, oldest, next, terms, now_ns);
 		return refuse(slot, head, terms, ret);
 	}

@@ -11,7 +11,7 @@
  * Why it never exceeds L. A stamp is raised to now before the CAS that counts the event; who
  * sees the count (acquire) sees the stamp; stamps only grow; and K groups are more than the L
  * events that must be remembered. So each admitted event satisfies
- * now_e >= now_(e-L) + W, whatever the order of the clock readings. The events e, e + L,
+ * now_e >= now_(e-L) + W. The events e, e + L,
  * e + 2L... are therefore at least W apart, and L such chains put at most L events into any
  * interval (t - W, t]. An event happens at the instant of its own clock reading, which lies
  * inside its own call.
@@ -32,8 +32,16 @@
  * those that were later than they were taken for, of the one group that is leaving.
  *
  * Cost c takes part as c events: all groups from that of n - L to that of n + c - 1 - L must
- * have ended (stamps need not be monotonic between groups), and all groups of n .. n + c - 1
- * are stamped. Killed between stamp and count: up to c of L stay held for W, no more.
+ * have ended, and all groups of n .. n + c - 1 are stamped.
+ *
+ * Killed between stamp and count, or second to another, a check leaves stamps that nobody counted,
+ * in the cells of groups to come. When it was to count in several, these are cells of the oldest
+ * groups that still matter, which had ended; they would hold the whole limit for W. So a group
+ * has also ended when a later one that has events has: who counts an event read the clock after
+ * the head that counted those before it, so counted events are in the order of their readings,
+ * and a group's stamp is not before any of its own. (This alone asks for that order. With it, the
+ * last of several groups says it for all.) What stays held is then at most the stamp of the one
+ * group that the check would have joined, for W.
  */
 #ifndef RL_WINDOW_H
 #define RL_WINDOW_H

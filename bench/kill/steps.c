@@ -27,6 +27,7 @@ static const struct operation {
 	{"admit into two groups", SPEND, KILL_GROUPS, 0, 41, 7},
 	{"admit into a group for each unit", SPEND, KILL_FEW, 0, 5, 4},
 	{"admit as many units as are left", SPEND, KILL_FULL_RING, 0, 16, 7},
+	{"admit into the oldest groups' cells", SPEND, KILL_FULL_RING, 0, 5, 7},
 	{"refusal", SPEND, KILL_FEW, 0, 18, 3},
 	{"new key", SPEND, KILL_FEW, 0, 0, 3},
 	{"new key of a word", SPEND, KILL_TOKEN, 0, 0, 3},

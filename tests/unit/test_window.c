@@ -413,17 +413,17 @@ static void test_window__look_agrees_with_try_and_writes_nothing(void **state)
 
 static void test_window__cost_needs_every_spanned_group_expired(void **state)
 {
-	/* 96 units at 10.9 s, then 4 by stopped workers whose clock still says 10.0 s: the
-	 * newest group looks old, the ones before it are not. */
 	struct rl_window_terms terms = terms_of(92); /* q = 4: groups of exactly four */
 
 	(void)state;
 	fresh(&terms);
 	for (int i = 0; i < 88; i++)
-		assert_int_equal(try(&terms, 1, START + 9 * W / 10), RL_TRY_ALLOWED);
-	for (int i = 0; i < 4; i++)
 		assert_int_equal(try(&terms, 1, START), RL_TRY_ALLOWED);
-	assert_int_equal(try(&terms, 92, START + W + 1), RL_TRY_LIMITED);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(try(&terms, 1, START + 9 * W / 10), RL_TRY_ALLOWED);
+	assert_int_equal(try(&terms, 89, START + W + 1), RL_TRY_LIMITED);
+	assert_int_equal(answer.wait_ns, 9 * W / 10);
+	assert_int_equal(try(&terms, 92, START + 9 * W / 10 + W), RL_TRY_LIMITED);
 	assert_int_equal(try(&terms, 92, START + 9 * W / 10 + W + 1), RL_TRY_ALLOWED);
 }
 
@@ -626,6 +626,97 @@ static void test_window__random_traffic_never_exceeds_and_uses_95_percent(void *
 		}
 }
 
+/* What a worker leaves that is killed between its stamps and its count. */
+static void try_killed(const struct rl_window_terms *terms, uint32_t cost, uint64_t now)
+{
+	uint64_t head = slot.head;
+
+	try(terms, cost, now);
+	slot.head = head;
+}
+
+static uint32_t remaining_at(const struct rl_window_terms *terms, uint64_t now)
+{
+	assert_int_not_equal(rl_window_look(&slot, slot.head, terms, 1, now, &answer),
+			     RL_TRY_AGAIN);
+	return answer.remaining;
+}
+
+static void kill_one(uint32_t limit, uint32_t used, uint32_t cost)
+{
+	struct rl_window_terms terms = terms_of(limit);
+	uint64_t now = START + W / 2;
+	uint32_t left;
+
+	fresh(&terms);
+	for (uint32_t i = 0; i < used; i++)
+		assert_int_equal(try(&terms, 1, START + i), RL_TRY_ALLOWED);
+	left = remaining_at(&terms, now);
+	assert_int_equal(left, limit - used);
+	try_killed(&terms, cost, now);
+	try_killed(&terms, 1 + cost / 2, now + 1);
+	assert_int_equal(remaining_at(&terms, now + 2), left);
+	assert_int_equal(try(&terms, 1, now + 2), RL_TRY_ALLOWED);
+	assert_int_equal(answer.remaining, left - 1);
+	assert_true(left == 1 || try(&terms, left - 1, now + 3) == RL_TRY_ALLOWED);
+	assert_int_equal(try(&terms, 1, now + 4), RL_TRY_LIMITED);
+}
+
+/* A cost of many units used to lock its key for a window, however little of it was used. */
+static void test_window__killed_before_the_count_holds_nothing_more(void **state)
+{
+	static const uint32_t limits[] = {1, 2, 20, 22, 23, 24, 45, 46, 47, 69, 100, 230, 1000};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+		for (uint32_t used = 0; used < limits[i]; used += 1 + limits[i] / 9)
+			for (uint32_t cost = 1; cost <= limits[i] - used;
+			     cost += 1 + limits[i] / 29)
+				kill_one(limits[i], used, cost);
+}
+
+static void run_killed(uint64_t *seed, uint32_t limit, uint32_t cost_max)
+{
+	struct rl_window_terms terms = terms_of(limit);
+	uint64_t now = START, mean = W * (1 + cost_max) / 4 / limit, held = 0, ours = 0, theirs = 0;
+	size_t from = 0;
+
+	fresh(&terms);
+	admits.len = exact.len = 0;
+	for (uint32_t i = 0; i < 30 * limit && i < 20000; i++) {
+		uint32_t cost = 1 + (uint32_t)t_below(seed, cost_max);
+
+		now += t_below(seed, 2 * mean + 1);
+		if (t_below(seed, 5) == 0) {
+			try_killed(&terms, cost, now);
+			continue;
+		}
+		if (try(&terms, cost, now) == RL_TRY_ALLOWED) {
+			admits.at[admits.len] = now;
+			admits.cost[admits.len++] = cost;
+			ours += cost;
+		}
+		if (exact_admits(&exact, &from, &held, limit, cost, now))
+			theirs += cost;
+	}
+	assert_true(largest_window(&admits) <= limit);
+	assert_true(ours * 100 >= theirs * 85);
+}
+
+static void test_window__random_kills_never_exceed_and_leave_the_limit_usable(void **state)
+{
+	static const uint32_t limits[] = {1, 7, 20, 22, 23, 24, 45, 46, 47, 69, 70, 100, 230, 1000};
+	uint64_t seed = t_seed();
+
+	(void)state;
+	for (int round = 0; round < 5; round++)
+		for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+			run_killed(&seed, limits[i], 1);
+			run_killed(&seed, limits[i], 1 + limits[i] / 4);
+			run_killed(&seed, limits[i], limits[i]);
+		}
+}
+
 static void test_window__adversary_at_the_window_end_gets_no_more(void **state)
 {
 	/* One early, L - 1 just before the end, then a flood: the two-bucket window lets 2 L pass.
@@ -711,6 +802,8 @@ int main(void)
 		cmocka_unit_test(test_window__stamp_ahead_of_the_clock_is_found_and_mended),
 		cmocka_unit_test(test_window__two_ticks_ahead_are_not_damage),
 		cmocka_unit_test(test_window__random_traffic_never_exceeds_and_uses_95_percent),
+		cmocka_unit_test(test_window__killed_before_the_count_holds_nothing_more),
+		cmocka_unit_test(test_window__random_kills_never_exceed_and_leave_the_limit_usable),
 		cmocka_unit_test(test_window__adversary_at_the_window_end_gets_no_more),
 		cmocka_unit_test(test_window__count_near_its_end_keeps_the_limit),
 		cmocka_unit_test(test_window__idle_for_a_year_is_just_empty),
