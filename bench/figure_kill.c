@@ -51,14 +51,14 @@ static void on_alarm(int number)
 static void report(const char *what, const struct kill_tally *before,
 		   const struct kill_tally *tally, uint64_t since_ns)
 {
-	printf("%-46s %7llu %6llu %9llu %6llu %5llu %5llu %7llu %6.1f\n", what,
+	printf("%-46s %7llu %6llu %9llu %6llu %5llu %5llu %7llu %5.1f %6.1f\n", what,
 	       (unsigned long long)(tally->workers - before->workers),
 	       (unsigned long long)(tally->agents - before->agents),
 	       (unsigned long long)(tally->calls - before->calls),
 	       (unsigned long long)(tally->begun - before->begun),
 	       (unsigned long long)(tally->lost - before->lost),
 	       (unsigned long long)(tally->hung - before->hung),
-	       (unsigned long long)(tally->uncertain - before->uncertain),
+	       (unsigned long long)(tally->uncertain - before->uncertain), tally->uncertain_max,
 	       (double)(bench_now_ns() - since_ns) / 1e9);
 	fflush(stdout);
 }
@@ -121,8 +121,8 @@ int main(int argc, char **argv)
 
 	bench_machine();
 	seed = bench_seed();
-	printf("%-46s %7s %6s %9s %6s %5s %5s %7s %6s\n", "", "workers", "agents", "calls", "begun",
-	       "lost", "hung", "unsure", "s");
+	printf("%-46s %7s %6s %9s %6s %5s %5s %7s %5s %6s\n", "", "workers", "agents", "calls",
+	       "begun", "lost", "hung", "unsure", "max", "s");
 	signal(SIGALRM, on_alarm);
 	bench_seg_make(&bench, 1500);
 	kill_scene_make(&scene, bench.path, &bench.seg);

@@ -74,6 +74,23 @@ static void forget_below(struct rl_groups *groups, uint64_t floor)
 			groups->ring[(newest - back) % RL_RING] = 0;
 }
 
+/*
+ * Stamps that nobody counted (rl_window.h) would be carried as all that the ring can hold: no group
+ * ended later than the one after it.
+ */
+static void drop_uncounted(struct rl_groups *groups)
+{
+	uint64_t newest = (groups->n - 1) / groups->q;
+
+	for (uint32_t back = 1; back < RL_RING; back++) {
+		uint64_t after = groups->ring[(newest - back + 1) % RL_RING];
+		uint64_t *at = &groups->ring[(newest - back) % RL_RING];
+
+		if ((int64_t)(*at - after) > 0)
+			*at = after;
+	}
+}
+
 /* False when the words are damaged: nothing may be divided by them or looped up to them. */
 static bool read_groups(const struct rl_slot *slot, uint64_t head, uint64_t mark,
 			struct rl_groups *ret)
@@ -89,6 +106,7 @@ static bool read_groups(const struct rl_slot *slot, uint64_t head, uint64_t mark
 		 */
 		ret->ring[i] = atomic_load_explicit(&slot->ring[i], memory_order_acquire);
 	forget_below(ret, rl_mark_floor(mark, ret->n));
+	drop_uncounted(ret);
 	return true;
 }
 
