@@ -224,7 +224,7 @@ int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct 
 	*ret = (struct rl_answer){0};
 	*ret_used = 0;
 	if (got == 0)
-		got = rl_check_verdict(view, &rule, key, ret);
+		got = rl_check_verdict(view, &rule, ret);
 	if (got != RL_CHECK_COUNTS)
 		return rl_check_shadow(&rule, key, got, ret);
 	got = cost_fault(&rule, cost);

@@ -7,9 +7,8 @@
 #define PPM 1000000u
 
 /* Without a count: everything passes, or nothing does until the rule changes. */
-static int answer_uncounted(const struct rl_view *view, const struct rl_rule *rule,
-			    const struct rl_check_key *key, bool passes, uint32_t by,
-			    struct rl_answer *ret)
+static int answer_uncounted(const struct rl_view *view, const struct rl_rule *rule, bool passes,
+			    uint32_t by, struct rl_answer *ret)
 {
 	struct rl_window_answer answer = {0};
 
@@ -24,17 +23,16 @@ static int answer_uncounted(const struct rl_view *view, const struct rl_rule *ru
 	return passes ? 1 : 0;
 }
 
-int rl_check_verdict(const struct rl_view *view, const struct rl_rule *rule,
-		     const struct rl_check_key *key, struct rl_answer *ret)
+int rl_check_verdict(const struct rl_view *view, const struct rl_rule *rule, struct rl_answer *ret)
 {
 	if ((rule->fleet & (RL_RULE_OFF | RL_RULE_OFF_ALL)) != 0)
-		return answer_uncounted(view, rule, key, true, RL_DECIDED_OFF, ret);
+		return answer_uncounted(view, rule, true, RL_DECIDED_OFF, ret);
 	if ((rule->fleet & RL_RULE_LISTED) == 0)
 		return RL_CHECK_COUNTS;
 	if (rule->verdict == RL_VERDICT_ALLOW)
-		return answer_uncounted(view, rule, key, true, RL_DECIDED_LIST, ret);
+		return answer_uncounted(view, rule, true, RL_DECIDED_LIST, ret);
 	if (rule->verdict == RL_VERDICT_DENY)
-		return answer_uncounted(view, rule, key, false, RL_DECIDED_LIST, ret);
+		return answer_uncounted(view, rule, false, RL_DECIDED_LIST, ret);
 	return RL_CHECK_COUNTS;
 }
 
@@ -76,7 +74,7 @@ int rl_check_spend_special(struct rl_seg *seg, struct rl_member *member, uint64_
 		got = read_rule_of(&seg->view, handle, key, &rule);
 	if (got < 0)
 		return rl_check_failed(member, got, ret);
-	got = rl_check_verdict(&seg->view, &rule, key, ret);
+	got = rl_check_verdict(&seg->view, &rule, ret);
 	if (got == 1)
 		rl_member_count(&member->allowed, cost);
 	if (got == 0)

@@ -174,8 +174,7 @@ int rl_check_failed(struct rl_member *member, int error, struct rl_answer *ret);
  * The answer that needs no count: 1 or 0, when the rule is off, or its lists say so; else
  * RL_CHECK_COUNTS. The rule has been read with its lists.
  */
-int rl_check_verdict(const struct rl_view *view, const struct rl_rule *rule,
-		     const struct rl_check_key *key, struct rl_answer *ret);
+int rl_check_verdict(const struct rl_view *view, const struct rl_rule *rule, struct rl_answer *ret);
 
 /* What becomes of the answer got where the rule only looks on: a refusal passes. */
 int rl_check_shadow(const struct rl_rule *rule, const struct rl_check_key *key, int got,

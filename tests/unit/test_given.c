@@ -70,24 +70,27 @@ static int at(uint64_t now_ns, const char *key, struct rl_result *result)
 
 static void test_given__moments_decide_to_the_nanosecond(void **state)
 {
-	static const uint64_t start[] = {0, 1, MINUTE_NS, NOW_NS, RL_GIVEN_MAX_NS - 10 * MINUTE_NS};
+	static const uint64_t begin[] = {0, 60 * MINUTE_NS + 1, NOW_NS,
+					 RL_GIVEN_MAX_NS - 10 * MINUTE_NS};
 	static const uint64_t window[] = {RL_WINDOW_MIN_NS, RL_SECOND_NS, MINUTE_NS};
 	struct rl_result result;
 	char key[32];
 
 	(void)state;
-	for (size_t w = 0; w < 3; w++)
-		for (size_t s = 0; s < sizeof(start) / sizeof(start[0]); s++) {
+	for (size_t s = 0; s < sizeof(begin) / sizeof(begin[0]); s++)
+		for (size_t w = 0; w < 3; w++) {
+			uint64_t start = begin[s] + w * 3 * MINUTE_NS; /* time does not go back */
+
 			publish(RL_SLIDING, 5, window[w]);
 			snprintf(key, sizeof(key), "%zu-%zu", w, s);
 			for (uint64_t i = 0; i < 5; i++)
-				assert_int_equal(at(start[s] + i, key, &result), RL_ALLOWED);
-			assert_int_equal(result.now_ns, start[s] + 4);
-			assert_int_equal(at(start[s] + window[w] - 1, key, &result), RL_LIMITED);
+				assert_int_equal(at(start + i, key, &result), RL_ALLOWED);
+			assert_int_equal(result.now_ns, start + 4);
+			assert_int_equal(at(start + window[w] - 1, key, &result), RL_LIMITED);
 			assert_int_equal(result.retry_after_ns, 1);
-			assert_int_equal(at(start[s] + window[w], key, &result), RL_ALLOWED);
-			assert_int_equal(at(start[s] + window[w], key, &result), RL_LIMITED);
-			assert_int_equal(at(start[s] + window[w] + 1, key, &result), RL_ALLOWED);
+			assert_int_equal(at(start + window[w], key, &result), RL_ALLOWED);
+			assert_int_equal(at(start + window[w], key, &result), RL_LIMITED);
+			assert_int_equal(at(start + window[w] + 1, key, &result), RL_ALLOWED);
 			assert_int_equal(result.state, RL_STATE_FRESH);
 		}
 }
@@ -98,18 +101,19 @@ static void test_given__every_algorithm_goes_by_it(void **state)
 	for (uint32_t algorithm = 1; algorithm < rl_algorithm_count(); algorithm++) {
 		uint32_t passed = 0;
 		char key[16];
+		uint64_t start = NOW_NS + algorithm * 120 * MINUTE_NS;
 
 		publish(algorithm, 5, MINUTE_NS);
 		snprintf(key, sizeof(key), "a%u", algorithm);
 		/* Ten a minute for an hour; five a minute pass, and what a bucket had at first. */
 		for (uint64_t i = 0; i < 600; i++)
-			passed += at(NOW_NS + i * 6 * RL_SECOND_NS, key, NULL) == RL_ALLOWED;
+			passed += at(start + i * 6 * RL_SECOND_NS, key, NULL) == RL_ALLOWED;
 		assert_in_range(passed, 299, 306);
 		/* A quick one, which counts in the smallest parts. */
 		publish(algorithm, 1000, RL_SECOND_NS);
 		snprintf(key, sizeof(key), "q%u", algorithm);
 		for (uint64_t i = passed = 0; i < 6000; i++)
-			passed += at(NOW_NS + i * 500000, key, NULL) == RL_ALLOWED;
+			passed += at(start + 61 * MINUTE_NS + i * 500000, key, NULL) == RL_ALLOWED;
 		assert_in_range(passed, 2999, 4001);
 	}
 }
@@ -141,6 +145,7 @@ static void test_given__moments_that_go_back_admit_no_more(void **state)
 		while (at(NOW_NS + MINUTE_NS - 1, key, NULL) == RL_ALLOWED)
 			; /* a leaky bucket's last */
 		assert_int_equal(at(NOW_NS + 1, key, &result), RL_LIMITED);
+		assert_int_equal(result.now_ns, NOW_NS + MINUTE_NS - 1);
 		assert_true(result.retry_after_ns > 0);
 		assert_int_equal(at(NOW_NS - 3600 * RL_SECOND_NS, key, NULL), RL_LIMITED);
 	}

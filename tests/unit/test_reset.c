@@ -303,7 +303,6 @@ static void test_block__is_over_when_hosts_come_to_share_the_rule(void **state)
 
 	(void)state;
 	assert_int_equal(check("k", 100, NULL), RL_ALLOWED);
-	assert_int_equal(reset("k"), 0);
 	assert_int_equal(block("k", 600 * RL_SECOND_NS), 0);
 	while (t.seg.side[slot].total == 0)
 		slot++;
