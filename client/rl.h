@@ -78,9 +78,10 @@ extern "C" {
 #define RL_REFUNDED 0 /* given back */
 #define RL_KEPT     1 /* it stays spent until its window has passed */
 
-#define RL_KEY_MAX  1024 /* bytes of a key */
-#define RL_ALL_MAX  16   /* rules that rl_check_all() takes */
-#define RL_WHY_SIZE 256  /* bytes for a refusal's text, with its NUL */
+#define RL_KEY_MAX     1024 /* bytes of a key */
+#define RL_IP_KEY_SIZE 50   /* bytes for rl_ip_key(), with its NUL */
+#define RL_ALL_MAX     16   /* rules that rl_check_all() takes */
+#define RL_WHY_SIZE    256  /* bytes for a refusal's text, with its NUL */
 
 struct rl_client; /* one mapping of one segment; opaque */
 
@@ -267,6 +268,17 @@ RL_API int rl_block(struct rl_client *client, uint64_t rule, const void *key, si
  */
 RL_API int rl_check_at(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 		       uint32_t cost, uint64_t now_ns, struct rl_result *ret_result);
+
+/*
+ * The key to count a client's address under, the same however it is written: "::ffff:192.0.2.7" is
+ * "192.0.2.7", and an IPv6 address is the network that one subscriber has, "2001:db8::/64", as each
+ * of them could come from 2^64 addresses. A rule's lists find such keys by their networks.
+ *
+ *   ipv6_prefix  bits of an IPv6 address that tell clients apart, 1 .. 128; 0: 64
+ *
+ * Returns the key's length, or -EINVAL for what is no address. Thread- and async-signal-safe.
+ */
+RL_API int rl_ip_key(const char *address, unsigned ipv6_prefix, char ret_key[RL_IP_KEY_SIZE]);
 
 /* Milliseconds since the agent's last heartbeat. Thread- and signal-safe. */
 RL_API uint64_t rl_agent_age_ms(const struct rl_client *client);

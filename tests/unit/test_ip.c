@@ -4,9 +4,11 @@
  */
 #include "tests/t.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "client/rl.h"
 #include "shm/rl_ip.h"
 
 static void expect(const char *text, const char *want)
@@ -90,11 +92,37 @@ static void test_ip__mask_keeps_exactly_the_prefix(void **state)
 	}
 }
 
+static void test_ip__key_of_a_client_is_its_address_or_its_network(void **state)
+{
+	static const struct {
+		const char *address, *key;
+		unsigned prefix;
+	} is[] = {
+		{"192.0.2.7", "192.0.2.7", 0},
+		{"::ffff:192.0.2.7", "192.0.2.7", 24},
+		{"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64", 0},
+		{"2001:db8:1:2:3:4:5:6", "2001:db8:1::/48", 48},
+		{"2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6", 128},
+		{"fe80::1%eth0", "fe80::/64", 0},
+	};
+	char key[RL_IP_KEY_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(is) / sizeof(is[0]); i++) {
+		assert_int_equal(rl_ip_key(is[i].address, is[i].prefix, key), strlen(is[i].key));
+		assert_string_equal(key, is[i].key);
+	}
+	assert_int_equal(rl_ip_key("host", 0, key), -EINVAL);
+	assert_int_equal(rl_ip_key("::1", 129, key), -EINVAL);
+	assert_int_equal(rl_ip_key(NULL, 0, key), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ip__every_way_of_writing_is_one_address),
 		cmocka_unit_test(test_ip__what_is_none_is_refused),
+		cmocka_unit_test(test_ip__key_of_a_client_is_its_address_or_its_network),
 		cmocka_unit_test(test_ip__mask_keeps_exactly_the_prefix),
 	};
 
