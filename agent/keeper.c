@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/log.h"
+#include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_clock_check.h"
 #include "shm/rl_rebase.h"
@@ -133,6 +134,19 @@ int keeper_open(struct keeper *keeper, const char *path, const struct agent_conf
 	return 0;
 }
 
+void keeper_pools(struct keeper *keeper)
+{
+	uint32_t missing = rl_pool_ensure(&keeper->seg);
+
+	if (missing > 0 && keeper->pools_missing == 0)
+		log_event(
+			LOG_WARNING, "no_pool",
+			"slots=%u msg=\"the table is full: new keys of some rules are refused with "
+			"RL_ERR_FULL until it has room for their pools\"",
+			missing);
+	keeper->pools_missing = missing;
+}
+
 bool keeper_publish(struct keeper *keeper, const struct agent_config *config)
 {
 	size_t other;
@@ -147,6 +161,8 @@ bool keeper_publish(struct keeper *keeper, const struct agent_config *config)
 	else if (error != 0)
 		log_event(LOG_ERROR, "rules_refused",
 			  "msg=\"the segment cannot take these rules: %s\"", rl_error_text(error));
+	if (error == 0)
+		keeper_pools(keeper);
 	return error == 0;
 }
 

@@ -13,6 +13,7 @@ struct keeper {
 	const char *path;
 	int lock_fd;
 	struct rl_seg seg;
+	uint32_t pools_missing; /* slots that pools lack */
 };
 
 /*
@@ -24,6 +25,9 @@ int keeper_open(struct keeper *keeper, const char *path, const struct agent_conf
 
 /* Put another config's rules in force; false after logging why not. */
 bool keeper_publish(struct keeper *keeper, const struct agent_config *config);
+
+/* See that each rule has its pool. */
+void keeper_pools(struct keeper *keeper);
 
 /* Heartbeat. */
 void keeper_beat(struct keeper *keeper);

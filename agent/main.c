@@ -80,6 +80,7 @@ static void on_tidy(evutil_socket_t unused, short events, void *arg)
 
 	(void)unused, (void)events;
 	rl_member_sweep(&agent->keeper.seg);
+	keeper_pools(&agent->keeper);
 	if (keeper_still_there(&agent->keeper))
 		return;
 	agent->exit_code = EXIT_OTHER;

@@ -6,6 +6,7 @@
 
 #include "agent/log.h"
 #include "agent/sync/slot.h"
+#include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_count.h"
 #include "shm/rl_mark.h"
@@ -67,8 +68,9 @@ static void count(_Atomic uint64_t *counter)
 }
 
 /*
- * Not blocked, and its window has passed, by the longer of the slot's and the rule's, whichever
- * clock; or its word holds nothing any more, or was taken by an agent that was killed.
+ * Not blocked, none of its rule's pool, and its window has passed, by the longer of the slot's and
+ * the rule's, whichever clock; or its word holds nothing any more, or was taken by an agent that
+ * was killed.
  */
 static bool is_idle(const struct sweep *sweep, uint64_t index, uint64_t head,
 		    const struct rl_rule *rule, uint64_t now_ns)
@@ -80,6 +82,9 @@ static bool is_idle(const struct sweep *sweep, uint64_t index, uint64_t head,
 	uint64_t hold_ns = rl_hold_ns(&sweep->seg->view, true);
 
 	if (rl_block_holds(slot, &sweep->seg->side[index], now_ns))
+		return false;
+	if (rule != NULL && rl_pool_is(&sweep->seg->view, index) &&
+	    rl_rules_on_full(&sweep->seg->view, rule->id) == RL_FULL_POOL)
 		return false;
 	if (rl_count_of(&sweep->seg->view, slot, rule, &count))
 		return atomic_load_explicit(&slot->state, memory_order_relaxed) == 0 ||

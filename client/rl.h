@@ -48,7 +48,7 @@ extern "C" {
 #define RL_ERR_CLOCKS    (-4102) /* attach: made before this boot, or in another time namespace */
 #define RL_ERR_RULE      (-4104) /* no such rule (any more) */
 #define RL_ERR_COST      (-4105) /* cost above what the rule can ever admit at once */
-#define RL_ERR_FULL      (-4106) /* new key, and no slot free: the table is too small */
+#define RL_ERR_FULL      (-4106) /* new key, no slot free, and its rule's pool has none either */
 #define RL_ERR_BUSY      (-4107) /* the key's slot stayed closed for the whole call */
 #define RL_ERR_KEY       (-4109) /* an rl_key of another segment: make it again */
 #define RL_ERR_SHARED    (-4110) /* hosts share the rule: one of them alone cannot do that */
@@ -69,6 +69,8 @@ extern "C" {
 #define RL_BY_BLOCK     4 /* the key is blocked: rl_block() */
 #define RL_BY_LIST      5 /* the rule's allow or deny has the key: nothing is counted */
 #define RL_BY_SHADOW    6 /* allowed, though the limit is reached: the rule only looks on */
+#define RL_BY_POOL      8 /* no slot is free: by what the keys without one share */
+#define RL_BY_FULL      9 /* no slot is free: the rule's on_full, allow or deny */
 #define RL_BY_OFF       7 /* allowed: the rule is switched off, nothing is counted */
 
 /* Flags of rl_check(). */
@@ -159,10 +161,11 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  *   -EINVAL       client or key NULL, key_len out of range, cost 0
  *   RL_ERR_RULE   the rule left the configuration
  *   RL_ERR_COST   cost above what the rule can ever admit at once
- *   RL_ERR_FULL   no slot for a new key; admitting or refusing is the caller's policy
- *   RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed (until the next one runs) or got
- *                 no processor while it rewrote or freed this key's slot, or the segment is damaged
- *   RL_ERR_CLOCK  the segment counts by the times that its callers give: rl_check_at()
+ *   RL_ERR_FULL   no slot for a new key, nor for the pool of its rule (on_full: pool), which was
+ * made in a table that was full already RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed
+ * (until the next one runs) or got no processor while it rewrote or freed this key's slot, or the
+ * segment is damaged RL_ERR_CLOCK  the segment counts by the times that its callers give:
+ * rl_check_at()
  *
  * The promise: each admitted unit can be placed at an instant inside its own call so that
  * no interval (t - window, t] holds more than limit units, over all processes of the host.

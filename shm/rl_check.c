@@ -55,6 +55,10 @@ RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member,
 	struct rl_claim terms = {.rule_id = rule->id, .q = rule->q, .window_ns = rule->window_ns};
 	int opened;
 
+	terms.held = rl_pool_held(&seg->view, rule, key);
+	terms.now_ns = rl_now_ns(&seg->view, rl_clock_is_coarse(rule->window_ns));
+	if (terms.held > 0 && !rl_rule_is_local(rule))
+		return RL_E_FULL; /* it goes on in its pool */
 	rl_check_text(key, &terms.text);
 	terms.credit = blind_share(&seg->view, rule);
 	terms.hint = rl_hint(0, terms.credit / 2, rl_key_part(rule->id, &terms.text));
@@ -62,8 +66,8 @@ RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member,
 		terms.algorithm = rl_rule_algorithm(rule);
 		terms.q = 0;
 		terms.word =
-			rl_count_begin(&seg->view, terms.algorithm, rule->limit, rule->window_ns, 0,
-				       rl_now_ns(&seg->view, false), &terms.hint);
+			rl_count_begin(&seg->view, terms.algorithm, rule->limit, rule->window_ns,
+				       terms.held, rl_now_ns(&seg->view, false), &terms.hint);
 	}
 	opened = rl_table_claim(seg, &key->id, &terms);
 	if (opened == 1)
@@ -118,7 +122,7 @@ spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const struc
 		if (got == 0 && index == RL_NO_SLOT)
 			got = rl_check_claim(seg, member, key, &rule);
 		if (got < 0)
-			return rl_check_failed(member, got, ret);
+			return rl_check_unfit(seg, member, handle, key, cost, flags, got, ret);
 		if (index == RL_NO_SLOT)
 			continue;
 		got = try_slot(seg, index, head, &rule, cost, &answer, &now_ns);
@@ -201,16 +205,21 @@ static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t hea
 
 /* A key that has no slot yet. */
 static int look_unknown(const struct rl_view *view, const struct rl_rule *rule,
-			const struct rl_check_key *key, struct rl_answer *ret)
+			const struct rl_check_key *key, uint32_t cost, struct rl_answer *ret)
 {
 	struct rl_window_answer fresh = {0};
+	uint32_t most = rl_algorithm_most(rl_rule_algorithm(rule), rule->limit, rule->burst);
+	uint32_t held = rl_pool_held(view, rule, key);
 
-	if (rl_rule_is_local(rule))
-		fresh.remaining =
-			rl_algorithm_most(rl_rule_algorithm(rule), rule->limit, rule->burst);
+	if (rl_rule_is_local(rule) && held < most)
+		fresh.remaining = most - held;
+	if (rl_rule_is_local(rule) && fresh.remaining < cost)
+		fresh.wait_ns = rule->window_ns;
 	fill_answer(view, rule, &fresh, rl_now_ns(view, false), ret);
 	given_state(view, ret);
-	return rl_rule_is_local(rule) ? 1 : rl_check_look_unknown(view, rule, key, ret);
+	if (!rl_rule_is_local(rule))
+		return rl_check_look_unknown(view, rule, key, ret);
+	return fresh.remaining >= cost ? 1 : 0;
 }
 
 int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,
@@ -233,7 +242,7 @@ int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct 
 	if (index != RL_NO_SLOT)
 		got = look_at_slot(view, index, head, &rule, key, cost, ret, ret_used);
 	else
-		got = look_unknown(view, &rule, key, ret);
+		got = look_unknown(view, &rule, key, cost, ret);
 	return rl_check_shadow(&rule, key, got, ret);
 }
 

@@ -119,6 +119,18 @@ int rl_check_reset(struct rl_seg *seg, uint64_t handle, const struct rl_check_ke
 int rl_check_block(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 		   const struct rl_check_key *key, uint64_t for_ns);
 
+#define RL_POOL_KEYS 8u /* slots of a rule that new keys share when the table is full */
+#define RL_POOL_NAME 8  /* bytes for such a key */
+
+/*
+ * The agent: make the slots of all pools that are not there. Returns how many could not be made,
+ * because the table is full: their rules' new keys are answered RL_E_FULL then.
+ */
+uint32_t rl_pool_ensure(struct rl_seg *seg);
+
+/* Is the slot at index one of a pool? Its head has been read. */
+bool rl_pool_is(const struct rl_view *view, uint64_t index);
+
 /* One of several rules that a request is to pass. */
 struct rl_check_part {
 	uint64_t handle;

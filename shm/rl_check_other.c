@@ -179,7 +179,7 @@ int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t 
 		if (got == 0)
 			got = find_or_claim(seg, member, handle, key, cost, &rule, &index, &head);
 		if (got < 0)
-			return rl_check_failed(member, got, ret);
+			return rl_check_unfit(seg, member, handle, key, cost, flags, got, ret);
 		if (!rl_rule_is_local(&rule)) /* since a moment ago */
 			return rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
 		if (index == RL_NO_SLOT)

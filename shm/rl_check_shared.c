@@ -163,7 +163,7 @@ int rl_check_spend_shared(struct rl_seg *seg, struct rl_member *member, uint64_t
 		int got = spend_once(&s, handle, ret);
 
 		if (got < 0)
-			return rl_check_failed(member, got, ret);
+			return rl_check_unfit(seg, member, handle, key, cost, flags, got, ret);
 		if (got == RL_TRY_ALLOWED) {
 			rl_member_count(&member->allowed, cost);
 			return 1;

@@ -165,6 +165,22 @@ bool rl_check_blocked(const struct rl_view *view, uint64_t index, uint64_t id,
 /* A stamp lies ahead of the clock: bring it back, and let the check start over. */
 void rl_check_mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell);
 
+/*
+ * The answer of a check that failed: by the rule's on_full when the table has no slot for the key;
+ * else as rl_check_failed().
+ */
+int rl_check_unfit(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		   const struct rl_check_key *key, uint32_t cost, uint32_t flags, int error,
+		   struct rl_answer *ret);
+
+/* The key of a rule's pool; ret_name has RL_POOL_NAME bytes and is to stay as long as *ret. */
+void rl_pool_key(const struct rl_view *view, uint64_t handle, uint32_t number, char *ret_name,
+		 struct rl_check_key *ret);
+
+/* Units that the pool holds which a new key would share; 0: none, or the rule has no pool. */
+uint32_t rl_pool_held(const struct rl_view *view, const struct rl_rule *rule,
+		      const struct rl_check_key *key);
+
 /* Count the error, empty the answer; returns error. */
 int rl_check_failed(struct rl_member *member, int error, struct rl_answer *ret);
 

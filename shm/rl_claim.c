@@ -176,6 +176,19 @@ static bool fill_side(struct rl_seg *seg, uint64_t index, uint64_t n, const stru
 }
 
 /* What it counts by, unless that is the sliding window. */
+/* The youngest groups below n, as if so many units had been admitted just now. */
+static bool fill_ring(struct rl_slot *slot, uint64_t n, const struct rl_claim *claim)
+{
+	uint64_t first = claim->held < n ? n - claim->held : 0;
+	bool good = true;
+
+	if (claim->algorithm != RL_SLIDING || claim->held == 0)
+		return true;
+	for (uint64_t g = first / claim->q; good && g * claim->q < n; g++)
+		good = fill_word(&slot->ring[g % RL_RING], claim->now_ns);
+	return good;
+}
+
 static bool fill_count(struct rl_slot *slot, uint64_t n, const struct rl_claim *claim)
 {
 	return claim->algorithm == RL_SLIDING ||
@@ -199,7 +212,8 @@ static bool propose_at(struct rl_seg *seg, uint64_t index, uint64_t free_head,
 	if (fill_word(&slot->id[0], id->word[0]) && fill_word(&slot->id[1], id->word[1]) &&
 	    fill_word(&slot->shape, rl_shape(claim->rule_id, claim->algorithm, claim->q)) &&
 	    fill_word(&slot->window_ns, claim->window_ns) && fill_count(slot, n, claim) &&
-	    fill_side(seg, index, n, claim) && set_tag(seg, index, rl_tag_of(id)))
+	    fill_ring(slot, n, claim) && fill_side(seg, index, n, claim) &&
+	    set_tag(seg, index, rl_tag_of(id)))
 		return swap_head(seg, index, mine, rl_head_closed(n, RL_KIND_TENT));
 	swap_head(seg, index, mine, rl_head_closed(n, RL_KIND_SPOILED));
 	return false;

@@ -142,7 +142,7 @@ struct rl_rule_rec {
 	_Atomic uint64_t id_flags;  /* id:32 (high) | RL_RULE_*:13 | rl_fleet_pack():19; 0 = none */
 	_Atomic uint64_t shape;     /* limit:32 (high) | q:32, see rl_window.h */
 	_Atomic uint64_t window_ns; /* 10 ms .. 365 days */
-	/* shadow:20 (ppm of the keys) | 0:12 | wait:32, ns: how long for credit, who may wait */
+	/* shadow:20 (ppm of the keys) | 0:10 | on_full:2 | wait:32, ns: for credit, who may wait */
 	_Atomic uint64_t rest;
 	_Atomic uint64_t bucket;  /* burst:32 (high) | delay:32, units; 0 = none given */
 	_Atomic uint64_t net4;    /* lengths of networks in its lists: rl_lists.h */

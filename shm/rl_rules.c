@@ -9,6 +9,7 @@
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
+#define ON_FULL_SHIFT  32 /* in rl_rule_rec.rest: 2 bits */
 #define SHADOW_SHIFT   44 /* of ppm in rl_rule_rec.rest: 20 bits */
 #define RL_RULES_TRIES 16 /* each failed try is a reload that happened during it */
 
@@ -136,6 +137,24 @@ int rl_rules_read(const struct rl_view *view, uint64_t handle, struct rl_rule *r
 	return got != RL_E_BUSY ? got : read_again(view, index, id, ret);
 }
 
+/* One word of the bank in force: whatever a reload does meanwhile, it is one of the two. */
+uint32_t rl_rules_on_full(const struct rl_view *view, uint32_t id)
+{
+	const struct rl_bank *bank = &view->bank[generation_of(view) & 1];
+
+	for (uint32_t i = 0; i < RL_RULES_MAX; i++)
+		if (rl_pair_high(take(&bank->rule[i].id_flags)) == id)
+			return take(&bank->rule[i].rest) >> ON_FULL_SHIFT & 3;
+	return RL_FULL_DENY;
+}
+
+const char *rl_on_full_name(unsigned on_full)
+{
+	static const char *const name[RL_FULLS] = {"pool", "allow", "deny"};
+
+	return on_full < RL_FULLS ? name[on_full] : "?";
+}
+
 int rl_rules_read_of(const struct rl_view *view, uint64_t handle, const struct rl_id *id,
 		     const void *bytes, size_t len, struct rl_rule *ret)
 {
@@ -232,7 +251,9 @@ static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, 
 	put(&rec->bucket, rl_pair(spec->burst, spec->delay));
 	put(&rec->shape, rl_pair(spec->terms.limit, q_of(spec->terms.limit, spec->interpolate)));
 	put(&rec->window_ns, spec->terms.window_ns);
-	put(&rec->rest, (uint64_t)spec->shadow_ppm << SHADOW_SHIFT | (uint32_t)spec->fleet.wait_ns);
+	put(&rec->rest, (uint64_t)spec->shadow_ppm << SHADOW_SHIFT |
+				(uint64_t)spec->on_full << ON_FULL_SHIFT |
+				(uint32_t)spec->fleet.wait_ns);
 	put(&rec->net4, lengths.v4);
 	put(&rec->net6[0], lengths.v6[0]);
 	put(&rec->net6[1], lengths.v6[1]);

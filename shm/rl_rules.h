@@ -67,6 +67,20 @@ static inline bool rl_rule_is_local(const struct rl_rule *rule)
 	return (rule->fleet & RL_FLEET_CONSISTENCY) == RL_LOCAL;
 }
 
+/* What a new key gets for which the table has no slot. */
+enum rl_on_full {
+	RL_FULL_POOL = 0,  /* what the rule's pool has left: rl_check_full.c */
+	RL_FULL_ALLOW = 1, /* it passes, uncounted */
+	RL_FULL_DENY = 2,
+};
+#define RL_FULLS 3u /* how many */
+
+/* Of the rule with this id; RL_FULL_DENY when there is none. Wait-free. */
+uint32_t rl_rules_on_full(const struct rl_view *view, uint32_t id);
+
+/* "pool", "allow", "deny"; "?" for what is none. */
+const char *rl_on_full_name(unsigned on_full);
+
 struct rl_named_rule {
 	char name[RL_NAME_MAX + 1];
 	uint32_t index;
@@ -81,6 +95,7 @@ struct rl_rule_spec {
 	bool interpolate;                /* the rest: as rl_algorithm_options() allows it, else 0 */
 	uint32_t burst, delay;           /* units, 0 .. RL_LIMIT_MAX */
 	uint32_t shadow_ppm;             /* of the keys, 0 .. 1000000: counted, never refused */
+	uint8_t on_full;                 /* enum rl_on_full */
 	const struct rl_list_item *list; /* [list_count]; each key or network once */
 	size_t list_count;
 };

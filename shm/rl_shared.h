@@ -37,7 +37,9 @@ enum rl_decided {
 	RL_DECIDED_BLOCK = 4,
 	RL_DECIDED_LIST = 5,
 	RL_DECIDED_SHADOW = 6,
-	RL_DECIDED_OFF = 7
+	RL_DECIDED_OFF = 7,
+	RL_DECIDED_POOL = 8,
+	RL_DECIDED_FULL = 9
 };
 
 struct rl_shared_ask {

@@ -24,8 +24,8 @@ static json_t *json_key(const char *key)
 
 static const char *decided_name(unsigned by)
 {
-	static const char *const name[] = {"window", "credit", "no_credit", "policy",
-					   "block",  "list",   "shadow",    "off"};
+	static const char *const name[] = {"window", "credit", "no_credit", "policy", "block",
+					   "list",   "shadow", "off",       "pool",   "full"};
 
 	return by < sizeof(name) / sizeof(name[0]) ? name[by] : "?";
 }
@@ -55,6 +55,8 @@ static void print_left(const struct answer *a)
 		printf("by the rule's list");
 	else if (a->by == RL_DECIDED_SHADOW)
 		printf("the rule only looks on, the limit is reached");
+	else if (a->by == RL_DECIDED_FULL)
+		printf("no slot is free, by on_full");
 	else if (a->by == RL_DECIDED_OFF)
 		printf("the rule is switched off");
 	else if (a->by == RL_DECIDED_WINDOW && a->remaining > a->limit) /* of a bucket's burst */

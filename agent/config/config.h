@@ -30,6 +30,7 @@
  *	    allow: [10.0.0.0/8]       # keys and networks that pass and are not counted
  *	    deny: [203.0.113.7]       # that are refused
  *	    overrides: [{key: partner, limit: 1000/minute}]
+ *	    on_full: pool             # pool | allow | deny: a new key when the table is full
  *	    shadow: false             # count and let everything pass
  *	    enforce: 10%              # of the keys; the others as in a shadow rule
  */

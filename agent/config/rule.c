@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "agent/config/read.h"
+#include "agent/config/value.h"
 #include "shm/rl_hash.h"
 
 static void read_name(struct yaml_file *file, const yaml_node_t *rule, struct rl_rule_spec *spec)
@@ -59,11 +60,11 @@ static void check_unique(struct yaml_file *file, const yaml_node_t *rule,
 
 static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct agent_config *config)
 {
-	static const char *const known[] = {"name",  "limit",       "algorithm",      "burst",
-					    "delay", "interpolate", "consistency",    "beta",
-					    "wait",  "no_credit",   "on_unreachable", "allow",
-					    "deny",  "overrides",   "shadow",         "enforce",
-					    NULL};
+	static const char *const known[] = {
+		"name",        "limit", "algorithm", "burst",     "delay",          "interpolate",
+		"consistency", "beta",  "wait",      "no_credit", "on_unreachable", "on_full",
+		"allow",       "deny",  "overrides", "shadow",    "enforce",        NULL};
+	static const struct value_choice on_full = {"on_full", rl_on_full_name, RL_FULLS};
 	struct rl_rule_spec *spec = &config->rule[config->rule_count];
 
 	if (!yaml_check_keys(file, rule, "a rule", known))
@@ -73,6 +74,7 @@ static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct ag
 	config_read_sharing(file, rule, config, &spec->fleet);
 	config_read_algorithm(file, rule, spec);
 	config_read_lists(file, rule, spec);
+	value_choice(file, rule, &on_full, &spec->on_full);
 	check_unique(file, rule, config);
 	config->rule_count++;
 }

@@ -103,7 +103,8 @@ static const struct text_and_lines bad[] = {
 	 "F:4:5: unknown key 'brust' (did you mean 'burst'?)\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    reset: 20\n",
 	 "F:4:5: unknown key 'reset' (known here: name, limit, algorithm, burst, delay, "
-	 "interpolate, consistency, beta, wait, no_credit, on_unreachable, allow, deny, overrides, "
+	 "interpolate, consistency, beta, wait, no_credit, on_unreachable, on_full, allow, deny, "
+	 "overrides, "
 	 "shadow, "
 	 "enforce)\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    burst: 20\n",
