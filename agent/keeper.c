@@ -40,8 +40,8 @@ static void note_size(const struct keeper *keeper, const struct agent_config *co
 		log_event(LOG_WARNING, "size_kept",
 			  "segment=%s keys_held=%llu keys_configured=%llu msg=\"the segment keeps "
 			  "its "
-			  "size and counts; to resize it stop its users, remove the file, start "
-			  "again\"",
+			  "size and counts; to resize it stop rl-agent, remove the file, start it "
+			  "again: its users follow, counts begin at 0\"",
 			  keeper->path, (unsigned long long)rl_segment_keys(buckets),
 			  (unsigned long long)config->segment_keys);
 }
@@ -104,7 +104,10 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 	if (error == -ENOENT)
 		error = rl_segment_create(keeper->path, &spec, &keeper->seg, why);
 	if (error != 0)
-		log_event(LOG_ERROR, "no_segment", "segment=%s msg=\"%s\"", keeper->path, why);
+		log_event(LOG_ERROR, "no_segment", "segment=%s msg=\"%s%s\"", keeper->path, why,
+			  error == RL_E_ABI ? "; or remove it: a new one is made, and running "
+					      "servers whose librl can read it follow"
+					    : "");
 	return error;
 }
 
@@ -188,6 +191,12 @@ bool keeper_still_there(const struct keeper *keeper)
 			  "segment=%s msg=\"%s: removed or replaced under this agent: exiting\"",
 			  keeper->path, error == -ENOENT ? "the file is not there" : why);
 	return same;
+}
+
+void keeper_abandon(struct keeper *keeper)
+{
+	/* Relaxed: the beat stands for itself. Whose check reads this looks at the path. */
+	atomic_store_explicit(&keeper->seg.live->beat_ns, 0, memory_order_relaxed);
 }
 
 /* Async-signal-safe; the page that is missing may be any, so nothing more can be done. */

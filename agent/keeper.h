@@ -35,6 +35,9 @@ void keeper_beat(struct keeper *keeper);
 /* Is the file at the path still the one that is mapped, and whole? False after logging. */
 bool keeper_still_there(const struct keeper *keeper);
 
+/* It is not: its users need not wait for the heartbeat to grow old before they look for another. */
+void keeper_abandon(struct keeper *keeper);
+
 /* A page of the segment is gone: whoever truncates the file under us gets a last line. */
 void keeper_catch_truncation(void);
 

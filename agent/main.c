@@ -83,6 +83,7 @@ static void on_tidy(evutil_socket_t unused, short events, void *arg)
 	keeper_pools(&agent->keeper);
 	if (keeper_still_there(&agent->keeper))
 		return;
+	keeper_abandon(&agent->keeper);
 	agent->exit_code = EXIT_OTHER;
 	event_base_loopbreak(agent->base);
 }

@@ -3,15 +3,16 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "client/rl_client.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_cold.h"
 #include "shm/rl_error.h"
+#include "shm/rl_hash.h"
 #include "shm/rl_now.h"
 #include "shm/rl_rules.h"
+#include "shm/rl_terms.h"
+#include "shm/rl_word.h"
 
 static_assert(RL_ERR_SHORT == RL_E_SHORT && RL_ERR_NOT_READY == RL_E_NOT_READY &&
 		      RL_ERR_MAGIC == RL_E_MAGIC && RL_ERR_ABI == RL_E_ABI &&
@@ -33,21 +34,6 @@ static_assert(RL_BY_WINDOW == RL_DECIDED_WINDOW && RL_BY_CREDIT == RL_DECIDED_CR
 	      "one value, two names");
 static_assert(RL_WHY_SIZE == RL_WHY_MAX && RL_KEY_MAX == RL_KEY_BYTES_MAX, "one size");
 
-static struct rl_client *make_client(void)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	struct rl_client *client =
-		mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (client == MAP_FAILED)
-		return NULL;
-	client->page_size = page;
-	client->own = (struct own *)(void *)((char *)client + page);
-	/* On a kernel before 4.14 children would share their parent's line: slower, not wrong. */
-	madvise(client->own, page, MADV_WIPEONFORK);
-	return client;
-}
-
 static const char *default_path(void)
 {
 	const char *path = secure_getenv("RL_SEGMENT");
@@ -55,112 +41,136 @@ static const char *default_path(void)
 	return path != NULL && *path != '\0' ? path : RL_SEGMENT_DEFAULT;
 }
 
-int rl_attach(const char *path, struct rl_client **ret_client, char *ret_why)
+static int open_client(const char *path, bool may_be_absent, struct rl_client **ret_client,
+		       char *ret_why)
 {
-	struct rl_client *client;
-	char why[RL_WHY_MAX];
+	char why[RL_WHY_MAX] = "";
 	int error;
 
 	if (path == NULL)
 		path = default_path();
-	client = make_client();
+	error = client_new(path, may_be_absent, ret_client, why);
+	if (ret_why != NULL)
+		*ret_why = '\0';
+	if (why[0] != '\0')
+		rl_refuse(error, ret_why, "cannot attach to %s: %s", path, why);
+	return error;
+}
+
+int rl_attach(const char *path, struct rl_client **ret_client, char *ret_why)
+{
+	return open_client(path, false, ret_client, ret_why);
+}
+
+int rl_open(const char *path, struct rl_client **ret_client, char *ret_why)
+{
+	return open_client(path, true, ret_client, ret_why);
+}
+
+int rl_refresh(struct rl_client *client, char *ret_why)
+{
+	char why[RL_WHY_MAX] = "";
+	int saved = errno, got;
+
 	if (client == NULL)
-		return rl_refuse(-errno, ret_why, "cannot attach to %s: %s", path, strerror(errno));
-	error = rl_segment_attach(path, &client->seg, why);
-	if (error != 0) {
-		munmap(client, 2 * client->page_size);
-		return rl_refuse(error, ret_why, "cannot attach to %s: %s", path, why);
-	}
-	*ret_client = client;
+		return -EINVAL;
+	got = client_move(client, ret_why != NULL ? why : NULL);
+	if (ret_why != NULL)
+		*ret_why = '\0';
+	if (got < 0)
+		rl_refuse(got, ret_why, "cannot attach to %s: %s", client->path, why);
+	errno = saved;
+	return got;
+}
+
+/* It may be in a segment that the client has not seen yet. A name alone makes a handle. */
+RL_COLD static int rule_elsewhere(struct rl_client *client, const char *name, uint64_t *ret_rule)
+{
+	struct mapped *mapped = client_mapped(client);
+
+	client_look(client, mapped, RL_ERR_RULE);
+	mapped = client_mapped(client);
+	if (!mapped->absent)
+		return rl_rules_find(&mapped->seg.view, name, ret_rule);
+	if (rl_name_fault(name) != NULL)
+		return RL_ERR_RULE;
+	*ret_rule = rl_pair(rl_hash_rule(name), 0);
 	return 0;
-}
-
-void rl_detach(struct rl_client *client)
-{
-	struct rl_member *member;
-
-	if (client == NULL)
-		return;
-	/* Relaxed: as in client_take_member(). */
-	member = atomic_load_explicit(&client->own->member, memory_order_relaxed);
-	if (member != NULL)
-		rl_member_give(member,
-			       atomic_load_explicit(&client->own->pid, memory_order_relaxed));
-	rl_segment_detach(&client->seg);
-	munmap(client, 2 * client->page_size);
-}
-
-/*
- * This process's statistics line. Two threads may both take one at the first check: the
- * loser gives his back. Relaxed: the line is shared memory, valid for whoever has a pointer.
- */
-RL_COLD struct rl_member *client_take_member(struct rl_client *client)
-{
-	struct own *own = client->own;
-	uint64_t pid = (uint64_t)getpid();
-	struct rl_member *mine = rl_member_take(&client->seg, pid), *seen = NULL;
-
-	atomic_store_explicit(&own->pid, pid, memory_order_relaxed);
-	if (atomic_compare_exchange_strong_explicit(&own->member, &seen, mine, memory_order_relaxed,
-						    memory_order_relaxed))
-		return mine;
-	rl_member_give(mine, pid);
-	return seen;
 }
 
 int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rule)
 {
+	int got;
+
 	if (client == NULL || name == NULL || ret_rule == NULL)
 		return -EINVAL;
-	return rl_rules_find(&client->seg.view, name, ret_rule);
+	got = rl_rules_find(&client_mapped(client)->seg.view, name, ret_rule);
+	return got == RL_ERR_RULE ? rule_elsewhere(client, name, ret_rule) : got;
 }
 
 int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 	     uint32_t cost, uint32_t flags, struct rl_result *ret_result)
 {
-	struct rl_answer own;
+	struct mapped *mapped;
+	struct rl_answer own, *answer;
+	int got;
 
 	if (client_refuses(client, key, key_len, cost, flags))
 		return client_error(-EINVAL, ret_result);
-	return client_verdict(rl_check_spend(&client->seg, client_member(client), rule, key,
-					     key_len, cost, flags, client_into(ret_result, &own)));
+	answer = client_into(ret_result, &own);
+	mapped = client_mapped(client);
+	got = rl_check_spend(&mapped->seg, client_member(mapped), rule, key, key_len, cost, flags,
+			     answer);
+	return client_verdict(client, mapped, got, answer);
 }
 
 int rl_check_at(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 		uint32_t cost, uint64_t now_ns, struct rl_result *ret_result)
 {
 	struct rl_check_key asked;
-	struct rl_answer own;
+	struct mapped *mapped;
+	struct rl_answer own, *answer;
+	int got;
 
 	if (client_refuses(client, key, key_len, cost, 0) || now_ns > RL_GIVEN_MAX_NS)
 		return client_error(-EINVAL, ret_result);
-	if (!client->seg.view.given)
-		return client_error(RL_ERR_CLOCK, ret_result);
-	rl_check_hash(&client->seg.view, rule, key, key_len, &asked);
+	mapped = client_mapped(client);
+	if (!mapped->seg.view.given)
+		return client_error(client_look(client, mapped, RL_ERR_CLOCK), ret_result);
+	rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
 	asked.given = true;
-	rl_now_given(client->seg.live, now_ns + RL_CLOCK_BIAS_NS);
-	return client_verdict(rl_check_spend_key(&client->seg, client_member(client), rule, &asked,
-						 cost, 0, client_into(ret_result, &own)));
+	rl_now_given(mapped->seg.live, now_ns + RL_CLOCK_BIAS_NS);
+	answer = client_into(ret_result, &own);
+	got = rl_check_spend_key(&mapped->seg, client_member(mapped), rule, &asked, cost, 0,
+				 answer);
+	return client_verdict(client, mapped, got, answer);
 }
 
 int rl_peek(struct rl_client *client, uint64_t rule, const void *key, size_t key_len, uint32_t cost,
 	    struct rl_result *ret_result)
 {
-	struct rl_answer own;
+	struct mapped *mapped;
+	struct rl_answer own, *answer;
 	uint32_t used;
+	int got;
 
 	if (client_refuses(client, key, key_len, cost, 0))
 		return client_error(-EINVAL, ret_result);
-	return client_verdict(rl_check_look(&client->seg.view, rule, key, key_len, cost,
-					    client_into(ret_result, &own), &used));
+	answer = client_into(ret_result, &own);
+	mapped = client_mapped(client);
+	got = rl_check_look(&mapped->seg.view, rule, key, key_len, cost, answer, &used);
+	return client_verdict(client, mapped, got, answer);
 }
 
 uint64_t rl_agent_age_ms(const struct rl_client *client)
 {
 	/* Relaxed: the beat stands for itself. */
-	uint64_t beat = atomic_load_explicit(&client->seg.view.live->beat_ns, memory_order_relaxed);
+	uint64_t beat = atomic_load_explicit(&client_mapped(client)->seg.view.live->beat_ns,
+					     memory_order_relaxed);
 	uint64_t now = rl_clock_precise_ns();
 
+	if (beat == 0)
+		return UINT64_MAX; /* there is none, or it has left this segment for good */
 	return now > beat ? (now - beat) / 1000000 : 0;
 }
 

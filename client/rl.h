@@ -56,6 +56,8 @@ extern "C" {
 	(-4111) /* rl_check_at() on a live segment, or another check where the \
 		 * time is given */
 
+#define RL_ERR_ABSENT (-4113) /* rl_open()'s client: no segment that it can use, as yet */
+
 /* How far an answer can be trusted; field state of a result. */
 #define RL_STATE_FRESH 0 /* the agent is alive and, for a shared rule, Redis answers it */
 #define RL_STATE_STALE 1 /* shared rule: Redis has not answered for a while (250 ms) */
@@ -85,7 +87,7 @@ extern "C" {
 #define RL_ALL_MAX     16   /* rules that rl_check_all() takes */
 #define RL_WHY_SIZE    256  /* bytes for a refusal's text, with its NUL */
 
-struct rl_client; /* one mapping of one segment; opaque */
+struct rl_client; /* the segment at one path, whichever that is; opaque */
 
 struct rl_result {
 	uint32_t state;          /* RL_STATE_* */
@@ -129,18 +131,48 @@ struct rl_ask {
  * Returns 0, -ENOENT (no segment: no agent has run), -EACCES (not in its group), another
  * -errno, or RL_ERR_SHORT .. RL_ERR_CLOCKS.
  *
- * A client stays with the file it mapped. When that is removed and made anew (rl_agent_age_ms()
- * then grows without end), detach and attach again.
+ * A client goes with its path: when the segment there is removed and made anew (another size, an
+ * agent of another release), it follows by itself, without a restart and off the hot path. It looks
+ * when an answer is RL_STATE_ALONE or an error, at most four times a second: one stat(), and when
+ * another file lies there open, fstat, mmap, read and close. So it follows within 1.25 s of the old
+ * agent's last heartbeat. Until then, and while it cannot use what lies there, it goes on by the
+ * counts that it has. In the new segment counts begin at 0; rule handles stay good, an rl_key is to
+ * be made again (RL_ERR_KEY), a ticket is RL_KEPT. A call goes to its end in the segment in which
+ * it began; the memory of that is given back 2 s later. A thread that was stopped amid a call for
+ * longer is answered RL_ERR_BUSY or RL_ERR_FULL, and nothing is spent. Each move costs address
+ * space until rl_detach().
  *
  * Thread-safe. Not async-signal-safe. Uses no malloc.
  */
 RL_API int rl_attach(const char *path, struct rl_client **ret_client, char *ret_why);
 
-/* Unmap and free. No other call on the handle may be running or follow. NULL is allowed. */
+/*
+ * As rl_attach(), but a client is made also when there is no segment that it can use: for a server
+ * that may start before the agent. ret_why then says why, and is "" when it is attached. Checks are
+ * answered RL_ERR_ABSENT ("could not decide") until there is one; those that are look for it, as
+ * above.
+ *
+ * Returns 0, or -ENOMEM, -ENAMETOOLONG or another -errno when no client could be made.
+ */
+RL_API int rl_open(const char *path, struct rl_client **ret_client, char *ret_why);
+
+/*
+ * Look at the path now, whatever the answers were: at a moment of the program's own choosing, or to
+ * learn what is wrong there.
+ *
+ * Returns 0 (the client has the segment that is there), 1 (it has it now), or an error of
+ * rl_attach() with ret_why filled as there, and the client goes on with what it has, if anything.
+ * Thread-safe; async-signal-safe when ret_why is NULL.
+ */
+RL_API int rl_refresh(struct rl_client *client, char *ret_why);
+
+/* Unmap all and free. No other call on the handle may be running or follow. NULL is allowed. */
 RL_API void rl_detach(struct rl_client *client);
 
 /*
- * The handle of the rule with this name, good for the life of the client and over reloads.
+ * The handle of the rule with this name, good for the life of the client, over reloads and in
+ * every segment. While there is no segment any name that a rule can have gets one; when there is a
+ * segment without such a rule, checks are answered RL_ERR_RULE.
  * Returns 0 and fills *ret_rule, or RL_ERR_RULE, RL_ERR_BUSY, -EINVAL for a NULL. Thread- and
  * signal-safe.
  */
@@ -161,11 +193,11 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  *   -EINVAL       client or key NULL, key_len out of range, cost 0
  *   RL_ERR_RULE   the rule left the configuration
  *   RL_ERR_COST   cost above what the rule can ever admit at once
- *   RL_ERR_FULL   no slot for a new key, nor for the pool of its rule (on_full: pool), which was
- * made in a table that was full already RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed
- * (until the next one runs) or got no processor while it rewrote or freed this key's slot, or the
- * segment is damaged RL_ERR_CLOCK  the segment counts by the times that its callers give:
- * rl_check_at()
+ *   RL_ERR_FULL   no slot for a new key, nor for its rule's pool (on_full: pool)
+ *   RL_ERR_ABSENT no segment yet: of a client of rl_open()
+ *   RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed (until the next one runs) or got
+ *                 no processor while it rewrote or freed this key's slot, or the segment is damaged
+ *   RL_ERR_CLOCK  the segment counts by the times that its callers give: rl_check_at()
  *
  * The promise: each admitted unit can be placed at an instant inside its own call so that
  * no interval (t - window, t] holds more than limit units, over all processes of the host.
@@ -179,8 +211,9 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  * and state says so.
  *
  * Never blocks without RL_MAY_WAIT, never allocates or locks. Makes no system call but to wake
- * a sleeping agent, and to wait (the clock is the vDSO's; a process
- * calls getpid once after each fork). Thread-safe and fork-safe on one handle: a child may
+ * a sleeping agent, to wait, and to look for another segment as rl_attach() says (the clock is the
+ * vDSO's; a process calls getpid once after each fork and move; moving takes 12 KiB of stack).
+ * Thread-safe and fork-safe on one handle: a child may
  * go on with its parent's. Async-signal-safe.
  */
 RL_API int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
@@ -196,8 +229,8 @@ RL_API int rl_peek(struct rl_client *client, uint64_t rule, const void *key, siz
 
 /*
  * Hash a key once, for one that is checked often (a route, a tenant). Good for this client's
- * segment and this rule, over reloads. The bytes need not stay. Returns 0, or -EINVAL as
- * rl_check(). Thread- and async-signal-safe.
+ * segment and this rule, over reloads. The bytes need not stay. Returns 0, RL_ERR_ABSENT, or
+ * -EINVAL as rl_check(). Thread- and async-signal-safe.
  */
 RL_API int rl_key_make(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 		       struct rl_key *ret_key);
@@ -283,7 +316,10 @@ RL_API int rl_check_at(struct rl_client *client, uint64_t rule, const void *key,
  */
 RL_API int rl_ip_key(const char *address, unsigned ipv6_prefix, char ret_key[RL_IP_KEY_SIZE]);
 
-/* Milliseconds since the agent's last heartbeat. Thread- and signal-safe. */
+/*
+ * Milliseconds since the agent's last heartbeat; UINT64_MAX: there is no segment yet, or the agent
+ * has left it for good. Thread- and signal-safe.
+ */
 RL_API uint64_t rl_agent_age_ms(const struct rl_client *client);
 
 /* One line of text for a negative error of any function here. Never NULL. Thread-safe. */

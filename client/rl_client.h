@@ -7,6 +7,7 @@
 #define RL_CLIENT_H
 
 #include <assert.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,20 +18,42 @@
 #include "shm/rl_cold.h"
 
 /*
- * Two pages of our own, not malloc's: attaching must work inside a process whose allocator
- * is not up yet. The second page is emptied by the kernel in every child (MADV_WIPEONFORK),
- * however it was forked, so that a child counts in a line of its own.
+ * Pages of our own, not malloc's: attaching must work inside a process whose allocator is not up
+ * yet, and in a signal handler. Those from OWN_OFF on are emptied by the kernel in every child
+ * (MADV_WIPEONFORK), however it was forked, so that a child counts in a line of its own.
  */
+#define OWN_OFF   ((size_t)65536) /* the largest page of any Linux */
+#define PAGES_LEN (2 * OWN_OFF)   /* address space; what is not touched costs nothing */
+
 struct own {
-	struct rl_member *_Atomic member; /* NULL until the first check of this process */
+	struct rl_member *_Atomic member; /* NULL: client_take_member() has something to do */
+	struct rl_member *_Atomic line;   /* this process's; NULL until its first check */
 	_Atomic uint64_t pid;
 };
 
-struct rl_client {
+/* A segment that a client has mapped, now or before; it stays until rl_detach(). */
+struct mapped {
 	struct rl_seg seg;
-	struct own *own; /* the second page */
-	size_t page_size;
+	struct mapped *before; /* what the client had until then; NULL: this was the first */
+	uint64_t since_ns;     /* precise clock: when it was attached */
+	bool absent;           /* no segment, but zeros in place of one: rl_segment_blank() */
+	_Atomic bool gone;     /* zeros in its place by now, or from the start; relaxed: once set
+				* they are there, and who does it again does no harm */
 };
+
+struct rl_client {
+	struct mapped *_Atomic mapped; /* where checks go; pairs[client_mapped] */
+	_Atomic uint64_t look_ns;      /* coarse clock: when to look at the path again; relaxed */
+	struct mapped first;
+	char path[PATH_MAX]; /* absolute: the process may change its directory */
+};
+static_assert(sizeof(struct rl_client) <= OWN_OFF, "client and own are in pages of their own");
+
+/* The wiped part of the pages that mapped lies in the first ones of. */
+static inline struct own *own_of(const struct mapped *mapped)
+{
+	return (struct own *)((uintptr_t)mapped + OWN_OFF);
+}
 
 #define SAME_PLACE(result, answer) \
 	static_assert(offsetof(struct rl_result, result) == offsetof(struct rl_answer, answer) && \
@@ -48,15 +71,51 @@ SAME_PLACE(now_ns, now_ns);
 SAME_PLACE(ticket, ticket);
 static_assert(sizeof(struct rl_result) == sizeof(struct rl_answer), "a result is an answer");
 
-/* This process's statistics line, taken at its first check. */
-struct rl_member *client_take_member(struct rl_client *client);
+/*
+ * Where a call goes, to its end: one call never asks two segments. Another thread may move the
+ * client at any moment; what it had stays mapped (client_let_go()).
+ */
+static inline struct mapped *client_mapped(const struct rl_client *client)
+{
+	/* pairs[client_mapped.acq]: its segment was attached before it was named. */
+	return atomic_load_explicit(&client->mapped, memory_order_acquire);
+}
 
-static inline struct rl_member *client_member(struct rl_client *client)
+/* A client for path; may_be_absent: also when there is no segment that it can use, with why. */
+int client_new(const char *path, bool may_be_absent, struct rl_client **ret_client, char *why);
+
+/*
+ * Go to the segment that lies at the path now, if that is another one: the one function by which
+ * a client moves. 0: it is there already; 1: it is now; or an error of rl_attach(), with why, and
+ * it stays where it is. Thread-safe; async-signal-safe when why is NULL.
+ */
+int client_move(struct rl_client *client, char *why);
+
+/* Give back the memory of the segments before this one. Thread- and async-signal-safe. */
+void client_let_go(struct mapped *mapped);
+
+/*
+ * Where every answer ends that is no fresh one: an error, or the agent is silent. Looks at the
+ * path, LOOK_NS after the last time at the earliest. Returns what the caller is told for got.
+ */
+#define LOOK_NS UINT64_C(250000000)
+int client_look(struct rl_client *client, const struct mapped *mapped, int got);
+
+/*
+ * This process's statistics line in a segment, taken at its first check there. As long as the
+ * segment before it is kept, GRACE_NS, every check comes by here: the hot path has no other branch
+ * for things to be done later.
+ */
+#define GRACE_NS UINT64_C(2000000000) /* longer than a check may wait */
+struct rl_member *client_take_member(struct mapped *mapped);
+
+static inline struct rl_member *client_member(struct mapped *mapped)
 {
 	/* Relaxed: the line is shared memory, valid for whoever has a pointer. */
-	struct rl_member *member = atomic_load_explicit(&client->own->member, memory_order_relaxed);
+	struct rl_member *member =
+		atomic_load_explicit(&own_of(mapped)->member, memory_order_relaxed);
 
-	return member != NULL ? member : client_take_member(client);
+	return member != NULL ? member : client_take_member(mapped);
 }
 
 /* Not what a check may be asked. */
@@ -80,10 +139,17 @@ static inline struct rl_answer *client_into(struct rl_result *result, struct rl_
 	return result != NULL ? (struct rl_answer *)(void *)result : own;
 }
 
-static inline int client_verdict(int got)
+/* What the caller is told. One branch, as without the look: negative, or the bit of alone. */
+static inline int client_verdict(struct rl_client *client, const struct mapped *mapped, int got,
+				 const struct rl_answer *answer)
 {
-	if (got < 0)
-		return got;
+	static_assert(RL_ALONE == 2 && RL_STALE == 1, "alone has a bit of its own, above got's");
+
+	if (RL_RARELY(((uint32_t)got | (answer->state & RL_ALONE)) > 1)) {
+		got = client_look(client, mapped, got);
+		if (got < 0)
+			return got;
+	}
 	return got == 1 ? RL_ALLOWED : RL_LIMITED;
 }
 

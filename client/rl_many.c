@@ -24,11 +24,15 @@ int rl_key_make(struct rl_client *client, uint64_t rule, const void *key, size_t
 {
 	struct hashed hashed = {.rule = rule};
 	struct rl_check_key asked;
+	struct mapped *mapped;
 
 	if (ret_key == NULL || client_refuses(client, key, key_len, 1, 0))
 		return -EINVAL;
-	hashed.segment = client->seg.view.hash_key[0];
-	rl_check_hash(&client->seg.view, rule, key, key_len, &asked);
+	mapped = client_mapped(client);
+	if (mapped->absent)
+		return client_look(client, mapped, RL_ERR_ABSENT);
+	hashed.segment = mapped->seg.view.hash_key[0];
+	rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
 	hashed.id = asked.id;
 	rl_key_text(key, key_len, &hashed.text);
 	*ret_key = (struct rl_key){0};
@@ -41,17 +45,21 @@ int rl_check_key(struct rl_client *client, const struct rl_key *key, uint32_t co
 {
 	struct hashed hashed;
 	struct rl_check_key asked;
-	struct rl_answer own;
+	struct rl_answer own, *answer;
+	struct mapped *mapped;
+	int got;
 
 	if (client_refuses(client, key, 1, cost, flags))
 		return client_error(-EINVAL, ret_result);
 	memcpy(&hashed, key, sizeof(hashed));
-	if (hashed.segment != client->seg.view.hash_key[0])
-		return client_error(RL_ERR_KEY, ret_result);
+	mapped = client_mapped(client);
+	if (hashed.segment != mapped->seg.view.hash_key[0])
+		return client_error(client_look(client, mapped, RL_ERR_KEY), ret_result);
+	answer = client_into(ret_result, &own);
 	asked = (struct rl_check_key){.id = hashed.id, .text = &hashed.text};
-	return client_verdict(rl_check_spend_key(&client->seg, client_member(client), hashed.rule,
-						 &asked, cost, flags,
-						 client_into(ret_result, &own)));
+	got = rl_check_spend_key(&mapped->seg, client_member(mapped), hashed.rule, &asked, cost,
+				 flags, answer);
+	return client_verdict(client, mapped, got, answer);
 }
 
 static bool ask_is_wrong(const struct rl_client *client, const struct rl_ask *ask)
@@ -60,11 +68,11 @@ static bool ask_is_wrong(const struct rl_client *client, const struct rl_ask *as
 }
 
 /* In place: a struct built elsewhere and copied is read in other words than it was written. */
-static inline void begin_part(const struct rl_client *client, struct rl_ask *ask,
+static inline void begin_part(const struct mapped *mapped, struct rl_ask *ask,
 			      struct rl_check_part *ret)
 {
 	ret->handle = ask->rule;
-	rl_check_hash(&client->seg.view, ask->rule, ask->key, ask->key_len, &ret->key);
+	rl_check_hash(&mapped->seg.view, ask->rule, ask->key, ask->key_len, &ret->key);
 	ret->cost = ask->cost;
 	ret->flags = ask->flags;
 	ret->answer = client_into(&ask->result, NULL);
@@ -74,28 +82,36 @@ static inline void begin_part(const struct rl_client *client, struct rl_ask *ask
 int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
 {
 	struct rl_check_part part[RL_ALL_MAX];
+	struct mapped *mapped;
 	int got;
 
 	if (client == NULL || ask == NULL || count < 1 || count > RL_ALL_MAX)
 		return -EINVAL;
+	mapped = client_mapped(client);
 	for (size_t i = 0; i < count; i++) {
 		if (ask_is_wrong(client, &ask[i]))
 			return -EINVAL;
-		begin_part(client, &ask[i], &part[i]);
+		begin_part(mapped, &ask[i], &part[i]);
 	}
-	got = rl_check_parts(&client->seg, client_member(client), part, count);
+	got = rl_check_parts(&mapped->seg, client_member(mapped), part, count);
 	for (size_t i = 0; i < count; i++)
-		ask[i].answer = client_verdict(part[i].got);
-	return got == 1 ? RL_ALLOWED : got == 0 ? RL_LIMITED : got;
+		ask[i].answer = client_verdict(client, mapped, part[i].got, part[i].answer);
+	if (got < 0)
+		return client_look(client, mapped, got);
+	return got == 1 ? RL_ALLOWED : RL_LIMITED;
 }
 
-static int check_one(struct rl_client *client, const struct rl_check_key *key, struct rl_ask *ask)
+static int check_one(struct rl_client *client, struct mapped *mapped,
+		     const struct rl_check_key *key, struct rl_ask *ask)
 {
+	struct rl_answer *answer = client_into(&ask->result, NULL);
+	int got;
+
 	if (ask_is_wrong(client, ask))
 		return client_error(-EINVAL, &ask->result);
-	return client_verdict(rl_check_spend_key(&client->seg, client_member(client), ask->rule,
-						 key, ask->cost, ask->flags,
-						 client_into(&ask->result, NULL)));
+	got = rl_check_spend_key(&mapped->seg, client_member(mapped), ask->rule, key, ask->cost,
+				 ask->flags, answer);
+	return client_verdict(client, mapped, got, answer);
 }
 
 int rl_check_batch(struct rl_client *client, struct rl_ask *ask, size_t count)
@@ -107,16 +123,17 @@ int rl_check_batch(struct rl_client *client, struct rl_ask *ask, size_t count)
 		return -EINVAL;
 	for (size_t from = 0; from < count; from += RL_ALL_MAX) {
 		size_t some = count - from < RL_ALL_MAX ? count - from : RL_ALL_MAX;
+		struct mapped *mapped = client_mapped(client);
 
 		for (size_t i = 0; i < some; i++) {
 			if (ask_is_wrong(client, &ask[from + i]))
 				continue;
-			rl_check_hash(&client->seg.view, ask[from + i].rule, ask[from + i].key,
+			rl_check_hash(&mapped->seg.view, ask[from + i].rule, ask[from + i].key,
 				      ask[from + i].key_len, &key[i]);
-			rl_check_prefetch(&client->seg.view, &key[i].id);
+			rl_check_prefetch(&mapped->seg.view, &key[i].id);
 		}
 		for (size_t i = 0; i < some; i++) {
-			ask[from + i].answer = check_one(client, &key[i], &ask[from + i]);
+			ask[from + i].answer = check_one(client, mapped, &key[i], &ask[from + i]);
 			allowed += ask[from + i].answer == RL_ALLOWED;
 		}
 	}
@@ -126,40 +143,43 @@ int rl_check_batch(struct rl_client *client, struct rl_ask *ask, size_t count)
 int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *result)
 {
 	struct rl_ticket ticket;
+	struct mapped *mapped;
 
 	if (client == NULL || result == NULL)
 		return -EINVAL;
+	mapped = client_mapped(client);
 	ticket = (struct rl_ticket){result->ticket[0], result->ticket[1], result->ticket[2]};
 	memset(result->ticket, 0, sizeof(result->ticket));
-	if (rl_check_refund(&client->seg, client_member(client), rule, &ticket) == 1)
+	if (rl_check_refund(&mapped->seg, client_member(mapped), rule, &ticket) == 1)
 		return RL_REFUNDED;
 	return RL_KEPT;
-}
-
-static int said(const struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
-		struct rl_check_key *ret)
-{
-	if (client_refuses(client, key, key_len, 1, 0))
-		return -EINVAL;
-	rl_check_hash(&client->seg.view, rule, key, key_len, ret);
-	return 0;
 }
 
 int rl_reset(struct rl_client *client, uint64_t rule, const void *key, size_t key_len)
 {
 	struct rl_check_key asked;
-	int error = said(client, rule, key, key_len, &asked);
+	struct mapped *mapped;
+	int error;
 
-	return error != 0 ? error : rl_check_reset(&client->seg, rule, &asked);
+	if (client_refuses(client, key, key_len, 1, 0))
+		return -EINVAL;
+	mapped = client_mapped(client);
+	rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
+	error = rl_check_reset(&mapped->seg, rule, &asked);
+	return error < 0 ? client_look(client, mapped, error) : error;
 }
 
 int rl_block(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 	     uint64_t for_ns)
 {
 	struct rl_check_key asked;
-	int error = said(client, rule, key, key_len, &asked);
+	struct mapped *mapped;
+	int error;
 
-	return error != 0
-		       ? error
-		       : rl_check_block(&client->seg, client_member(client), rule, &asked, for_ns);
+	if (client_refuses(client, key, key_len, 1, 0))
+		return -EINVAL;
+	mapped = client_mapped(client);
+	rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
+	error = rl_check_block(&mapped->seg, client_member(mapped), rule, &asked, for_ns);
+	return error < 0 ? client_look(client, mapped, error) : error;
 }

@@ -52,6 +52,8 @@ int rl_check_look_count(const struct rl_view *view, uint64_t index, uint64_t hea
 	got = rl_count_look(slot, head, &count, cost, &answer, &now_ns);
 	if (got == RL_TRY_AGAIN)
 		return RL_E_BUSY;
+	if (got == RL_TRY_LIMITED && slot_is_gone(slot))
+		return RL_E_BUSY;
 	*ret_used = rl_count_held(slot, head, &count, now_ns);
 	if (*ret_used == RL_COUNT_NONE)
 		return RL_E_BUSY;
@@ -186,6 +188,8 @@ int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t 
 			continue;
 		got = try_slot(seg, member, index, head, &rule, key, cost, ret);
 		given_state(&seg->view, ret);
+		if (got == RL_TRY_LIMITED && slot_is_gone(&seg->slot[index]))
+			continue;
 		if (got == RL_TRY_ALLOWED)
 			rl_member_count(&member->allowed, cost);
 		if (got == RL_TRY_LIMITED)

@@ -141,6 +141,8 @@ static int spend_once(struct spending *s, uint64_t handle, struct rl_answer *ret
 	if (index == RL_NO_SLOT)
 		return RL_TRY_AGAIN;
 	got = try_slot(s, index, ret, &cell);
+	if (got == RL_TRY_LIMITED && slot_is_gone(&s->seg->slot[index]))
+		return RL_TRY_AGAIN;
 	if (got == RL_TRY_AHEAD)
 		rl_check_mend(s->member, &s->seg->slot[index], cell);
 	if (got == RL_TRY_SHORT)
@@ -189,6 +191,8 @@ int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t he
 	struct rl_shared_answer answer;
 	int got = rl_shared_look(view, &ask, &answer);
 
+	if (got == RL_TRY_LIMITED && slot_is_gone(&view->slot[index]))
+		return RL_E_BUSY;
 	ret->remaining = answer.window.remaining;
 	ret->wait_ns = answer.window.wait_ns;
 	ret->state = answer.state;

@@ -55,6 +55,17 @@ static inline bool slot_terms(const struct rl_view *view, const struct rl_slot *
 	return true;
 }
 
+/*
+ * Was the segment taken away under this check (rl_segment_blank_out())? No slot ever has a head of
+ * 0. A refusal that may rest on such zeros is no answer: the check starts over, and then finds no
+ * rule. The sliding window asks by itself whether its head is still the one it read.
+ */
+static inline bool slot_is_gone(const struct rl_slot *slot)
+{
+	/* pairs[slot_head.acq]: as any reader of a slot. */
+	return atomic_load_explicit(&slot->head, memory_order_acquire) == 0;
+}
+
 static inline void fill_answer(const struct rl_view *view, const struct rl_rule *rule,
 			       const struct rl_window_answer *from, uint64_t now_ns,
 			       struct rl_answer *ret)

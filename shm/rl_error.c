@@ -25,6 +25,7 @@ static const struct {
 	{RL_E_CLOCK,
 	 "the segment has no clock of its own and the call brings no time, or the other way round"},
 	{RL_E_LISTS, "the lists have more entries than the segment has room for"},
+	{RL_E_ABSENT, "there is no segment that can be used yet"},
 	{RL_E_RULES, "too many rules, or two rules with the same id"},
 };
 

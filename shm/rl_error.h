@@ -20,6 +20,7 @@
 #define RL_E_SHARED    (-4110) /* not of a rule that hosts share */
 #define RL_E_CLOCK     (-4111) /* a moment given to a live segment, or none to another */
 #define RL_E_LISTS     (-4112) /* more entries of lists than the segment has room for */
+#define RL_E_ABSENT    (-4113) /* there is no segment that can be used yet */
 #define RL_E_RULES     (-4108) /* more rules than a segment holds, or two with one id */
 
 #define RL_WHY_MAX 256 /* bytes of a buffer for the text of a refusal, with its NUL */

@@ -119,7 +119,8 @@ int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
 	return 0;
 }
 
-static void point_view(struct rl_view *view, const char *base, const struct rl_hdr *hdr)
+static void point_view(struct rl_view *view, const char *base, const struct rl_hdr *hdr,
+		       const uint64_t file[2])
 {
 	view->hdr = (const struct rl_hdr *)(const void *)base;
 	view->live = (const struct rl_live *)(const void *)(base + LIVE_OFF);
@@ -138,12 +139,15 @@ static void point_view(struct rl_view *view, const char *base, const struct rl_h
 	view->hash_key[1] = hdr->hash_key[1];
 	view->tick_ns = hdr->tick_ns;
 	view->given = hdr->clock == RL_CLOCK_GIVEN;
+	view->file[0] = file[0];
+	view->file[1] = file[1];
 	view->size = hdr->total_size;
 }
 
-static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr)
+static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr,
+		      const uint64_t file[2])
 {
-	point_view(&seg->view, base, hdr);
+	point_view(&seg->view, base, hdr, file);
 	seg->live = (struct rl_live *)(void *)(base + LIVE_OFF);
 	seg->bank = (struct rl_bank *)(void *)(base + BANK_OFF);
 	seg->fleet = (struct rl_fleet *)(void *)(base + FLEET_OFF);
@@ -165,14 +169,14 @@ static const struct rl_live *live_after(const void *hdr)
 }
 
 /* Map the header alone and decide whether the file is a segment we may use. */
-static int inspect(int fd, struct rl_hdr *ret_hdr, char *why)
+static int inspect(int fd, struct rl_hdr *ret_hdr, uint64_t ret_file[2], char *why)
 {
 	struct stat st;
 	void *page;
 	int error;
 
 	if (fstat(fd, &st) != 0)
-		return rl_refuse(-errno, why, "cannot stat it: %s", strerror(errno));
+		return rl_refuse(-errno, why, "cannot stat it: %s", rl_error_text(-errno));
 	if (S_ISDIR(st.st_mode))
 		return rl_refuse(-EISDIR, why, "it is a directory, not a segment");
 	if (!S_ISREG(st.st_mode))
@@ -183,8 +187,10 @@ static int inspect(int fd, struct rl_hdr *ret_hdr, char *why)
 	page = mmap(NULL, sizeof(struct rl_hdr) + sizeof(struct rl_live), PROT_READ, MAP_SHARED, fd,
 		    0);
 	if (page == MAP_FAILED)
-		return rl_refuse(-errno, why, "cannot map it: %s", strerror(errno));
+		return rl_refuse(-errno, why, "cannot map it: %s", rl_error_text(-errno));
 
+	ret_file[0] = st.st_dev;
+	ret_file[1] = st.st_ino;
 	/* A copy first: what is checked and what is used must be the same bytes. */
 	memcpy(ret_hdr, page, sizeof(*ret_hdr));
 	error = rl_segment_usable(page, (uint64_t)st.st_size, why);
@@ -220,11 +226,11 @@ static int refuse_open(const char *path, int open_errno, char *why)
 		return rl_refuse(-EISDIR, why, "it is a directory, not a segment");
 	if (open_errno == ENXIO || open_errno == ENODEV) /* a socket, a device of nobody */
 		return rl_refuse(RL_E_MAGIC, why, "it is not a regular file");
-	return rl_refuse(-open_errno, why, "%s", strerror(open_errno));
+	return rl_refuse(-open_errno, why, "%s", rl_error_text(-open_errno));
 }
 
 static int map_file(const char *path, int open_flags, int prot, struct rl_hdr *ret_hdr,
-		    char **ret_base, char *why)
+		    uint64_t ret_file[2], char **ret_base, char *why)
 {
 	/* What is no file must neither hold us up nor become our terminal. */
 	int fd = open(path, open_flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -233,11 +239,11 @@ static int map_file(const char *path, int open_flags, int prot, struct rl_hdr *r
 
 	if (fd < 0)
 		return refuse_open(path, errno, why);
-	error = inspect(fd, ret_hdr, why);
+	error = inspect(fd, ret_hdr, ret_file, why);
 	if (error == 0) {
 		base = mmap(NULL, ret_hdr->total_size, prot, MAP_SHARED, fd, 0);
 		if (base == MAP_FAILED)
-			error = rl_refuse(-errno, why, "cannot map it: %s", strerror(errno));
+			error = rl_refuse(-errno, why, "cannot map it: %s", rl_error_text(-errno));
 		else
 			*ret_base = base;
 	}
@@ -248,29 +254,81 @@ static int map_file(const char *path, int open_flags, int prot, struct rl_hdr *r
 int rl_segment_attach(const char *path, struct rl_seg *ret, char *why)
 {
 	struct rl_hdr hdr;
+	uint64_t file[2];
 	char *base;
-	int error = map_file(path, O_RDWR, PROT_READ | PROT_WRITE, &hdr, &base, why);
+	int error = map_file(path, O_RDWR, PROT_READ | PROT_WRITE, &hdr, file, &base, why);
 
 	if (error == 0)
-		point_seg(ret, base, &hdr);
+		point_seg(ret, base, &hdr, file);
 	return error;
 }
 
 int rl_segment_view(const char *path, struct rl_view *ret, char *why)
 {
 	struct rl_hdr hdr;
+	uint64_t file[2];
 	char *base;
-	int error = map_file(path, O_RDONLY, PROT_READ, &hdr, &base, why);
+	int error = map_file(path, O_RDONLY, PROT_READ, &hdr, file, &base, why);
 
 	if (error == 0)
-		point_view(ret, base, &hdr);
+		point_view(ret, base, &hdr, file);
+	return error;
+}
+
+bool rl_segment_is_at(const struct rl_view *view, const char *path)
+{
+	struct stat st;
+
+	/* While it is mapped its inode's number is nobody else's. */
+	return stat(path, &st) == 0 && st.st_dev == view->file[0] && st.st_ino == view->file[1];
+}
+
+static void *map_zeros(size_t size)
+{
+	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    -1, 0);
+}
+
+int rl_segment_blank(struct rl_seg *ret)
+{
+	static const uint64_t no_file[2];
+	struct rl_hdr hdr = {0};
+	void *base;
+
+	rl_segment_lay_out(&hdr, 2, 1);
+	base = map_zeros(hdr.total_size);
+	if (base == MAP_FAILED)
+		return -errno;
+	point_seg(ret, base, &hdr, no_file);
+	return 0;
+}
+
+/* rl_live is the second page, so this is the base without casting const away. */
+static void *base_of(struct rl_seg *seg)
+{
+	return (char *)seg->live - sizeof(struct rl_hdr);
+}
+
+/* Mapped elsewhere first: mmap() over what is there takes it away even when it then fails. */
+int rl_segment_blank_out(struct rl_seg *seg)
+{
+	void *zeros = map_zeros(seg->view.size);
+	int error;
+
+	if (zeros == MAP_FAILED)
+		return -errno;
+	/* At once for every thread: none finds nothing at these addresses in between. */
+	if (mremap(zeros, seg->view.size, seg->view.size, MREMAP_MAYMOVE | MREMAP_FIXED,
+		   base_of(seg)) != MAP_FAILED)
+		return 0;
+	error = -errno;
+	munmap(zeros, seg->view.size);
 	return error;
 }
 
 void rl_segment_detach(struct rl_seg *seg)
 {
-	/* rl_live is the second page, so this is the base without casting const away. */
-	munmap((char *)seg->live - sizeof(struct rl_hdr), seg->view.size);
+	munmap(base_of(seg), seg->view.size);
 }
 
 void rl_segment_unview(struct rl_view *view)

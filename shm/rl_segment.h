@@ -40,8 +40,9 @@ struct rl_view {
 	uint64_t list_slots; /* a power of two */
 	uint64_t hash_key[2];
 	uint64_t tick_ns;
-	bool given;  /* RL_CLOCK_GIVEN */
-	size_t size; /* bytes mapped */
+	bool given;       /* RL_CLOCK_GIVEN */
+	uint64_t file[2]; /* device and inode; 0,0: of no file, rl_segment_blank() */
+	size_t size;      /* bytes mapped */
 };
 
 struct rl_seg {
@@ -76,7 +77,7 @@ struct rl_segment_spec {
 /*
  * Map the segment at path. On refusal returns a negative error, leaves *ret untouched and
  * writes one line to why (NUL-terminated, RL_WHY_MAX bytes; may be NULL) that says what is
- * wrong and what to do. Nothing is printed. Not async-signal-safe; uses no malloc.
+ * wrong and what to do. Nothing is printed. Uses no malloc; async-signal-safe when why is NULL.
  *
  *   -errno          from open, fstat, mmap; -EISDIR for a directory
  *   RL_E_MAGIC      also for a FIFO, a socket or a device: none of them is waited for
@@ -88,6 +89,23 @@ int rl_segment_view(const char *path, struct rl_view *ret, char *why);
 /* Unmap. The struct must not be used again. */
 void rl_segment_detach(struct rl_seg *seg);
 void rl_segment_unview(struct rl_view *view);
+
+/* Is the file at path the one that is mapped here? Async-signal-safe. */
+bool rl_segment_is_at(const struct rl_view *view, const char *path);
+
+/*
+ * What stands in for a segment that is not there yet: zeros in memory of this process's own, in
+ * which no rule is in force, so that every check of it ends with RL_E_RULE. 0, or -ENOMEM.
+ */
+int rl_segment_blank(struct rl_seg *ret);
+
+/*
+ * Give the file's memory back and leave such zeros at the same addresses, for threads that may be
+ * stopped in the middle of a check of it, for however long. Such a check ends, with an error: no
+ * open slot has a head of 0, so it can neither spend nor refuse there. Costs address space only.
+ * 0, or -errno and nothing has changed. Async-signal-safe.
+ */
+int rl_segment_blank_out(struct rl_seg *seg);
 
 /*
  * Take the segment's agent lock: a POSIX record lock on "<path>.lock", kept by the kernel as

@@ -18,9 +18,9 @@
 void limiter_init(void);
 
 /*
- * Is there a rule to ask? Called at each accept. At most once a second it tries to attach
- * while there is none, and to follow when the segment was replaced. Without RL_RULE always
- * false, and the shim does nothing.
+ * Is there a rule to ask? Called at each accept. While there is none it looks for it, at most once
+ * a second; later librl follows when the segment is replaced, at the next check. Without RL_RULE
+ * always false, and the shim does nothing.
  */
 bool limiter_ready(void);
 

@@ -158,7 +158,7 @@ def test_agent__other_size_keeps_the_segment_and_says_how_to_resize(rig):
     rig.rlctl("check", "login", "bob")
     agent = rig.agent({"login": "2/h"}, keys=50000)
     contains(agent.output(), "event=size_kept")
-    contains(agent.output(), "remove the file, start again")
+    contains(agent.output(), "stop rl-agent, remove the file, start it again")
     equal(rig.rlctl("check", "login", "bob")[0], 0)
     equal(rig.rlctl("check", "login", "bob")[0], 1)
 
