@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 
-from rig import (NGINX, RLCTL, SHIM, Http, Skip, contains, equal, free_port, listening, main,
-                 need, nginx_conf, statuses, wait_for)
+from rig import (AGENT, NGINX, RLCTL, SHIM, Http, Skip, contains, equal, free_port, listening,
+                 main, need, nginx_conf, statuses, wait_for)
 
 ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo_server.py")
 
@@ -635,6 +635,56 @@ def test_preload__replaced_segment_is_followed(rig):
     equal(statuses(port, 5), [200] * 5)
     rig.agent({"web": "3/h"})
     wait_for("the new limit", lambda: statuses(port, 4)[-2:] == [429, 429], seconds=15)
+
+
+def test_preload__kept_connection_follows_a_segment_made_anew_in_another_size(rig):
+    need(NGINX, "nginx")
+    agent, port = rig.agent({"web": "1000000000/h"}), free_port()
+    rig.start(NGINX, "-c", nginx_conf(rig, port, workers=1), env={
+        "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"})
+    wait_for("nginx", lambda: listening(port))
+    http, seen = Http(port), []
+
+    def ask():
+        seen.append(http.request()[0])
+        return seen[-1]
+
+    equal(ask(), 200)
+    agent.stop()
+    os.unlink(rig.segment)
+    rig.agent({"other": "1/h", "web": "30/h"}, keys=20000)
+    began = time.monotonic()
+    wait_for("the new limit", lambda: ask() == 429, seconds=15)
+    assert time.monotonic() - began < 5
+    equal(set(seen), {200, 429})
+    equal(rig.status()["totals"]["allowed"], 30)
+    equal(rig.status()["totals"]["errors"], 0)
+
+
+def test_preload__segment_of_another_release_is_waited_out(rig):
+    need(NGINX, "nginx")
+    agent, port = rig.agent({"web": "20/h"}), free_port()
+    rig.start(NGINX, "-c", nginx_conf(rig, port, workers=1), env={
+        "LD_PRELOAD": SHIM, "RL_SEGMENT": rig.segment, "RL_RULE": "web"})
+    wait_for("nginx", lambda: listening(port))
+    http = Http(port)
+    equal([http.request()[0] for _ in range(5)], [200] * 5)
+    agent.stop()
+    stopped = time.monotonic()
+    with open(rig.segment, "rb") as f:
+        other = bytearray(f.read())
+    other[8:12] = b"\xff\0\0\0"  # abi_major
+    os.unlink(rig.segment)
+    with open(rig.segment, "wb") as f:
+        f.write(other)
+    wait_for("the heartbeat to grow old", lambda: time.monotonic() > stopped + 1.5)
+    equal([http.request()[0] for _ in range(16)], [200] * 15 + [429])  # by what it has
+    code, _, err = rig.run(AGENT, "--config", rig.path("rl.yaml"))
+    equal(code, 2)
+    contains(err, "remove it: a new one is made")
+    os.unlink(rig.segment)
+    rig.agent({"web": "20/h"})
+    wait_for("the new segment", lambda: http.request()[0] == 200, seconds=15)
 
 
 def test_preload__rule_that_is_missing_is_no_limit_until_it_comes(rig):

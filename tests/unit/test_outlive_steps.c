@@ -26,9 +26,11 @@
 #include "shm/rl_table.h"
 #include "shm/rl_word.h"
 
-#define STRIDE 29 /* instructions between two moves, from a random first one; $STRIDE */
-#define YEAR   (365 * RL_DAY_NS)
-#define MANY   1000000u
+#define STRIDE 29    /* instructions between two moves, from a random first one; $STRIDE */
+#define STEPS  20000 /* so slow is a clock reading that the next tick makes it start over: enough \
+		      */
+#define YEAR (365 * RL_DAY_NS)
+#define MANY 1000000u
 
 enum { FIXED = 1, TOKEN_BUCKET = 2, LEAKY_BUCKET = 3 };
 
@@ -223,6 +225,7 @@ static void move_at_each_step(struct stepped s)
 	if (child == 0)
 		run(&s, key);
 	assert_int_equal(waitpid(child, &status, 0), child);
+	ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_EXITKILL);
 	for (steps = 0; WIFSTOPPED(status);) {
 		if (may_be_moved(child) && steps++ % stride == first) {
 			rl_clock_beat(t.seg.live);
@@ -232,7 +235,7 @@ static void move_at_each_step(struct stepped s)
 			without += undecided(&s, *moved_status, steps);
 			moves++;
 		}
-		status = resume(child, PTRACE_SINGLESTEP, 0);
+		status = resume(child, steps < STEPS ? PTRACE_SINGLESTEP : PTRACE_CONT, 0);
 	}
 	assert_false(undecided(&s, status, 0)); /* of the one that was not moved */
 	printf("# %-8s call %d: %u instructions, moved at %u, %u could not decide\n", s.rule,
