@@ -26,9 +26,10 @@
 #include "shm/rl_table.h"
 #include "shm/rl_word.h"
 
-#define STRIDE 29    /* instructions between two moves, from a random first one; $STRIDE */
-#define STEPS  20000 /* so slow is a clock reading that the next tick makes it start over: enough \
-		      */
+#define STRIDE 29 /* instructions between two moves, from a random first one; $STRIDE */
+#define STEPS \
+	20000 /* so slow is a clock reading that the next tick makes it start over: enough \
+	       */
 #define YEAR (365 * RL_DAY_NS)
 #define MANY 1000000u
 
