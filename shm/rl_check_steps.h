@@ -40,8 +40,11 @@ static inline bool slot_terms(const struct rl_view *view, const struct rl_slot *
 			      const struct rl_rule *rule, struct rl_window_terms *ret,
 			      bool *ret_coarse)
 {
-	/* Relaxed, both: ordered after the acquire of head, final while head keeps that value. */
-	uint32_t q = rl_shape_q(atomic_load_explicit(&slot->shape, memory_order_relaxed));
+	/* pairs[slot_shape.acq]: who sees the shape of a re-base sees its close on the re-read of
+	 * head. An admit fails without that; a refusal would be by groups that are not its head's.
+	 */
+	uint32_t q = rl_shape_q(atomic_load_explicit(&slot->shape, memory_order_acquire));
+	/* Relaxed: after the acquire of head, final while head keeps that value. */
 	uint64_t made_for = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
 
 	if (RL_RARELY(q - 1 >= RL_Q_MAX))

@@ -255,7 +255,7 @@ static_assert(sizeof(struct rl_tags) == 64, "shared layout: bump RL_ABI_MAJOR");
 struct rl_slot {
 	_Atomic uint64_t head;      /* count, closed, grant, credit; pairs[slot_head] */
 	_Atomic uint64_t id[2];     /* keyed hash of (rule, key), never 0; relaxed, under head */
-	_Atomic uint64_t shape;     /* rule:32 (high) | algorithm:5 | q:27; relaxed, under head */
+	_Atomic uint64_t shape;     /* rule:32 (high) | algorithm:5 | q:27; pairs[slot_shape] */
 	_Atomic uint64_t window_ns; /* the window it was made for: says its clock; under head */
 	_Atomic uint64_t hint;  /* partition, low water, when to ask again: rl_side.h; relaxed. Of
 				 * a slot that counts in its state: by what scale, rl_count.h */

@@ -176,12 +176,15 @@ void rl_rebase_apply(struct rl_seg *seg, uint64_t index)
 	struct rl_slot *slot = &seg->slot[index];
 
 	put(&seg->side[index].acked, take(&journal->acked));
-	put(&slot->shape, take(&journal->shape));
+	/* pairs[slot_shape.rel]: not seen before the close, by a check that read head earlier. */
+	atomic_store_explicit(&slot->shape, take(&journal->shape), memory_order_release);
 	put(&slot->window_ns, take(&journal->window_ns));
 	put(&slot->state, take(&journal->state));
 	put(&slot->hint, take(&journal->hint));
 	for (uint32_t i = 0; i < RL_RING; i++)
-		put(&slot->ring[i], take(&journal->ring[i]));
+		/* pairs[ring_stamp.rel]: likewise. */
+		atomic_store_explicit(&slot->ring[i], take(&journal->ring[i]),
+				      memory_order_release);
 	/* pairs[slot_head.rel]: the new words are complete before the slot opens. */
 	atomic_store_explicit(&slot->head, take(&journal->open_head), memory_order_release);
 }
