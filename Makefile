@@ -6,10 +6,12 @@
 # make asan|tsan    the tests under a sanitizer, in a build folder of their own
 # make clang        everything built by clang as well; warnings are errors in both
 # make mutants      plant one-line bugs one after the other: each must turn a test red
-# make model        random interleavings of the claim protocol, and its planted bugs
+# make model        spin: claim, admit, take-over, re-base and rule swap on weakly ordered memory,
+#                   random interleavings of the claim; and the bugs planted in them
+# make arm64        the library and its tests cross-built, and run under qemu
 # make bench        all figures;  make figure-NAME: one of hit memory spread window kill
 #                   strict outage
-# make proof        all long proofs;  make proof-NAME: one of window kill
+# make proof        all long proofs;  make proof-NAME: one of window kill model
 # make layers       who may include whom;  make pairs: both ends of every ordered atomic
 # make headers      rl.h compiles alone, as C and as C++
 # make install      DESTDIR and PREFIX honoured
@@ -146,10 +148,15 @@ clang:
 	  $(patsubst %.c,build-clang/%,$(TESTS) $(wildcard bench/figure_*.c))
 mutants:
 	@tests/mutants.sh
-model: $(B)/tests/model/claim
+model: $(B)/tests/model/claim spin-model
 	@$< && ! $< BUG=withdraw-self >/dev/null && ! $< BUG=no-second-look >/dev/null && \
 	  ! $< BUG=third-left-out >/dev/null
 	@echo "model: the claim protocol holds, and all planted bugs are found"
+MODELS := $(filter-out tests/model/weak.pml,$(wildcard tests/model/*.pml))
+spin-model:
+	@printf '%s\n' $(MODELS) | BUILD=$(B) xargs -n 1 -P 2 tests/model/run.sh
+proof-model:
+	@printf '%s\n' $(MODELS) | BUILD=$(B) xargs -n 1 tests/model/run.sh proof
 headers:
 	@$(CC) -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only client/rl.h
 	@$(CXX) -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ client/rl.h
@@ -172,7 +179,7 @@ bench: $(FIGURES)
 $(FIGURES): figure-%: $(B)/bench/figure_%
 	@$<
 PROOFS := proof-window proof-kill
-proof: $(PROOFS)
+proof: $(PROOFS) proof-model
 $(PROOFS): proof-%: $(B)/bench/figure_%
 	@$< all
 
@@ -199,9 +206,9 @@ fmt:
 fmt-check:
 	clang-format --dry-run -Werror $$(git ls-files '*.[ch]')
 clean:
-	rm -rf build build-asan build-tsan build-clang build-mutants
+	rm -rf build build-asan build-tsan build-clang build-mutants build-arm64
 
 .PHONY: all help check asan tsan sanitized clang mutants model headers layers pairs bench proof \
-        $(PROOFS) demo install fmt fmt-check clean $(FIGURES)
+        spin-model proof-model arm64 $(PROOFS) demo install fmt fmt-check clean $(FIGURES)
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
