@@ -92,9 +92,10 @@ PURE   := $(filter-out agent/main.c,$(AGENT)) $(wildcard client/preload/http_*.c
 $(B)/libtest.a: $(call obj,$(SHM) $(CLIENT) $(PURE) tests/t.c)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
+TEST_LIBS = -lcmocka -lyaml -levent_core -lhiredis -ljansson -lm
 $(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
 	$(say) LINK $@
-	$(LINK) $(filter %.o,$^) $(filter %.a,$^) $(LDFLAGS) -lcmocka -lyaml -levent_core -lhiredis -ljansson -lm
+	$(LINK) $(filter %.o,$^) $(filter %.a,$^) $(LDFLAGS) $(TEST_LIBS)
 PROXY  := $(wildcard tests/proxy/*.c)
 $(B)/tests/fault_proxy: $(call obj,$(PROXY))
 	$(say) LINK $@
@@ -146,6 +147,13 @@ sanitized: all $(TEST_BIN) $(B)/tests/fault_proxy
 clang:
 	@$(MAKE) CC=clang B=build-clang all headers build-clang/tests/fault_proxy \
 	  $(patsubst %.c,build-clang/%,$(TESTS) $(wildcard bench/figure_*.c))
+# What needs no library of the target but cmocka: the segment and the client, not the agent.
+ARM64 := $(patsubst %,build-arm64/tests/unit/test_%,algorithm client gcra hash rebase rules \
+           segment sha256 side table terms window) build-arm64/tests/race/test_table_race
+arm64:
+	@$(MAKE) CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar B=build-arm64 PURE= \
+	  TEST_LIBS='-lcmocka -lm' build-arm64/librl.so.1 build-arm64/librl-preload.so $(ARM64)
+	@EMULATOR=qemu-aarch64 tests/run.sh $(ARM64)
 mutants:
 	@tests/mutants.sh
 model: $(B)/tests/model/claim spin-model

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Run test programs one after the other and add up what they report (TAP on stdout).
-# usage: tests/run.sh PROGRAM...        $BUILD names the build folder, for the Python ones
+# usage: tests/run.sh PROGRAM...        $BUILD names the build folder, for the Python ones;
+# $EMULATOR runs programs of another machine
 #
 # A line for each program; the whole output of one that failed. Last line: N passed, N failed.
 # A program that crashes, hangs (over 300 s) or reports nothing is one failure more.
@@ -19,7 +20,7 @@ for program in "$@"; do
     case $program in
     *.py) timeout 300 python3 "$program" >"$log" 2>&1 ;;
     *-tsan/*) timeout 300 $fixed "$program" >"$log" 2>&1 ;;
-    *) timeout 300 "$program" >"$log" 2>&1 ;;
+    *) timeout 300 ${EMULATOR-} "$program" >"$log" 2>&1 ;;
     esac
     code=$?
     good=$(grep -c '^ok ' "$log")
