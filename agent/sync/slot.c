@@ -46,18 +46,23 @@ static uint64_t lower_credit(struct rl_seg *seg, uint64_t index, uint32_t keep,
 	return 0;
 }
 
-/* Does q divide, and are n and the window what a worker would accept? */
-static bool is_sound(const struct rl_view *view, uint64_t index, uint64_t head)
+/*
+ * Its group size, or 0 when q does not divide, or n and the window are not what a worker would
+ * accept. Read once: what is checked and what is divided by must be the same.
+ */
+static uint32_t sound_q(const struct rl_view *view, uint64_t index, uint64_t head)
 {
-	return rl_rebase_sound(rl_head_n(head), word_of(&view->slot[index].shape),
-			       word_of(&view->slot[index].window_ns));
+	uint64_t shape = word_of(&view->slot[index].shape);
+
+	if (!rl_rebase_sound(rl_head_n(head), shape, word_of(&view->slot[index].window_ns)))
+		return 0;
+	return rl_pair_low(shape);
 }
 
 static uint64_t used_in_window(const struct rl_view *view, uint64_t index, uint64_t head,
-			       const struct rl_rule *rule)
+			       uint32_t q, const struct rl_rule *rule)
 {
 	const struct rl_slot *slot = &view->slot[index];
-	uint32_t q = rl_pair_low(word_of(&slot->shape));
 	bool coarse = rl_clock_is_coarse(word_of(&slot->window_ns));
 	struct rl_window_terms terms = {
 		.limit = rl_window_limit(RL_LIMIT_MAX, q),
@@ -71,10 +76,11 @@ static uint64_t used_in_window(const struct rl_view *view, uint64_t index, uint6
 	return terms.limit - answer.remaining;
 }
 
-static void track(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule)
+static void track(struct rl_seg *seg, uint64_t index, uint64_t head, uint32_t q,
+		  const struct rl_rule *rule)
 {
 	uint64_t acked = word_of(&seg->side[index].acked), n = rl_head_n(head);
-	uint64_t held = used_in_window(&seg->view, index, head, rule);
+	uint64_t held = used_in_window(&seg->view, index, head, q, rule);
 	uint64_t from = rl_acked_n(acked);
 
 	if (from < n - held || from > n)
@@ -87,14 +93,16 @@ bool sync_slot_take(struct rl_seg *seg, uint64_t index, const struct rl_rule *ru
 {
 	struct rl_side *side = &seg->side[index];
 	uint64_t head;
+	uint32_t q;
 
 	if (word_of(&side->infl) != 0)
 		return false;
 	head = lower_credit(seg, index, keep, ret_credit_before);
-	if (head == 0 || !is_sound(&seg->view, index, head))
+	q = head == 0 ? 0 : sound_q(&seg->view, index, head);
+	if (q == 0)
 		return false;
 	if ((word_of(&side->acked) & RL_TRACKED) == 0)
-		track(seg, index, head, rule);
+		track(seg, index, head, q, rule);
 	record(&side->infl, (head ^ RL_HEAD_GRANT) | RL_INFL_VALID);
 	return true;
 }

@@ -8,13 +8,20 @@
  */
 #include "tests/shared_key.h"
 
+#include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/sync/slot.h"
+#include "bench/fleet/load.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_rebase.h"
 
-#define MS UINT64_C(1000000)
+#define MS     UINT64_C(1000000)
+#define STRIDE 13 /* instructions between two moments at which a word is spoilt */
 
 static const struct rl_fleet_terms strict = {RL_STRICT, RL_NO_CREDIT_DENY, RL_CLOSED, 0, 0};
 
@@ -644,6 +651,61 @@ static void test_sync_slot__bytes_of_an_answer_are_those_the_script_writes(void 
 	assert_int_equal(answer.others_out, 5 << 24 | 5);
 }
 
+/*
+ * Take the slot in a child, whose group size another process sets to 0 after so many of its
+ * instructions. Returns false when the child was through before that.
+ */
+static bool taken_while_spoilt_after(uint32_t steps)
+{
+	uint64_t shape = shared_slot(&k)->shape;
+	uint32_t before;
+	int status = 0;
+	pid_t child = fork();
+	bool spoilt;
+
+	if (child == 0) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		take(SYNC_KEEP_ALL, &before);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	for (uint32_t i = 0; i < steps && !WIFEXITED(status); i++) {
+		assert_int_equal(ptrace(PTRACE_SINGLESTEP, child, NULL, NULL), 0);
+		assert_int_equal(waitpid(child, &status, 0), child);
+	}
+	spoilt = !WIFEXITED(status);
+	shared_slot(&k)->shape = rl_pair(rl_pair_high(shape), 0);
+	if (spoilt) {
+		ptrace(PTRACE_CONT, child, NULL, NULL);
+		assert_int_equal(waitpid(child, &status, 0), child);
+	}
+	kill(child, SIGKILL); /* one that stopped of a division by 0 */
+	assert_true(WIFEXITED(status));
+	shared_slot(&k)->shape = shape;
+	return spoilt;
+}
+
+/* It was read twice, checked and divided by: the agent died of it. */
+static void test_sync_slot__group_size_that_is_gone_when_it_is_needed_does_no_harm(void **state)
+{
+	uint64_t seed = t_seed();
+	uint32_t steps = (uint32_t)t_below(&seed, STRIDE);
+
+	(void)state;
+	if (fleet_is_slow_build()) {
+		printf("# not in this build: most instructions are the sanitizer's\n");
+		return;
+	}
+	do {
+		shared_side(&k)->infl = 0;
+		shared_side(&k)->acked &= ~RL_TRACKED;
+		steps += STRIDE;
+	} while (taken_while_spoilt_after(steps));
+	printf("# %u instructions\n", steps);
+	assert_true(steps > 50);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -659,6 +721,7 @@ int main(void)
 		TEST(test_sync_slot__credit_ends_at_its_bits),
 		TEST(test_sync_slot__closed_slot_is_left_alone),
 		TEST(test_sync_slot__damaged_words_do_no_harm),
+		TEST(test_sync_slot__group_size_that_is_gone_when_it_is_needed_does_no_harm),
 		TEST(test_sync_slot__age_is_never_too_old_by_the_precise_clock),
 		TEST(test_sync_slot__age_is_never_too_old_by_the_coarse_clock),
 		TEST(test_sync_slot__stamp_ahead_of_the_clock_has_no_age),
