@@ -41,6 +41,9 @@ enum rl_unreachable {
 #define RL_CREDIT_MAX    1048575u /* credit has 20 bits in a slot's head word */
 #define RL_WAIT_MAX_NS   UINT64_C(1000000000)
 
+#define RL_INTERVAL_MIN_NS UINT64_C(5000000) /* between two syncs of a key, as configured */
+#define RL_INTERVAL_MAX_NS UINT64_C(1000000000)
+
 /*
  * All zero is a local rule. Terms are valid when each field is in range and
  *	local:  every other field is 0, as none of them is used

@@ -42,7 +42,10 @@ uint64_t rl_shared_interval_ns(const struct rl_view *view, uint64_t window_ns)
 {
 	uint64_t interval_ns = word_of(&view->fleet->interval_ns);
 
-	return interval_ns != 0 ? interval_ns : rl_fleet_interval_ns(window_ns);
+	/* One that no configuration has would stop every sync, or ask Redis all the time. */
+	if (interval_ns < RL_INTERVAL_MIN_NS || interval_ns > RL_INTERVAL_MAX_NS)
+		return rl_fleet_interval_ns(window_ns);
+	return interval_ns;
 }
 
 bool rl_shared_waits(const struct rl_view *view, const struct rl_slot *slot, uint64_t window_ns,

@@ -34,8 +34,8 @@ static void read_times(struct yaml_file *file, const yaml_node_t *node, struct a
 						      "a time 50ms .. 5s, e.g. 250ms"};
 	static const struct value_span timeout = {"timeout", 100 * MS_NS, 30000 * MS_NS,
 						  "a time 100ms .. 30s, e.g. 2s"};
-	static const struct value_span interval = {"interval", 5 * MS_NS, 1000 * MS_NS,
-						   "a time 5ms .. 1s, e.g. 50ms"};
+	static const struct value_span interval = {
+		"interval", RL_INTERVAL_MIN_NS, RL_INTERVAL_MAX_NS, "a time 5ms .. 1s, e.g. 50ms"};
 
 	value_span(file, node, &stale_after, &config->stale_after_ns);
 	value_span(file, node, &timeout, &config->redis_timeout_ns);

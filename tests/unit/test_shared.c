@@ -317,6 +317,21 @@ static void test_shared__nobody_waits_after_two_intervals_without_an_answer(void
 	assert_int_equal(try_waiting(1, START, false), RL_TRY_SHORT);
 }
 
+static void test_shared__interval_that_nobody_configures_is_not_gone_by(void **state)
+{
+	static const uint64_t most[] = {RL_INTERVAL_MIN_NS, RL_INTERVAL_MAX_NS};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		k.t.seg.fleet->interval_ns = most[i];
+		assert_int_equal(rl_shared_interval_ns(&k.t.seg.view, 1000 * MS), most[i]);
+		k.t.seg.fleet->interval_ns = i == 0 ? most[i] - 1 : most[i] + 1;
+		assert_int_equal(rl_shared_interval_ns(&k.t.seg.view, 1000 * MS), T);
+	}
+	k.t.seg.fleet->interval_ns = UINT64_MAX;
+	assert_int_equal(rl_shared_interval_ns(&k.t.seg.view, 1000 * MS), T);
+}
+
 static void test_shared__waiter_that_is_admitted_takes_its_demand_back(void **state)
 {
 	(void)state;
@@ -627,6 +642,7 @@ int main(void)
 		TEST(test_shared__rings_only_where_credit_crosses_the_low_water),
 		TEST(test_shared__only_who_may_wait_is_told_to),
 		TEST(test_shared__nobody_waits_after_two_intervals_without_an_answer),
+		TEST(test_shared__interval_that_nobody_configures_is_not_gone_by),
 		TEST(test_shared__waiter_that_is_admitted_takes_its_demand_back),
 		TEST(test_shared__waiter_that_is_refused_leaves_its_demand_once),
 		TEST(test_shared__waiter_admitted_by_policy_takes_its_demand_back),
