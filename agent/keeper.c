@@ -111,6 +111,23 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 	return error;
 }
 
+/* Which file it is, in the directory where nobody else may put another. */
+static void note_file(struct keeper *keeper)
+{
+	struct stat st = {0};
+
+	stat(keeper->path, &st);
+	keeper->dev = st.st_dev;
+	keeper->ino = st.st_ino;
+}
+
+static bool is_same_file(const struct keeper *keeper)
+{
+	struct stat st;
+
+	return stat(keeper->path, &st) == 0 && st.st_dev == keeper->dev && st.st_ino == keeper->ino;
+}
+
 static void sign_in(struct keeper *keeper)
 {
 	struct rl_live *live = keeper->seg.live;
@@ -133,6 +150,7 @@ int keeper_open(struct keeper *keeper, const char *path, const struct agent_conf
 		rl_segment_unlock(keeper->path, keeper->lock_fd, true);
 		return error;
 	}
+	note_file(keeper);
 	sign_in(keeper);
 	return 0;
 }
@@ -185,6 +203,9 @@ bool keeper_still_there(const struct keeper *keeper)
 		/* The random key is the segment's name: no two segments share it. */
 		same = memcmp(view.hash_key, keeper->seg.view.hash_key, sizeof(view.hash_key)) == 0;
 		rl_segment_unview(&view);
+	} else if (error == RL_E_CLOCKS) {
+		/* Somebody wrote over the heartbeat: the next one sets it right. */
+		same = is_same_file(keeper);
 	}
 	if (!same)
 		log_event(LOG_ERROR, "segment_gone",

@@ -5,6 +5,7 @@
 #define AGENT_KEEPER_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "agent/config/config.h"
 #include "shm/rl_segment.h"
@@ -14,6 +15,8 @@ struct keeper {
 	int lock_fd;
 	struct rl_seg seg;
 	uint32_t pools_missing; /* slots that pools lack */
+	dev_t dev; /* of the file that is mapped */
+	ino_t ino;
 };
 
 /*

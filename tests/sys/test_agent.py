@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 from rig import AGENT, BUILD, RLCTL, Skip, contains, equal, main, wait_for
 
@@ -344,6 +345,16 @@ def test_agent__replaced_segment_ends_the_agent_with_a_message(rig):
     os.rename(rig.segment, kept)
     equal(agent.wait(5), 2)
     contains(agent.output(), "event=segment_gone")
+
+
+def test_agent__heartbeat_written_over_does_not_end_the_agent(rig):
+    agent = rig.agent({"login": "2/h"})
+    until = time.monotonic() + 2.5  # it looks at its segment once a second
+    with open(rig.segment, "r+b", buffering=0) as f:
+        while time.monotonic() < until:
+            os.pwrite(f.fileno(), struct.pack("<Q", 1 << 62), 4096)
+    wait_for("the next beat", lambda: rig.rlctl("status")[0] == 0)
+    assert agent.running(), agent.output()
 
 
 def leave_a_slot_closed(rig):
