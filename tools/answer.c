@@ -32,12 +32,13 @@ static const char *decided_name(unsigned by)
 
 static void print_json(const struct answer *a)
 {
-	json_t *all = json_pack(
-		"{s:s, s:o, s:b, s:I, s:I, s:f, s:f, s:f, s:s, s:s}", "rule", a->rule, "key",
-		json_key(a->key), "allowed", a->allowed, "limit", (json_int_t)a->limit, "remaining",
-		(json_int_t)a->remaining, "window_s", (double)a->window_ns / 1e9, "retry_after_s",
-		(double)a->retry_after_ns / 1e9, "delay_s", (double)a->delay_ns / 1e9, "state",
-		fleet_state_name(a->state), "decided_by", decided_name(a->by));
+	json_t *all =
+		json_pack("{s:o, s:o, s:b, s:I, s:I, s:f, s:f, s:f, s:s, s:s}", "rule",
+			  tool_json_text(a->rule), "key", json_key(a->key), "allowed", a->allowed,
+			  "limit", (json_int_t)a->limit, "remaining", (json_int_t)a->remaining,
+			  "window_s", (double)a->window_ns / 1e9, "retry_after_s",
+			  (double)a->retry_after_ns / 1e9, "delay_s", (double)a->delay_ns / 1e9,
+			  "state", fleet_state_name(a->state), "decided_by", decided_name(a->by));
 
 	json_dumpf(all, stdout, JSON_INDENT(2));
 	putchar('\n');

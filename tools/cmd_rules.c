@@ -32,9 +32,9 @@ static void print_rule(const struct rl_named_rule *rule, json_t *list)
 static int show(const struct tool *tool)
 {
 	static struct rl_named_rule list[RL_RULES_MAX];
-	json_t *json = tool->json ? json_array() : NULL;
 	struct rl_view view;
 	uint64_t generation;
+	json_t *json;
 	int count;
 
 	if (!tool_view(tool, &view))
@@ -43,6 +43,7 @@ static int show(const struct tool *tool)
 	rl_segment_unview(&view);
 	if (count < 0)
 		return tool_error("cannot read the rules: %s", rl_error_text(count));
+	json = tool->json ? json_array() : NULL;
 	for (int i = 0; i < count; i++) {
 		tool_printable(list[i].name);
 		print_rule(&list[i], json);
