@@ -24,6 +24,7 @@ static const char usage[] =
 	"  reset RULE KEY              forget what a key has spent on this host\n"
 	"  block RULE KEY TIME         refuse a key for so long, e.g. 10m; unblock RULE KEY ends "
 	"it\n"
+	"  verify                      look at every word of the segment: is it damaged?\n"
 	"  run --rule NAME [--by ip] [--port P] -- COMMAND...\n"
 	"  run --limit 100/minute [--by ip] [--port P] -- COMMAND...\n"
 	"                              start an unmodified server behind a limit\n"
@@ -44,7 +45,8 @@ static const struct {
 	{"check", cmd_check, false, true},     {"rules", cmd_rules, false, false},
 	{"off", cmd_off, false, false},        {"on", cmd_on, false, false},
 	{"reset", cmd_reset, false, true},     {"block", cmd_block, false, true},
-	{"unblock", cmd_unblock, false, true}, {"run", cmd_run, true, false},
+	{"unblock", cmd_unblock, false, true}, {"verify", cmd_verify, false, false},
+	{"run", cmd_run, true, false},
 };
 
 static const struct option options[] = {

@@ -71,6 +71,7 @@ int cmd_on(const struct tool *tool, int argc, char **argv);
 int cmd_reset(const struct tool *tool, int argc, char **argv);
 int cmd_block(const struct tool *tool, int argc, char **argv);
 int cmd_unblock(const struct tool *tool, int argc, char **argv);
+int cmd_verify(const struct tool *tool, int argc, char **argv);
 int cmd_run(const struct tool *tool, int argc, char **argv);
 
 #endif
