@@ -4,6 +4,7 @@
 #                   that the demo can fail)
 # make check        every test, model, layers, pairs and headers; ends "N passed, N failed"
 # make asan|tsan    the tests under a sanitizer, in a build folder of their own
+# make hostile      a minute of random bytes all over the segment, everybody under ASan and UBSan
 # make clang        everything built by clang as well; warnings are errors in both
 # make mutants      plant one-line bugs one after the other: each must turn a test red
 # make model        spin: claim, admit, take-over, re-base and rule swap on weakly ordered memory,
@@ -129,12 +130,19 @@ KILL    := $(wildcard bench/kill/*.c)
 $(B)/bench/figure_kill: $(call obj,$(KILL) agent/sweep.c agent/sync/slot.c agent/log.c)
 $(B)/tests/proc/test_kill_steps: $(call obj,$(KILL) bench/bench.c)
 
+# The worker and the writer of tests/sys/test_hostile.py; guard.so without the sanitizer, as skew.so.
+HOSTILE  = $(B)/tests/hostile/hostile $(B)/tests/hostile/guard.so
+$(B)/tests/hostile/guard.so: tests/hostile/guard.c
+	@mkdir -p $(@D)
+	$(say) LINK $@
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -fPIC $(WARN) -O2 -g -shared -o $@ $<
+
 TEST_BIN := $(patsubst %.c,$(B)/%,$(TESTS))
 RACE_BIN := $(patsubst %.c,build-tsan/%,$(wildcard tests/race/test_*.c))
 TSAN     := -fsanitize=thread
 ASAN     := -fsanitize=address,undefined -fno-sanitize-recover=all
 
-check: all layers pairs headers $(TEST_BIN) $(B)/tests/fault_proxy model
+check: all layers pairs headers $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE) model
 	@$(MAKE) B=build-tsan SAN=$(TSAN) $(RACE_BIN)
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(RACE_BIN) $(SCRIPTS)
 # The shim brings the sanitizer into servers that have none: it cannot come first there.
@@ -142,8 +150,12 @@ asan:
 	@ASAN_OPTIONS=verify_asan_link_order=0 $(MAKE) B=build-asan SAN="$(ASAN)" sanitized
 tsan:
 	@$(MAKE) B=build-tsan SAN=$(TSAN) sanitized SCRIPTS=
-sanitized: all $(TEST_BIN) $(B)/tests/fault_proxy
+sanitized: all $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE)
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(SCRIPTS)
+hostile:
+	@ASAN_OPTIONS=verify_asan_link_order=0 $(MAKE) B=build-asan SAN="$(ASAN)" hostile-run
+hostile-run: all $(HOSTILE)
+	@BUILD=$(B) HOSTILE_SECONDS=60 python3 tests/sys/test_hostile.py
 clang:
 	@$(MAKE) CC=clang B=build-clang all headers build-clang/tests/fault_proxy \
 	  $(patsubst %.c,build-clang/%,$(TESTS) $(wildcard bench/figure_*.c))
@@ -217,6 +229,7 @@ clean:
 	rm -rf build build-asan build-tsan build-clang build-mutants build-arm64
 
 .PHONY: all help check asan tsan sanitized clang mutants model headers layers pairs bench proof \
-        spin-model proof-model arm64 $(PROOFS) demo install fmt fmt-check clean $(FIGURES)
+        spin-model proof-model arm64 $(PROOFS) demo install fmt fmt-check clean $(FIGURES) \
+        hostile hostile-run
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
