@@ -74,7 +74,7 @@ class Agents:
             if dice < 0.05:
                 last.signal(signal.SIGKILL)
                 last.wait()
-            elif dice < 0.5:
+            elif dice < 0.5 and "event=started" in last.output():  # before it SIGHUP ends it
                 self.rig.config(self.rng.choice(RULES), keys=150)
                 last.signal(signal.SIGHUP)
             return
@@ -183,7 +183,7 @@ def recovers(rig, agents):
     rig.config(RULES[0], keys=150)
     if not agents.all[-1].running():
         agents.start()
-    wait_for("an agent", lambda: rig.status()["agent"]["alive"], 20)
+    wait_for("an agent", lambda: "event=started" in agents.all[-1].output(), 20)
     agents.all[-1].signal(signal.SIGHUP)
     wait_for("the rules", lambda: len(rig.status()["rules"]) == 8, 20)
     wait_for("an answer", lambda: rig.rlctl("check", "r0", "somebody")[0] in (0, 1), 60)
