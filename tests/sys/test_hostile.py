@@ -187,7 +187,9 @@ def recovers(rig, agents):
     agents.all[-1].signal(signal.SIGHUP)
     wait_for("the rules", lambda: len(rig.status()["rules"]) == 8, 20)
     wait_for("an answer", lambda: rig.rlctl("check", "r0", "somebody")[0] in (0, 1), 60)
-    print("# afterwards: " + rig.rlctl("verify")[1].splitlines()[-1], flush=True)
+    left = json.loads(rig.rlctl("--json", "verify")[1])
+    print(f"# afterwards: {left['findings']} findings: "
+          + ", ".join(f"{kind['count']} {kind['kind']}" for kind in left["kinds"]), flush=True)
     agents.all[-1].stop()
     agents.check()
 
