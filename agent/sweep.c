@@ -10,12 +10,14 @@
 #include "shm/rl_clock.h"
 #include "shm/rl_count.h"
 #include "shm/rl_mark.h"
+#include "shm/rl_member.h"
 #include "shm/rl_now.h"
 #include "shm/rl_rebase.h"
 #include "shm/rl_table.h"
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
+#define AHEAD_NS      (2 * RL_TICK_MAX_NS)
 #define UNFINISHED_NS RL_SECOND_NS /* a claim takes a microsecond; its maker is dead or stopped */
 
 void sweep_init(struct sweep *sweep, struct rl_seg *seg)
@@ -113,6 +115,8 @@ static bool is_sound(const struct rl_view *view, const struct rl_slot *slot, uin
 	uint64_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
 	struct rl_count count;
 
+	if (!rl_table_in_place(view, (uint64_t)(slot - view->slot)))
+		return false;
 	if (rl_shape_algorithm(shape) == RL_SLIDING)
 		return rl_rebase_sound(rl_head_n(head), shape, window_ns);
 	return rl_rebase_sound_count(rl_head_n(head), shape, window_ns) &&
@@ -153,6 +157,29 @@ static void unmark(struct rl_seg *seg, uint64_t index, uint64_t shape)
 							memory_order_relaxed, memory_order_relaxed);
 }
 
+/*
+ * A stamp ahead of the clock would keep the slot for as long. The clock is read after the stamp, or
+ * one that is newer than the slice would seem ahead; two ticks may be from a re-base.
+ * A given clock is only as good as a word of the segment.
+ */
+static void mend_stamps(struct rl_seg *seg, struct rl_slot *slot, uint64_t now_ns)
+{
+	for (size_t i = 0; i < RL_RING && !seg->view.given; i++) {
+		/* Relaxed, both: a stamp set back publishes no other memory. */
+		uint64_t seen = atomic_load_explicit(&slot->ring[i], memory_order_relaxed),
+			 fresh_ns;
+
+		if ((int64_t)(seen - now_ns) <= (int64_t)AHEAD_NS)
+			continue;
+		fresh_ns = rl_clock_precise_ns();
+		if ((int64_t)(seen - fresh_ns) > (int64_t)AHEAD_NS &&
+		    atomic_compare_exchange_strong_explicit(&slot->ring[i], &seen, fresh_ns,
+							    memory_order_relaxed,
+							    memory_order_relaxed))
+			rl_member_count(&seg->member[0].mended, 1);
+	}
+}
+
 static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
 {
 	struct rl_seg *seg = sweep->seg;
@@ -162,12 +189,12 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 	struct rl_rule own;
 	uint32_t q;
 
+	mend_stamps(seg, slot, now_ns);
 	if (rule != NULL) {
 		own = *rule;
 		rl_lists_apply_slot(&seg->view, index, &own);
 		rule = &own;
 	}
-
 	if (rule == NULL || rl_rule_is_local(rule))
 		sync_slot_retire(seg, index);
 	else

@@ -33,11 +33,14 @@ uint32_t rl_member_sweep(struct rl_seg *seg)
 {
 	uint32_t given = 0;
 
-	for (uint32_t i = 1; i < RL_MEMBERS_MAX; i++) {
+	for (uint32_t i = 0; i < RL_MEMBERS_MAX; i++) {
 		/* Relaxed: as in swap_owner(). */
 		uint64_t pid = atomic_load_explicit(&seg->member[i].owner, memory_order_relaxed);
 
-		if (pid != 0 && rl_member_is_gone(pid) && swap_owner(&seg->member[i], pid, 0))
+		/* The first line is never owned: by whom it says was written there by a stranger.
+		 */
+		if (pid != 0 && (i == 0 || rl_member_is_gone(pid)) &&
+		    swap_owner(&seg->member[i], pid, 0))
 			given++;
 	}
 	return given;

@@ -5,6 +5,8 @@
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
+#define BUCKETS_MOST 8 /* rl_tag_buckets() tells fewer */
+
 static bool id_is(const struct rl_slot *slot, const struct rl_id *id)
 {
 	/* Relaxed: ordered after the acquire of head, and final while head keeps that value. */
@@ -184,6 +186,28 @@ bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head)
 		return false;
 	}
 	return rl_table_wipe(seg, index, wipe);
+}
+
+bool rl_table_in_place(const struct rl_view *view, uint64_t index)
+{
+	const struct rl_slot *slot = &view->slot[index];
+	/* Relaxed, all: as id_is(); the agent, who asks, is the only one to clear a tag. */
+	uint64_t word = atomic_load_explicit(
+		&view->tags[index / RL_LANES].word[index % RL_LANES / 4], memory_order_relaxed);
+	struct rl_id id = {{atomic_load_explicit(&slot->id[0], memory_order_relaxed),
+			    atomic_load_explicit(&slot->id[1], memory_order_relaxed)}};
+	uint64_t bucket[BUCKETS_MOST];
+
+	for (size_t i = 0; i < BUCKETS_MOST; i++)
+		bucket[i] = UINT64_MAX;
+	rl_tag_buckets(&id, view->bucket_count, bucket);
+	if (id.word[0] == 0 || id.word[1] == 0 ||
+	    (word >> (index % 4 * 16) & 0xffff) != rl_tag_of(&id))
+		return false;
+	for (size_t i = 0; i < BUCKETS_MOST; i++)
+		if (bucket[i] == index / RL_LANES)
+			return true;
+	return false;
 }
 
 uint64_t rl_table_used(const struct rl_view *view)

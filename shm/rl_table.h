@@ -96,6 +96,12 @@ bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head);
 /* Has id a slot, if only one that is closed for a moment? A find may have missed it. */
 bool rl_table_holds(const struct rl_seg *seg, const struct rl_id *id);
 
+/*
+ * Does this slot, whose head was read (acquire) as open, lie in a bucket of its identity, under its
+ * tag? Every slot does that was claimed: so as long as it is open.
+ */
+bool rl_table_in_place(const struct rl_view *view, uint64_t index);
+
 /* Slots that are not free, by their tags; a snapshot of a moving thing. */
 uint64_t rl_table_used(const struct rl_view *view);
 

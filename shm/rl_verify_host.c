@@ -29,6 +29,8 @@ static void check_header(struct rl_verify *verify)
 	/* Attaching has said so already, unless it was written since. */
 	if (rl_segment_usable(hdr, verify->view->size, NULL) != 0)
 		say(verify, RL_FAULT_HEADER, hdr, hdr->magic, RL_MAGIC);
+	if ((hdr->clock == RL_CLOCK_GIVEN) != verify->view->given)
+		say(verify, RL_FAULT_HEADER, &hdr->clock, hdr->clock, verify->view->given);
 	if (memcmp(hdr->hash_key, verify->view->hash_key, sizeof(hdr->hash_key)) != 0 ||
 	    (hdr->hash_key[0] | hdr->hash_key[1]) == 0)
 		say(verify, RL_FAULT_HEADER, &hdr->hash_key, 0, 1);

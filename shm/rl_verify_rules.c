@@ -73,6 +73,8 @@ static void check_terms(const struct bank *bank, uint64_t index, uint32_t id)
 	if (rl_rules_read(&bank->view, rl_pair(id, (uint32_t)index), &rule) != 0)
 		say(bank, RL_FAULT_RULE_TERMS, index, &rec->shape, rl_verify_word(&rec->shape), 0);
 	rl_fleet_unpack(flags & PACK_BITS, wait_ns, &fleet);
+	if (((flags & RL_RULE_GIVEN) != 0) != bank->verify->view->given)
+		say(bank, RL_FAULT_RULE_TERMS, index, &rec->id_flags, flags, RL_RULE_GIVEN);
 	if (rl_fleet_pack(&fleet) != (flags & PACK_BITS))
 		say(bank, RL_FAULT_RULE_TERMS, index, &rec->id_flags, flags & PACK_BITS,
 		    rl_fleet_pack(&fleet));

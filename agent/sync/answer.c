@@ -49,9 +49,11 @@ void part_end_grace(struct sync_part *part)
 static void close_call(struct sync_part *part)
 {
 	struct rl_part *shared = sync_words(part);
-	uint64_t first_ns = word_of(&shared->sent_ns);
+	uint64_t first_ns = word_of(&shared->sent_ns), until_ns = word_of(&shared->lease_until_ns);
 
-	if (first_ns != 0 && first_ns + SYNC_LEASE_NS > word_of(&shared->lease_until_ns))
+	/* One that lasts longer than any can is not ours: it would never be over. */
+	if (first_ns != 0 && (first_ns + SYNC_LEASE_NS > until_ns ||
+			      until_ns > rl_clock_precise_ns() + SYNC_LEASE_NS))
 		put(&shared->lease_until_ns, first_ns + SYNC_LEASE_NS);
 	if (!note_return(part)) {
 		part->back_ns = 0;

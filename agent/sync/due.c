@@ -126,6 +126,9 @@ static bool begin(struct sync_part *part, struct sync_entry *entry,
 	struct rl_seg *seg = part->sync->seg;
 	uint32_t before;
 
+	/* No call has it, whatever its side says: else it would never be in one again. */
+	if (word_of(&seg->side[entry->index].infl) != 0)
+		sync_slot_forget(seg, entry->index);
 	/* Read before the count is: what comes in between is settled by the next answer. */
 	entry->debt = atomic_load_explicit(&seg->side[entry->index].debt, memory_order_relaxed);
 	if (!sync_slot_take(seg, entry->index, &named->rule, keep, &before) ||

@@ -101,7 +101,9 @@ bool sync_slot_take(struct rl_seg *seg, uint64_t index, const struct rl_rule *ru
 	q = head == 0 ? 0 : sound_q(&seg->view, index, head);
 	if (q == 0)
 		return false;
-	if ((word_of(&side->acked) & RL_TRACKED) == 0)
+	/* More acknowledged than was ever admitted is damage: it would not be reported again. */
+	if ((word_of(&side->acked) & RL_TRACKED) == 0 ||
+	    rl_acked_n(word_of(&side->acked)) > rl_head_n(head))
 		track(seg, index, head, q, rule);
 	record(&side->infl, (head ^ RL_HEAD_GRANT) | RL_INFL_VALID);
 	return true;
@@ -233,9 +235,10 @@ void sync_slot_retire(struct rl_seg *seg, uint64_t index)
 
 	if (rl_head_credit(head_of(&seg->view, index)) > 0)
 		sync_slot_take_credit(seg, index);
+	if (word_of(&seg->side[index].infl) != 0) /* of one that is not tracked: damage */
+		record(&seg->side[index].infl, 0);
 	if ((acked & RL_TRACKED) == 0)
 		return;
-	record(&seg->side[index].infl, 0);
 	record(&seg->side[index].acked, acked & ~RL_TRACKED);
 }
 

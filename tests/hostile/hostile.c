@@ -111,6 +111,16 @@ static int call_key(struct worker *w, size_t r)
 	return rl_check_key(w->client, &w->key, 1, 0, NULL);
 }
 
+static int call_said(struct worker *w, size_t r)
+{
+	char key[40];
+
+	key_of(key);
+	if (below(2) == 0)
+		return rl_reset(w->client, w->rule[r], key, strlen(key));
+	return rl_block(w->client, w->rule[r], key, strlen(key), below(3) * 100000000);
+}
+
 /* A segment that refuses us now is tried again: whatever a header says for a moment. */
 static void attach(struct worker *w)
 {
@@ -151,6 +161,8 @@ static int call(struct worker *w)
 			attach(w);
 		}
 		return 0;
+	case 7:
+		return below(4) == 0 ? call_said(w, r) : 0;
 	default:
 		return call_check(w, r, 0);
 	}

@@ -238,6 +238,55 @@ static void test_sweep__damaged_shape_or_window_empties_the_slot(void **state)
 	assert_true(rl_head_is(slot->head, RL_KIND_FREE));
 }
 
+/* It would be idle in 100 years. One that was written while the slice went on is left as it is. */
+static void test_sweep__stamp_ahead_of_the_clock_is_set_back(void **state)
+{
+	struct fixture *f = *state;
+	struct rl_slot *slot = &f->t.seg.slot[f->index];
+	uint64_t ahead_ns = rl_clock_precise_ns() + 36500 * RL_DAY_NS, mended;
+
+	slot->ring[7] = ahead_ns;
+	sweep_slot(&f->sweep, f->index, rl_clock_precise_ns());
+	assert_true(slot->ring[7] <= rl_clock_precise_ns());
+	mended = f->t.seg.member[0].mended;
+	assert_int_equal(mended, 1);
+	slot->ring[7] = rl_clock_precise_ns();
+	ahead_ns = slot->ring[7];
+	sweep_slot(&f->sweep, f->index,
+		   ahead_ns - RL_SECOND_NS / 2); /* a slice that began before */
+	assert_int_equal(slot->ring[7], ahead_ns);
+	assert_int_equal(f->t.seg.member[0].mended, mended);
+}
+
+static void test_sweep__slot_out_of_its_place_is_emptied(void **state)
+{
+	struct fixture *f = *state;
+	struct rl_slot *slot = &f->t.seg.slot[f->index];
+	_Atomic uint64_t *tags = &f->t.seg.tags[f->index / RL_LANES].word[f->index % RL_LANES / 4];
+
+	*tags ^= UINT64_C(1) << f->index % 4 * 16;
+	sweep_slot(&f->sweep, f->index, newest(f));
+	assert_true(rl_head_is(slot->head, RL_KIND_FREE));
+	assert_int_equal(spend(f, "bob", 1), 1);
+	slot->id[1] = 0;
+	sweep_slot(&f->sweep, f->index, newest(f));
+	assert_true(rl_head_is(slot->head, RL_KIND_FREE));
+	assert_int_equal(spend(f, "bob", 1), 1);
+	assert_int_equal(f->sweep.damaged, 2);
+	sweep_slot(&f->sweep, f->index, newest(f));
+	assert_int_equal(slot_of(f, "bob"), f->index);
+}
+
+/* Else it is never re-based. */
+static void test_sweep__call_of_a_local_slot_is_forgotten(void **state)
+{
+	struct fixture *f = *state;
+
+	f->t.seg.side[f->index].infl = 4711;
+	sweep_slot(&f->sweep, f->index, newest(f));
+	assert_int_equal(f->t.seg.side[f->index].infl, 0);
+}
+
 /* Whatever a hostile process writes into every slot: a pass ends, and so does the next. */
 static void test_sweep__passes_end_over_a_table_of_random_words(void **state)
 {
@@ -315,6 +364,9 @@ int main(void)
 		TEST(test_sweep__word_or_tag_of_a_late_claimant_in_a_free_slot_is_wiped),
 		TEST(test_sweep__damaged_slot_is_emptied_and_its_key_starts_anew),
 		TEST(test_sweep__damaged_shape_or_window_empties_the_slot),
+		TEST(test_sweep__stamp_ahead_of_the_clock_is_set_back),
+		TEST(test_sweep__slot_out_of_its_place_is_emptied),
+		TEST(test_sweep__call_of_a_local_slot_is_forgotten),
 		TEST(test_sweep__passes_end_over_a_table_of_random_words),
 		TEST(test_sweep__pass_visits_every_slot_and_quickens_when_full),
 		TEST(test_sweep__pass_is_quick_while_a_short_window_waits_for_smaller_groups),

@@ -114,6 +114,34 @@ static void test_sync_item__call_says_what_was_used_refused_and_asked_for(void *
 	assert_int_equal(shared_slot(&k)->asked, 0);
 }
 
+/* Nobody writes such words; the key would not be in any call again, or its units in none. */
+static void test_sync_item__words_of_no_call_keep_no_key_out_of_the_next(void **state)
+{
+	(void)state;
+	admit(7, 0, 0);
+	shared_side(&k)->infl = 4711;
+	pump();
+	assert_int_equal(rig.item[0].used, 7);
+	grant(0);
+	shared_side(&k)->acked += UINT64_C(1000) << 22;
+	admit(5, 0, 0);
+	shared_slot(&k)->asked = 1;
+	pump();
+	assert_true(rig.item[0].used >= 5); /* what is in the window, rounded up to groups of 5 */
+	assert_true(rig.item[0].used <= 20);
+}
+
+static void test_sync_item__lease_that_lasts_too_long_is_cut(void **state)
+{
+	(void)state;
+	words->lease_until_ns = rl_clock_precise_ns() + RL_DAY_NS;
+	admit(1, 0, 0);
+	pump();
+	grant(5);
+	assert_true(words->lease_until_ns <= rl_clock_precise_ns() + SYNC_LEASE_NS);
+	assert_true(words->lease_until_ns > rl_clock_precise_ns());
+}
+
 static void test_sync_item__whoever_waits_is_asked_for_in_full(void **state)
 {
 	(void)state;
@@ -665,6 +693,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_sync_item__call_says_what_was_used_refused_and_asked_for),
+		TEST(test_sync_item__words_of_no_call_keep_no_key_out_of_the_next),
+		TEST(test_sync_item__lease_that_lasts_too_long_is_cut),
 		TEST(test_sync_item__whoever_waits_is_asked_for_in_full),
 		TEST(test_sync_item__demand_taken_back_twice_does_not_wrap),
 		TEST(test_sync_item__blind_share_of_a_bounded_rule_is_told),

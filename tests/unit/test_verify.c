@@ -251,6 +251,7 @@ static void test_verify__damaged_rules_in_force_are_found(void **state)
 
 	found_with(f, &rec->shape, rec->shape + 1, RL_FAULT_RULE_TERMS, 2);
 	found_with(f, &rec->rest, RL_WAIT_MAX_NS + 1, RL_FAULT_RULE_TERMS, 2);
+	found_with(f, &rec->id_flags, rec->id_flags ^ RL_RULE_GIVEN, RL_FAULT_RULE_TERMS, 2);
 	found_with(f, &rec->id_flags, rec->id_flags | RL_FLEET_CONSISTENCY, RL_FAULT_RULE_TERMS, 2);
 	found_with(f, &rec->name[0], rec->name[0] ^ 1, RL_FAULT_RULE_NAME, 2);
 	found_with(f, &none->bucket, 1, RL_FAULT_RULE_LEFT, RL_RULES_MAX - 1);
@@ -508,11 +509,11 @@ static void test_verify__shapes_of_no_rule_are_found(void **state)
 static void test_verify__states_of_another_life_or_algorithm_are_found(void **state)
 {
 	struct fixture *f = *state;
-	struct rl_slot *s = slot(f, SHARED), *b = slot(f, BUCKET);
+	struct rl_slot *b = slot(f, BUCKET);
 
-	s->state = INT64_MAX;
+	slot(f, SHARED)->state = INT64_MAX;
+	slot(f, SLIDING)->state = UINT64_MAX; /* marks */
 	nothing(f);
-	found_with(f, &s->state, UINT64_C(1) << 63, RL_FAULT_SLOT_STATE, f->slot[SHARED]);
 	found_with(f, &b->state, rl_count_state(rl_head_n(b->head) + 1, 0), RL_FAULT_SLOT_STATE,
 		   f->slot[BUCKET]);
 	found_with(f, &b->state, 0, RL_FAULT_SLOT_TAKEN, f->slot[BUCKET]);
