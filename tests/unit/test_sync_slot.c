@@ -21,7 +21,7 @@
 #include "shm/rl_rebase.h"
 
 #define MS     UINT64_C(1000000)
-#define STRIDE 13 /* instructions between two moments at which a word is spoilt */
+#define STRIDE 7 /* instructions between two moments at which a word is spoilt */
 
 static const struct rl_fleet_terms strict = {RL_STRICT, RL_NO_CREDIT_DENY, RL_CLOSED, 0, 0};
 
