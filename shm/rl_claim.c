@@ -175,20 +175,24 @@ static bool fill_side(struct rl_seg *seg, uint64_t index, uint64_t n, const stru
 	return good;
 }
 
-/* What it counts by, unless that is the sliding window. */
-/* The youngest groups below n, as if so many units had been admitted just now. */
+/*
+ * The youngest groups below n, as if so many units had been admitted just now. Of more groups than
+ * the ring has the older ones share its cells: held is read from shared memory.
+ */
 static bool fill_ring(struct rl_slot *slot, uint64_t n, const struct rl_claim *claim)
 {
-	uint64_t first = claim->held < n ? n - claim->held : 0;
+	uint64_t group, first = claim->held < n ? n - claim->held : 0;
 	bool good = true;
 
 	if (claim->algorithm != RL_SLIDING || claim->held == 0)
 		return true;
-	for (uint64_t g = first / claim->q; good && g * claim->q < n; g++)
-		good = fill_word(&slot->ring[g % RL_RING], claim->now_ns);
+	group = (n - 1) / claim->q;
+	for (uint32_t left = RL_RING; good && left > 0 && group >= first / claim->q; left--)
+		good = fill_word(&slot->ring[group-- % RL_RING], claim->now_ns);
 	return good;
 }
 
+/* What it counts by, unless that is the sliding window. */
 static bool fill_count(struct rl_slot *slot, uint64_t n, const struct rl_claim *claim)
 {
 	return claim->algorithm == RL_SLIDING ||

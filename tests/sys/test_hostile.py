@@ -27,15 +27,15 @@ ENV = {"LD_PRELOAD": GUARD,
 
 # r0 .. r7, as the worker knows them; each in two shapes, one after the other.
 RULES = [
-    {"r0": {"limit": "100/s"}, "r1": {"limit": "1000/h"},
-     "r2": {"limit": "20/s", "algorithm": "token_bucket", "burst": 5},
+    {"r0": {"limit": "100/s", "on_full": "pool"}, "r1": {"limit": "1000/h"},
+     "r2": {"limit": "20/s", "algorithm": "token_bucket", "burst": 5, "on_full": "pool"},
      "r3": {"limit": "20/s", "algorithm": "fixed"},
      "r4": {"limit": "50/s", "algorithm": "leaky_bucket", "burst": 9, "delay": 3},
      "r5": {"limit": "100/s", "consistency": "strict", "wait": "20ms"},
      "r6": {"limit": "1000/10s", "consistency": "bounded", "on_unreachable": "share"},
      "r7": {"limit": "47/s", "interpolate": "true"}},
     {"r0": {"limit": "5000/2s"}, "r1": {"limit": "30/5s"},
-     "r2": {"limit": "70/m"},
+     "r2": {"limit": "70/m", "on_full": "pool"},
      "r3": {"limit": "20/2s", "algorithm": "token_bucket"},
      "r4": {"limit": "60/s", "algorithm": "fixed"},
      "r5": {"limit": "400/s", "consistency": "bounded", "no_credit": "deny", "wait": "1s"},

@@ -69,6 +69,47 @@ static void test_table__claimed_key_is_found_again_with_its_terms(void **state)
 	assert_int_equal(rl_table_used(&t->seg.view), 1);
 }
 
+/* A pool's word in a damaged segment held 2^32 units, and the claim went through them one by one.
+ */
+static void test_table__claim_that_begins_with_any_number_of_units_ends_at_once(void **state)
+{
+	struct rl_claim claim = made_for;
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), before_ns, head;
+	struct rl_id id = random_id(&seed);
+	const struct rl_slot *slot;
+
+	claim.held = UINT32_MAX;
+	claim.now_ns = 4711;
+	before_ns = t_now_ns();
+	assert_int_equal(rl_table_claim(&t->seg, &id, &claim), 1);
+	assert_true(t_now_ns() - before_ns < 1000000000);
+	slot = &t->seg.slot[rl_table_find(&t->seg.view, &id, &head)];
+	for (int i = 0; i < (int)RL_RING; i++)
+		assert_int_equal(slot->ring[i], 4711);
+}
+
+static void test_table__few_units_stamp_the_youngest_groups_alone(void **state)
+{
+	struct rl_claim claim = made_for;
+	struct t_seg *t = *state;
+	uint64_t seed = t_seed(), head, group;
+	struct rl_id id = random_id(&seed);
+	const struct rl_slot *slot;
+
+	claim.q = 5;
+	claim.held = 7;
+	claim.now_ns = 4711;
+	assert_int_equal(rl_table_claim(&t->seg, &id, &claim), 1);
+	slot = &t->seg.slot[rl_table_find(&t->seg.view, &id, &head)];
+	for (uint64_t back = 1; back <= RL_RING; back++) {
+		bool held = (rl_head_n(head) - back) / 5 >= (rl_head_n(head) - 7) / 5;
+
+		group = (rl_head_n(head) - back) / 5;
+		assert_int_equal(slot->ring[group % RL_RING], held ? 4711 : 0);
+	}
+}
+
 static void test_table__fills_to_93_percent_before_the_first_refusal(void **state)
 {
 	struct t_seg *t = *state;
@@ -554,6 +595,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_table__unknown_key_is_not_found),
 		TEST(test_table__claimed_key_is_found_again_with_its_terms),
+		TEST(test_table__claim_that_begins_with_any_number_of_units_ends_at_once),
+		TEST(test_table__few_units_stamp_the_youngest_groups_alone),
 		TEST(test_table__fills_to_93_percent_before_the_first_refusal),
 		TEST(test_table__holds_the_keys_it_was_made_for_while_they_come_and_go),
 		TEST(test_table__full_buckets_refuse_new_keys_and_keep_old_ones),
