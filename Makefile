@@ -109,6 +109,9 @@ $(B)/bench/%: $(B)/bench/%.o $(call obj,$(BENCH)) $(B)/librl.a $(B)/librl.so.1
 	$(LINK) $(filter %.o,$^) -L$(B) -lrl -Wl,-rpath,'$$ORIGIN/..' $(B)/librl.a $(LDFLAGS) \
 	  $(FLEET_LIBS) -lm
 
+# The window's harder cases do to the segment what an agent does, with the agent's own sweep.
+$(B)/bench/figure_window: $(call obj,$(wildcard bench/window/*.c) agent/sweep.c agent/log.c agent/sync/slot.c)
+
 # A fleet on one machine: figures and tests that start agents, a Redis and fault proxies.
 FLEET   := $(wildcard bench/fleet/*.c)
 RIG      = $(B)/rl-agent $(B)/tests/fault_proxy

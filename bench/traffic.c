@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "bench/bench.h"
+#include "bench/hard.h"
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 
@@ -223,6 +224,8 @@ static void *send_all(void *arg)
 		wait_until(s->next_ns);
 		if (missed(s))
 			s->next_ns = bench_now_ns();
+		else if (s->source->hard != NULL)
+			hard_send(sender->seg, sender->member, s->source->hard, s->thread);
 		else
 			send_one(sender, s);
 		advance(s);

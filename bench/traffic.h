@@ -14,6 +14,8 @@
 
 #include "shm/rl_segment.h"
 
+struct hard;
+
 enum { TRAFFIC_THREADS = 4 };
 
 enum pattern {
@@ -32,6 +34,7 @@ struct source {
 	uint64_t rule; /* handle */
 	uint64_t key;  /* its bytes are the key */
 	uint64_t seed;
+	struct hard *hard; /* NULL; else requests are hard_send()'s, which also notes them */
 };
 
 /* All times in ns of CLOCK_MONOTONIC. */
