@@ -43,9 +43,9 @@ struct units_verdict {
  *   by span     at the end of e's call: what has its whole call in the W before, and whose refund
  * has not been asked for yet, is at most the limit
  *
- * The limit is the one e went by, or the largest that a check went by whose call overlaps e's:
- * which of them counted last cannot be told. With one limit this is the statement of judge(): the
- * fullest windows end with an admit.
+ * The limit is the one e went by, or the largest that a check went by whose call overlaps e's or
+ * that has e's reading: which of them counted last cannot be told. With one limit this is the
+ * statement of judge(): the fullest windows end with an admit.
  *
  * By reading a refunded unit counts nowhere, not even before its refund: a worker that was
  * stopped between its reading and its count, while others admitted and gave back, counts as of its

@@ -67,17 +67,19 @@ static uint64_t units_kept(const struct unit *unit)
 static void by_readings(const struct unit *unit, size_t count, uint64_t window_ns,
 			struct units_verdict *ret)
 {
+	const struct unit *by = unit;
 	uint64_t sum = 0;
 
 	for (size_t first = 0, last = 0; last < count; last++) {
 		sum += units_kept(&unit[last]);
+		/* Of equal readings (the coarse clock) any may have counted last. */
+		if (by->now_ns != unit[last].now_ns || by->limit < unit[last].limit)
+			by = &unit[last];
 		for (; unit[last].now_ns - unit[first].now_ns >= window_ns; first++)
 			sum -= units_kept(&unit[first]);
-		/* Of equal readings the last one sees all. */
-		if (last + 1 < count && unit[last + 1].now_ns == unit[last].now_ns)
-			continue;
-		ret->over_by_reading =
-			larger(ret->over_by_reading, over(unit, count, &unit[last], sum, ret));
+		if (last + 1 == count || unit[last + 1].now_ns != unit[last].now_ns)
+			ret->over_by_reading =
+				larger(ret->over_by_reading, over(unit, count, by, sum, ret));
 	}
 }
 
