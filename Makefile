@@ -10,8 +10,8 @@
 # make model        spin: claim, admit, take-over, re-base and rule swap on weakly ordered memory,
 #                   random interleavings of the claim; and the bugs planted in them
 # make arm64        the library and its tests cross-built, and run under qemu
-# make bench        all figures;  make figure-NAME: one of hit memory spread window kill
-#                   strict outage
+# make bench        all figures;  make figure-NAME: one of hit contend memory spread window kill
+#                   peers strict outage
 # make proof        all long proofs;  make proof-NAME: one of window kill model
 # make layers       who may include whom;  make pairs: both ends of every ordered atomic
 # make headers      rl.h compiles alone, as C and as C++
@@ -112,6 +112,31 @@ $(B)/bench/%: $(B)/bench/%.o $(call obj,$(BENCH)) $(B)/librl.a $(B)/librl.so.1
 # The window's harder cases do to the segment what an agent does, with the agent's own sweep.
 $(B)/bench/figure_window: $(call obj,$(wildcard bench/window/*.c) agent/sweep.c agent/log.c agent/sync/slot.c)
 
+# What figure-peers measures a check against. Nothing of it is in this tree: Go's and nginx's parts
+# are Debian's, Node's comes from the npm registry into the build folder.
+PEERS   := $(addprefix $(B)/bench/peers/,peer_go peer_redis peer.js peer.lua nginx.conf node_modules)
+NRF     := rate-limiter-flexible@11.4.0
+needs    = @command -v $(1) >/dev/null || { echo "figure-peers needs $(1): install $(2)," \
+             "or run  tools/setup figure-peers" >&2; exit 1; }
+figure-peers: $(PEERS)
+figure-peers: FIGURE_ARGS = $(abspath $(B)/bench/peers)
+$(B)/bench/peers/peer_go: bench/peers/peer.go
+	@mkdir -p $(@D)
+	$(call needs,go,golang-go and golang-golang-x-time-dev)
+	$(say) GO $@
+	$(Q)GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(abspath $(B)/go-cache) go build -o $@ $<
+$(B)/bench/peers/peer_redis: $(B)/bench/peers/peer_redis.o
+	$(say) LINK $@
+	$(LINK) $^ $(LDFLAGS) -lhiredis
+$(B)/bench/peers/node_modules:
+	@mkdir -p $(@D)
+	$(call needs,npm,nodejs and npm)
+	$(say) NPM $(NRF)
+	$(Q)npm install --silent --no-audit --no-fund --ignore-scripts --no-save --prefix $(@D) $(NRF)
+$(B)/bench/peers/%: bench/peers/%
+	@mkdir -p $(@D)
+	@cp $< $@
+
 # A fleet on one machine: figures and tests that start agents, a Redis and fault proxies.
 FLEET   := $(wildcard bench/fleet/*.c)
 RIG      = $(B)/rl-agent $(B)/tests/fault_proxy
@@ -200,7 +225,7 @@ pairs:
 FIGURES := $(patsubst bench/figure_%.c,figure-%,$(wildcard bench/figure_*.c))
 bench: $(FIGURES)
 $(FIGURES): figure-%: $(B)/bench/figure_%
-	@$<
+	@$< $(FIGURE_ARGS)
 PROOFS := proof-window proof-kill
 proof: $(PROOFS) proof-model
 $(PROOFS): proof-%: $(B)/bench/figure_%
