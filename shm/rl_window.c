@@ -2,9 +2,7 @@
 
 #include <stdbool.h>
 
-#include "shm/rl_clock.h"
-#include "shm/rl_cold.h"
-#include "shm/rl_word.h"
+#include "shm/rl_window_steps.h"
 
 #define RAISE_TRIES 64 /* each failure is another process raising the same stamp */
 #define PAUSE_PARTS 4  /* times what a group takes at the limit: it began after a pause */
@@ -41,33 +39,7 @@ static inline struct place forward(struct place p, uint32_t events, uint32_t q)
 
 static inline uint64_t stamp_of(const struct rl_slot *slot, uint64_t group)
 {
-	/* pairs[ring_stamp.acq]: a stamp of a newer event shows the newer head on the re-read. */
-	return atomic_load_explicit(&slot->ring[group % RL_RING], memory_order_acquire);
-}
-
-static inline bool expired(uint64_t stamp, uint64_t span_ns, uint64_t now_ns)
-{
-	return (int64_t)(now_ns - stamp) >= (int64_t)span_ns;
-}
-
-/*
- * Shall the next event begin a group of its own? Skipping the q - at numbers left withholds
- * them until their group ends; joining holds the group's older events for the gap since its
- * stamp. A quarter of the break-even: below it a burst that is spread out loses by skipping.
- */
-static inline bool worth_skipping(uint64_t head, struct place next, uint64_t newest_stamp,
-				  const struct rl_window_terms *terms, bool counted,
-				  uint64_t now_ns)
-{
-	uint32_t left = terms->q - next.at;
-
-	if (next.at == 0 || (int64_t)(now_ns - newest_stamp) <= 0)
-		return false;
-	if (!expired(newest_stamp, terms->span_ns, now_ns) &&
-	    (left >= terms->q / 4 ||
-	     (double)(now_ns - newest_stamp) * terms->q <= 4.0 * (double)terms->span_ns * left))
-		return false;
-	return !counted && rl_head_n(head) < RL_N_REBASE;
+	return stamp_in(slot, (uint32_t)(group % RL_RING));
 }
 
 /* First group in low .. high - 1 that has not expired; high when all have. */
@@ -151,6 +123,21 @@ static inline uint32_t room(const struct rl_slot *slot, struct place oldest, str
 	return units_before(held, oldest, next, terms);
 }
 
+RL_COLD bool rl_window_has_ended(const struct rl_slot *slot, struct rl_window_one one,
+				 uint64_t span_ns, uint64_t now_ns)
+{
+	return last_expired(slot, one.oldest_group, newest_of((struct place){one.group, one.at}),
+			    span_ns, now_ns) != 0;
+}
+
+uint32_t rl_window_room_after(const struct rl_slot *slot, struct rl_window_terms terms,
+			      struct rl_window_one one, uint64_t now_ns)
+{
+	struct place next = {one.group, one.at}, oldest = {one.oldest_group, one.oldest_at};
+
+	return room(slot, forward(oldest, 1, terms.q), forward(next, 1, terms.q), &terms, now_ns);
+}
+
 /* The youngest stamp of the groups first .. last, and which one has it. */
 static inline uint64_t youngest(const struct rl_slot *slot, uint64_t first, uint64_t last,
 				uint64_t *ret_group)
@@ -169,13 +156,12 @@ static inline uint64_t youngest(const struct rl_slot *slot, uint64_t first, uint
 	return best;
 }
 
-/* Raise one stamp, seen as seen, to now_ns; never lower it. False: give up and start over. */
-static inline bool raise_stamp(_Atomic uint64_t *cell, uint64_t seen, uint64_t now_ns)
+RL_COLD bool rl_window_raise(_Atomic uint64_t *cell, uint64_t seen, uint64_t now_ns)
 {
 	for (int i = 0; i < RAISE_TRIES; i++) {
 		if ((int64_t)(now_ns - seen) <= 0)
 			return true;
-		/* pairs[ring_stamp.rel]: the head read before this try comes first. */
+		/* pairs[ring_stamp.rel]: as in raise_stamp(). */
 		if (atomic_compare_exchange_weak_explicit(cell, &seen, now_ns, memory_order_release,
 							  memory_order_relaxed))
 			return true;
@@ -262,7 +248,8 @@ static bool look_ahead(const struct rl_slot *slot, uint64_t head,
 
 	if (rl_head_n(head) < terms->limit) /* no slot ever counts below RL_N_FIRST */
 		return false;
-	if (worth_skipping(head, next, stamp_of(slot, next.group), terms, terms->counted, now_ns))
+	if (worth_skipping(head, next.at, stamp_of(slot, next.group), terms, terms->counted,
+			   now_ns))
 		next = (struct place){next.group + 1, 0};
 	*ret_next = next;
 	*ret_oldest = back(next, terms->limit, terms->q);
@@ -292,17 +279,7 @@ bool rl_window_fits(const struct rl_slot *slot, uint64_t head, const struct rl_w
 	       !blocked(slot, oldest, next, terms, cost, now_ns, &unused);
 }
 
-/* The head is unchanged since the stamps were read: the refusal stands, or a stamp is damaged. */
-static int refuse(const struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
-		  struct rl_window_answer *ret)
-{
-	/* pairs[slot_head.acq]: at q (K - 1) = L a newer event shares the cell that was read. */
-	if (atomic_load_explicit(&slot->head, memory_order_acquire) != head)
-		return RL_TRY_AGAIN;
-	return ret->wait_ns > terms->span_ns + 2 * RL_TICK_MAX_NS ? RL_TRY_AHEAD : RL_TRY_LIMITED;
-}
-
-/* Inlined thrice, so that the loops over groups vanish for a cost of 1. */
+/* Inlined twice: whether the slot is counted is known then. */
 static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint64_t head,
 						     const struct rl_window_terms *terms,
 						     uint32_t cost, bool counted, uint64_t now_ns,
@@ -311,7 +288,7 @@ static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint6
 	struct place next = place_of(rl_head_n(head), terms->q), oldest, after;
 	uint64_t newest_stamp = stamp_of(slot, next.group), n = rl_head_n(head), next_head;
 
-	if (worth_skipping(head, next, newest_stamp, terms, counted, now_ns)) {
+	if (worth_skipping(head, next.at, newest_stamp, terms, counted, now_ns)) {
 		next = (struct place){next.group + 1, 0};
 		n = next.group * terms->q;
 		newest_stamp = stamp_of(slot, next.group);
@@ -323,7 +300,7 @@ static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint6
 		return RL_TRY_AGAIN; /* the agent is long overdue, or the word is damaged */
 	if (blocked(slot, oldest, next, terms, cost, now_ns, ret)) {
 		ret->remaining = cost == 1 ? 0 : room(slot, oldest, next, terms, now_ns);
-		return refuse(slot, head, terms, ret);
+		return refuse(slot, head, terms, ret->wait_ns);
 	}
 	if (!raise_stamps(slot, next.group, after.group - (after.at == 0), newest_stamp, now_ns))
 		return RL_TRY_AGAIN;
@@ -343,10 +320,20 @@ static inline __attribute__((always_inline)) int try(struct rl_slot *slot, uint6
 int rl_window_try(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
 		  uint32_t cost, uint64_t now_ns, struct rl_window_answer *ret)
 {
+	struct rl_window_one one;
+	int got;
+
 	if (terms->counted)
 		return try(slot, head, terms, cost, true, now_ns, ret);
-	return cost == 1 ? try(slot, head, terms, 1, false, now_ns, ret)
-			 : try(slot, head, terms, cost, false, now_ns, ret);
+	if (cost > 1 || terms->interpolate)
+		return try(slot, head, terms, cost, false, now_ns, ret);
+	got = window_look_one(slot, head, terms, now_ns, &one, &ret->wait_ns);
+	if (got == RL_TRY_ALLOWED)
+		return window_spend_one(slot, terms, &one, now_ns, ret);
+	ret->remaining = 0;
+	if (got != RL_TRY_AGAIN)
+		ret->cell = one.oldest_cell;
+	return got;
 }
 
 int rl_window_add(struct rl_slot *slot, uint64_t head, uint32_t q, uint32_t cost, uint32_t credit,
