@@ -108,8 +108,9 @@ int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rule)
 	return got == RL_ERR_RULE ? rule_elsewhere(client, name, ret_rule) : got;
 }
 
-int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
-	     uint32_t cost, uint32_t flags, struct rl_result *ret_result)
+static __attribute__((noinline)) int check_other(struct rl_client *client, uint64_t rule,
+						 const void *key, size_t key_len, uint32_t cost,
+						 uint32_t flags, struct rl_result *ret_result)
 {
 	struct mapped *mapped;
 	struct rl_answer own, *answer;
@@ -122,6 +123,37 @@ int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t ke
 	got = rl_check_spend(&mapped->seg, client_member(mapped), rule, key, key_len, cost, flags,
 			     answer);
 	return client_verdict(client, mapped, got, answer);
+}
+
+/* What turned out not to be usual. */
+static __attribute__((noinline)) int check_unusual(struct rl_client *client, struct mapped *mapped,
+						   uint64_t rule, const struct rl_check_key *key,
+						   uint32_t flags, struct rl_result *ret_result)
+{
+	struct rl_answer *answer = client_into(ret_result, NULL);
+	int got =
+		rl_check_unusual(&mapped->seg, client_member(mapped), rule, key, 1, flags, answer);
+
+	return client_verdict(client, mapped, got, answer);
+}
+
+/* The usual case in one piece. */
+int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+	     uint32_t cost, uint32_t flags, struct rl_result *ret_result)
+{
+	struct rl_check_key hashed;
+	struct mapped *mapped;
+	int got;
+
+	if (client_refuses(client, key, key_len, cost, flags) || cost > 1 || ret_result == NULL)
+		return check_other(client, rule, key, key_len, cost, flags, ret_result);
+	mapped = client_mapped(client);
+	rl_check_hash(&mapped->seg.view, rule, key, key_len, &hashed);
+	got = client_check_usual(mapped, rule, &hashed.id,
+				 usual_home(&mapped->seg.view, &hashed.id), ret_result);
+	if (RL_RARELY(got == RL_NOT_USUAL))
+		return check_unusual(client, mapped, rule, &hashed, flags, ret_result);
+	return client_verdict(client, mapped, got, client_into(ret_result, NULL));
 }
 
 int rl_check_at(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,

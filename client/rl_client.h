@@ -15,6 +15,7 @@
 
 #include "client/rl.h"
 #include "shm/rl_check.h"
+#include "shm/rl_check_usual.h"
 #include "shm/rl_cold.h"
 
 /*
@@ -151,6 +152,21 @@ static inline int client_verdict(struct rl_client *client, const struct mapped *
 			return got;
 	}
 	return got == 1 ? RL_ALLOWED : RL_LIMITED;
+}
+
+/* rl_check_usual(), once this process has its statistics line; else RL_NOT_USUAL. */
+static inline __attribute__((always_inline)) int
+client_check_usual(struct mapped *mapped, uint64_t rule, const struct rl_id *id, uint64_t guess,
+		   struct rl_result *ret_result)
+{
+	/* Relaxed: as in client_member(). */
+	struct rl_member *member =
+		atomic_load_explicit(&own_of(mapped)->member, memory_order_relaxed);
+
+	if (RL_RARELY(member == NULL))
+		return RL_NOT_USUAL;
+	return rl_check_usual(&mapped->seg, member, rule, id, guess,
+			      (struct rl_answer *)(void *)ret_result);
 }
 
 #endif

@@ -9,11 +9,15 @@
 #include "client/rl_client.h"
 #include "shm/rl_error.h"
 
-/* What is in an rl_key. */
-struct hashed {
+/* What is in an rl_key: all that the usual check needs, and the rest. */
+struct whose {
 	uint64_t rule;
 	uint64_t segment; /* its hash_key[0] */
 	struct rl_id id;
+	uint64_t guess; /* where its slot was, or is likely to be: usual_find() */
+};
+struct hashed {
+	struct whose of;
 	struct rl_key_text text;
 };
 static_assert(sizeof(struct hashed) <= sizeof(struct rl_key), "rl.h promises this size");
@@ -22,7 +26,7 @@ static_assert(RL_ERR_KEY == RL_E_KEY, "one value, two names");
 int rl_key_make(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 		struct rl_key *ret_key)
 {
-	struct hashed hashed = {.rule = rule};
+	struct hashed hashed = {.of.rule = rule};
 	struct rl_check_key asked;
 	struct mapped *mapped;
 
@@ -31,17 +35,19 @@ int rl_key_make(struct rl_client *client, uint64_t rule, const void *key, size_t
 	mapped = client_mapped(client);
 	if (mapped->absent)
 		return client_look(client, mapped, RL_ERR_ABSENT);
-	hashed.segment = mapped->seg.view.hash_key[0];
 	rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
-	hashed.id = asked.id;
+	hashed.of.segment = mapped->seg.view.hash_key[0];
+	hashed.of.id = asked.id;
+	hashed.of.guess = usual_guess(&mapped->seg.view, &asked.id);
 	rl_key_text(key, key_len, &hashed.text);
 	*ret_key = (struct rl_key){0};
 	memcpy(ret_key, &hashed, sizeof(hashed));
 	return 0;
 }
 
-int rl_check_key(struct rl_client *client, const struct rl_key *key, uint32_t cost, uint32_t flags,
-		 struct rl_result *ret_result)
+static __attribute__((noinline)) int check_key_other(struct rl_client *client,
+						     const struct rl_key *key, uint32_t cost,
+						     uint32_t flags, struct rl_result *ret_result)
 {
 	struct hashed hashed;
 	struct rl_check_key asked;
@@ -53,13 +59,33 @@ int rl_check_key(struct rl_client *client, const struct rl_key *key, uint32_t co
 		return client_error(-EINVAL, ret_result);
 	memcpy(&hashed, key, sizeof(hashed));
 	mapped = client_mapped(client);
-	if (hashed.segment != mapped->seg.view.hash_key[0])
+	if (hashed.of.segment != mapped->seg.view.hash_key[0])
 		return client_error(client_look(client, mapped, RL_ERR_KEY), ret_result);
 	answer = client_into(ret_result, &own);
-	asked = (struct rl_check_key){.id = hashed.id, .text = &hashed.text};
-	got = rl_check_spend_key(&mapped->seg, client_member(mapped), hashed.rule, &asked, cost,
+	asked = (struct rl_check_key){.id = hashed.of.id, .text = &hashed.text};
+	got = rl_check_spend_key(&mapped->seg, client_member(mapped), hashed.of.rule, &asked, cost,
 				 flags, answer);
 	return client_verdict(client, mapped, got, answer);
+}
+
+/* As rl_check(). Of the key only one line is read; its identity is in no other segment. */
+int rl_check_key(struct rl_client *client, const struct rl_key *key, uint32_t cost, uint32_t flags,
+		 struct rl_result *ret_result)
+{
+	if (!client_refuses(client, key, 1, cost, flags) && cost == 1 && ret_result != NULL) {
+		struct mapped *mapped = client_mapped(client);
+		struct whose of;
+
+		memcpy(&of, key, sizeof(of));
+		if (of.guess < mapped->seg.view.slot_count) {
+			int got = client_check_usual(mapped, of.rule, &of.id, of.guess, ret_result);
+
+			if (got != RL_NOT_USUAL)
+				return client_verdict(client, mapped, got,
+						      client_into(ret_result, NULL));
+		}
+	}
+	return check_key_other(client, key, cost, flags, ret_result);
 }
 
 static bool ask_is_wrong(const struct rl_client *client, const struct rl_ask *ask)

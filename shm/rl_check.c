@@ -1,36 +1,11 @@
 #include "shm/rl_check.h"
 
 #include "shm/rl_check_steps.h"
+#include "shm/rl_check_usual.h"
 #include "shm/rl_count.h"
 #include "shm/rl_mark.h"
 #include "shm/rl_now.h"
 #include "shm/rl_table.h"
-
-#define TRY_OTHER (-1) /* not a slot of the sliding window, or marked */
-
-/*
- * One try on the open slot at index, whose head was read before anything else. The rule is
- * read after the head: a check that is past this point finishes under the rule it read.
- */
-static inline int try_slot(struct rl_seg *seg, uint64_t index, uint64_t head,
-			   const struct rl_rule *rule, uint32_t cost,
-			   struct rl_window_answer *answer, uint64_t *ret_now_ns)
-{
-	struct rl_slot *slot = &seg->slot[index];
-	struct rl_window_terms terms;
-	bool coarse;
-
-	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse) ||
-	    RL_RARELY(rl_mark_of(slot) != 0))
-		return TRY_OTHER;
-	*ret_now_ns = rl_clock_now_ns(coarse);
-	if (cost > terms.limit) { /* a raise the agent has not re-based this slot for yet */
-		answer->remaining = 0;
-		answer->wait_ns = RL_SECOND_NS;
-		return RL_TRY_LIMITED;
-	}
-	return rl_window_try(slot, head, &terms, cost, *ret_now_ns, answer);
-}
 
 /* A new slot of a bounded rule may admit its blind share before anybody is asked. */
 static uint32_t blind_share(const struct rl_view *view, const struct rl_rule *rule)
@@ -91,58 +66,18 @@ RL_COLD int rl_check_failed(struct rl_member *member, int error, struct rl_answe
 	return error;
 }
 
-/* A rule that is not plain. */
-RL_COLD static int spend_by(const struct rl_rule *rule, struct rl_seg *seg,
-			    struct rl_member *member, uint64_t handle,
-			    const struct rl_check_key *key, uint32_t cost, uint32_t flags,
-			    struct rl_answer *ret)
+int rl_check_unusual(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		     const struct rl_check_key *key, uint32_t cost, uint32_t flags,
+		     struct rl_answer *ret)
 {
-	if ((rule->fleet & RL_RULE_SPECIAL) != 0)
+	struct rl_rule rule;
+	int got = rl_rules_read(&seg->view, handle, &rule);
+
+	if (got == 0 && (rule.fleet & RL_RULE_SPECIAL) != 0)
 		return rl_check_spend_special(seg, member, handle, key, cost, flags, ret);
-	if (!rl_rule_is_local(rule))
+	if (got == 0 && !rl_rule_is_local(&rule))
 		return rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
 	return rl_check_spend_other(seg, member, handle, key, cost, flags, ret);
-}
-
-static inline __attribute__((always_inline)) int
-spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const struct rl_check_key *key,
-      uint32_t cost, uint32_t flags, struct rl_answer *ret)
-{
-	for (int i = 0; i < CHECK_TRIES; i++) {
-		struct rl_window_answer answer;
-		struct rl_rule rule;
-		uint64_t head, now_ns;
-		uint64_t index = rl_table_find(&seg->view, &key->id, &head);
-		int got = rl_rules_read(&seg->view, handle, &rule);
-
-		if (RL_RARELY(got == 0 && !rl_rule_is_plain(&rule)))
-			return spend_by(&rule, seg, member, handle, key, cost, flags, ret);
-		if (got == 0 && cost > rule.limit)
-			got = RL_E_COST;
-		if (got == 0 && index == RL_NO_SLOT)
-			got = rl_check_claim(seg, member, key, &rule);
-		if (got < 0)
-			return rl_check_unfit(seg, member, handle, key, cost, flags, got, ret);
-		if (index == RL_NO_SLOT)
-			continue;
-		got = try_slot(seg, index, head, &rule, cost, &answer, &now_ns);
-		if (RL_RARELY(got == TRY_OTHER))
-			return rl_check_spend_other(seg, member, handle, key, cost, flags, ret);
-		if (got == RL_TRY_AHEAD)
-			rl_check_mend(member, &seg->slot[index], answer.cell);
-		if (got == RL_TRY_AHEAD || got == RL_TRY_AGAIN)
-			continue;
-		fill_answer(&seg->view, &rule, &answer, now_ns, ret);
-		if (got != RL_TRY_ALLOWED) {
-			rl_member_count(&member->limited, 1);
-			return 0;
-		}
-		ret->ticket =
-			ticket_of(index, cost, mark_of(answer.event, rule.window_ns, now_ns), key);
-		rl_member_count(&member->allowed, cost);
-		return 1;
-	}
-	return rl_check_failed(member, RL_E_BUSY, ret);
 }
 
 int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle, const void *key,
@@ -151,14 +86,44 @@ int rl_check_spend(struct rl_seg *seg, struct rl_member *member, uint64_t handle
 	struct rl_check_key hashed;
 
 	rl_check_hash(&seg->view, handle, key, key_len, &hashed);
-	return spend(seg, member, handle, &hashed, cost, flags, ret);
+	return rl_check_spend_key(seg, member, handle, &hashed, cost, flags, ret);
+}
+
+/* rl_check_usual() of more than one unit. */
+static int spend_cost(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		      const struct rl_id *id, uint32_t cost, struct rl_answer *ret)
+{
+	struct rl_window_answer answer;
+	struct rl_usual usual;
+	int got;
+
+	if (!usual_find(seg, id, usual_home(&seg->view, id), &usual) ||
+	    !usual_terms(&seg->view, handle, &usual) || cost > usual.terms.limit)
+		return RL_NOT_USUAL;
+	usual.now_ns = rl_clock_now_ns(usual.coarse);
+	got = rl_window_try(usual.slot, usual.head, &usual.terms, cost, usual.now_ns, &answer);
+	if (got == RL_TRY_ALLOWED) {
+		usual_spent(seg, member, &usual, id, cost, &answer, ret);
+		return 1;
+	}
+	if (got != RL_TRY_LIMITED)
+		return RL_NOT_USUAL;
+	usual_answer(&seg->view, &usual, answer.remaining, answer.wait_ns, ret);
+	rl_member_count(&member->limited, 1);
+	return 0;
 }
 
 int rl_check_spend_key(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 		       const struct rl_check_key *key, uint32_t cost, uint32_t flags,
 		       struct rl_answer *ret)
 {
-	return spend(seg, member, handle, key, cost, flags, ret);
+	int got = cost == 1 ? rl_check_usual(seg, member, handle, &key->id,
+					     usual_home(&seg->view, &key->id), ret)
+			    : spend_cost(seg, member, handle, &key->id, cost, ret);
+
+	if (got != RL_NOT_USUAL)
+		return got;
+	return rl_check_unusual(seg, member, handle, key, cost, flags, ret);
 }
 
 static int look_at_open(const struct rl_view *view, uint64_t index, uint64_t head,

@@ -32,8 +32,8 @@ int rl_check_count(struct rl_seg *seg, uint64_t index, uint64_t head, const stru
 	if (got == RL_TRY_ALLOWED || got == RL_TRY_LIMITED)
 		fill_from_count(&seg->view, rule, &answer, now_ns, got == RL_TRY_ALLOWED, ret);
 	if (got == RL_TRY_ALLOWED)
-		ret->ticket =
-			ticket_of(index, cost, rl_count_state(rl_head_n(head), answer.next), key);
+		ret->ticket = ticket_of(index, cost, rl_count_state(rl_head_n(head), answer.next),
+					&key->id);
 	return got;
 }
 
@@ -164,8 +164,8 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 		rl_check_mend(member, slot, answer.cell);
 	fill_answer(&seg->view, rule, &answer, now_ns, ret);
 	if (got == RL_TRY_ALLOWED)
-		ret->ticket =
-			ticket_of(index, cost, mark_of(answer.event, rule->window_ns, now_ns), key);
+		ret->ticket = ticket_of(index, cost, mark_of(answer.event, rule->window_ns, now_ns),
+					&key->id);
 	return got;
 }
 

@@ -32,27 +32,44 @@ static inline uint64_t beat_age(const struct rl_view *view, uint64_t now_ns)
 	return now_ns > beat ? now_ns - beat : 0;
 }
 
-/*
- * The terms a slot counts by: its own q and clock, the rule's limit and window. False when
- * the slot was wiped, its words are damaged, or it is not one of the sliding window.
- */
-static inline bool slot_terms(const struct rl_view *view, const struct rl_slot *slot,
-			      const struct rl_rule *rule, struct rl_window_terms *ret,
-			      bool *ret_coarse)
+/* By which clock: that of the window the slot was made for. */
+static inline bool slot_is_coarse(const struct rl_slot *slot)
+{
+	/* Relaxed: ordered after the acquire of head, final while head keeps that value. */
+	return rl_clock_is_coarse(atomic_load_explicit(&slot->window_ns, memory_order_relaxed));
+}
+
+/* The slot's group size. False when it was wiped, is damaged or not of the sliding window. */
+static inline bool slot_q(const struct rl_slot *slot, uint32_t *ret_q)
 {
 	/* pairs[slot_shape.acq]: who sees the shape of a re-base sees its close on the re-read of
 	 * head. An admit fails without that; a refusal would be by groups that are not its head's.
 	 */
-	uint32_t q = rl_shape_q(atomic_load_explicit(&slot->shape, memory_order_acquire));
-	/* Relaxed: after the acquire of head, final while head keeps that value. */
-	uint64_t made_for = atomic_load_explicit(&slot->window_ns, memory_order_relaxed);
+	*ret_q = rl_shape_q(atomic_load_explicit(&slot->shape, memory_order_acquire));
+	return !RL_RARELY(*ret_q - 1 >= RL_Q_MAX);
+}
 
-	if (RL_RARELY(q - 1 >= RL_Q_MAX))
-		return false;
-	*ret_coarse = rl_clock_is_coarse(made_for);
+/* The terms of a slot with this q and clock, under a plain rule. */
+static inline void plain_terms(const struct rl_view *view, uint32_t q, bool coarse, uint32_t limit,
+			       uint64_t window_ns, struct rl_window_terms *ret)
+{
 	ret->q = q;
-	ret->limit = rl_window_limit(rule->limit, q);
-	ret->span_ns = rule->window_ns + rl_clock_hold_ns(*ret_coarse, view->tick_ns);
+	ret->limit = rl_window_limit(limit, q);
+	ret->span_ns = window_ns + rl_clock_hold_ns(coarse, view->tick_ns);
+	ret->counted = ret->interpolate = false;
+}
+
+/* The terms a slot counts by, under any rule. False as slot_q(). */
+static inline bool slot_terms(const struct rl_view *view, const struct rl_slot *slot,
+			      const struct rl_rule *rule, struct rl_window_terms *ret,
+			      bool *ret_coarse)
+{
+	uint32_t q;
+
+	if (!slot_q(slot, &q))
+		return false;
+	*ret_coarse = slot_is_coarse(slot);
+	plain_terms(view, q, *ret_coarse, rule->limit, rule->window_ns, ret);
 	ret->counted = !rl_rule_is_local(rule);
 	ret->interpolate = (rule->fleet & RL_RULE_INTERPOLATE) != 0;
 	return true;
@@ -73,7 +90,7 @@ static inline void fill_answer(const struct rl_view *view, const struct rl_rule 
 			       const struct rl_window_answer *from, uint64_t now_ns,
 			       struct rl_answer *ret)
 {
-	ret->state = beat_age(view, now_ns) > RL_ALONE_NS ? RL_ALONE : RL_FRESH;
+	ret->state = RL_RARELY(beat_age(view, now_ns) > RL_ALONE_NS) ? RL_ALONE : RL_FRESH;
 	ret->limit = rule->limit;
 	ret->remaining = from->remaining;
 	ret->by = RL_DECIDED_WINDOW;
@@ -145,10 +162,13 @@ static inline int find_or_claim(struct rl_seg *seg, struct rl_member *member, ui
 #define EVENT_BITS 42
 #define WHEN_MASK  UINT64_C(0x1fffff)
 
-/* When, in 64ths to 128ths of a window: the slot may have been freed and claimed since. */
+/*
+ * When, in 64ths to 128ths of a window: the slot may have been freed and claimed since. A window
+ * below 0x80 ns is damage.
+ */
 static inline uint64_t ticket_when(uint64_t window_ns, uint64_t now_ns)
 {
-	return now_ns >> (57 - __builtin_clzll(window_ns)) & WHEN_MASK;
+	return now_ns >> (57 - __builtin_clzll(window_ns | 0x7f)) & WHEN_MASK;
 }
 
 static inline uint64_t mark_of(uint64_t event, uint64_t window_ns, uint64_t now_ns)
@@ -158,10 +178,10 @@ static inline uint64_t mark_of(uint64_t event, uint64_t window_ns, uint64_t now_
 
 /* The ticket of an admit, with the mark that it has by its algorithm. */
 static inline struct rl_ticket ticket_of(uint64_t index, uint32_t cost, uint64_t mark,
-					 const struct rl_check_key *key)
+					 const struct rl_id *id)
 {
 	return (struct rl_ticket){
-		.place = index << TICKET_COST_BITS | cost, .mark = mark, .id = key->id.word[0]};
+		.place = index << TICKET_COST_BITS | cost, .mark = mark, .id = id->word[0]};
 }
 
 /*

@@ -50,7 +50,8 @@ static inline bool rl_clock_is_coarse(uint64_t window_ns)
 
 static inline uint64_t rl_clock_now_ns(bool coarse)
 {
-	return coarse ? rl_clock_coarse_ns() : rl_clock_precise_ns();
+	return rl_clock_read_ns(coarse ? CLOCK_MONOTONIC_COARSE : CLOCK_MONOTONIC) +
+	       RL_CLOCK_BIAS_NS;
 }
 
 /*
