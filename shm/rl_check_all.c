@@ -2,11 +2,13 @@
  * rl_check_all.c - several rules for one request, all or nothing; and giving back.
  */
 #include "shm/rl_check_steps.h"
+#include "shm/rl_check_usual.h"
 #include "shm/rl_count.h"
 #include "shm/rl_table.h"
 #include "shm/rl_tags.h"
 
 #define REFUND_TRIES 64 /* each failed try is an admit in the same slot */
+#define USUAL_MAX    16 /* parts; more are looked at and then spent from the start */
 #define WHEN_WINDOW  63 /* steps of ticket_when() that are surely within a window */
 
 /* Is this open slot the one of the ticket's key, under this rule? */
@@ -103,6 +105,46 @@ static int look_first(const struct rl_view *view, struct rl_check_part *part, si
 	return 1;
 }
 
+/*
+ * The first steps of all, when all are usual: nothing that a look has found is looked for again to
+ * spend it. 1, or 0 when one refuses, or RL_NOT_USUAL. Each clock is read once, after all heads.
+ */
+static int look_usual(struct rl_seg *seg, const struct rl_check_part *part, size_t count,
+		      struct rl_usual usual[USUAL_MAX])
+{
+	uint64_t now_ns[2] = {0, 0};
+
+	if (count > USUAL_MAX)
+		return RL_NOT_USUAL;
+	for (size_t i = 0; i < count; i++)
+		if (part[i].cost != 1 ||
+		    !usual_find(seg, &part[i].key.id, usual_home(&seg->view, &part[i].key.id),
+				&usual[i]) ||
+		    !usual_terms(&seg->view, part[i].handle, &usual[i]))
+			return RL_NOT_USUAL;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t *now = &now_ns[usual[i].coarse];
+		int got;
+
+		if (*now == 0)
+			*now = rl_clock_now_ns(usual[i].coarse);
+		got = usual_look(*now, &usual[i]);
+		if (got != RL_TRY_ALLOWED)
+			return got == RL_TRY_LIMITED ? 0 : RL_NOT_USUAL;
+	}
+	return 1;
+}
+
+/* What was looked at is spent if nobody came in between; else from the start. */
+static int spend_part(struct rl_seg *seg, struct rl_member *member,
+		      const struct rl_check_part *part, const struct rl_usual *usual)
+{
+	if (usual != NULL && usual_spend(seg, member, usual, &part->key.id, part->answer))
+		return 1;
+	return rl_check_spend_key(seg, member, part->handle, &part->key, part->cost, part->flags,
+				  part->answer);
+}
+
 static void forget(struct rl_check_part *part, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -112,13 +154,17 @@ static void forget(struct rl_check_part *part, size_t count)
 int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check_part *part,
 		   size_t count)
 {
-	int got = look_first(&seg->view, part, count);
+	struct rl_usual usual[USUAL_MAX];
+	int looked = look_usual(seg, part, count, usual);
+	int got = looked == 1   ? 1
+		  : looked == 0 ? look_at(&seg->view, part, count)
+				: look_first(&seg->view, part, count);
 
 	if (got == 0)
 		rl_member_count(&member->limited, 1);
 	for (size_t i = 0; i < count && got == 1; i++) {
-		got = part[i].got = rl_check_spend_key(seg, member, part[i].handle, &part[i].key,
-						       part[i].cost, part[i].flags, part[i].answer);
+		got = part[i].got =
+			spend_part(seg, member, &part[i], looked == 1 ? &usual[i] : NULL);
 		if (got == 1)
 			continue;
 		look_at(&seg->view, part + i + 1, count - i - 1);

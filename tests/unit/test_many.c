@@ -139,6 +139,34 @@ static void test_many__hashed_key_is_the_same_key(void **state)
 	t_seg_drop(&another);
 }
 
+/* Where a key's slot may be is remembered in the rl_key, as its fifth word: a guess, never
+ * believed. */
+static void test_many__hashed_key_is_the_same_key_wherever_it_is_looked_for_first(void **state)
+{
+	struct rl_result result;
+	struct rl_key bob, eve;
+
+	(void)state;
+	assert_int_equal(rl_key_make(client, five, "bob", 3, &bob), 0); /* before it has a slot */
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_int_equal(rl_check_key(client, &bob, 1, 0, &result), RL_ALLOWED);
+		assert_int_equal(result.remaining, 4 - i);
+	}
+	assert_int_equal(rl_check(client, five, "eve", 3, 1, 0, NULL), RL_ALLOWED);
+	assert_int_equal(rl_key_make(client, five, "bob", 3, &bob), 0);
+	assert_int_equal(rl_key_make(client, five, "eve", 3, &eve), 0);
+	assert_int_not_equal(bob.word[4], eve.word[4]);
+	bob.word[4] = eve.word[4]; /* the slot is another key's now */
+	assert_int_equal(rl_check_key(client, &bob, 1, 0, &result), RL_ALLOWED);
+	assert_int_equal(left(five, "bob"), 0);
+	assert_int_equal(left(five, "eve"), 4);
+	eve.word[4] = t.seg.view.slot_count; /* beyond the table */
+	assert_int_equal(rl_check_key(client, &eve, 1, 0, &result), RL_ALLOWED);
+	eve.word[4] = UINT64_C(1) << 50; /* no address at all */
+	assert_int_equal(rl_check_key(client, &eve, 1, 0, &result), RL_ALLOWED);
+	assert_int_equal(left(five, "eve"), 2);
+}
+
 static void test_many__all_rules_are_spent_or_none(void **state)
 {
 	struct rl_ask ask[3] = {ask_of(five, "a", 2), ask_of(two, "a", 1), ask_of(many, "a", 10)};
@@ -197,6 +225,27 @@ static void test_many__what_a_race_left_without_room_is_given_back(void **state)
 	assert_int_equal(left(tokens, "c"), 4);
 	assert_int_equal(rl_check_all(client, ask, 2), RL_ALLOWED);
 	assert_int_equal(left(many, "c"), 993);
+}
+
+/* The same with what is kept from the look: one slot twice, so the second's head is an old one. */
+static void test_many__what_was_looked_at_is_spent_only_once(void **state)
+{
+	struct rl_ask ask[3] = {ask_of(many, "d", 1), ask_of(two, "d", 1), ask_of(two, "d", 1)};
+
+	(void)state;
+	assert_int_equal(rl_check(client, many, "d", 1, 1, 0, NULL), RL_ALLOWED);
+	assert_int_equal(rl_check(client, two, "d", 1, 1, 0, NULL), RL_ALLOWED);
+	assert_int_equal(rl_check_all(client, ask, 3), RL_LIMITED);
+	assert_int_equal(ask[2].answer, RL_LIMITED);
+	assert_int_equal(ask[1].result.ticket[0], 0);
+	assert_int_equal(left(many, "d"), 999);
+	assert_int_equal(left(two, "d"), 1);
+	assert_int_equal(rl_check_all(client, ask, 2), RL_ALLOWED);
+	assert_int_equal(ask[0].result.remaining, 998);
+	assert_int_equal(left(two, "d"), 0);
+	assert_int_equal(rl_check_all(client, ask, 2), RL_LIMITED);
+	assert_int_equal(ask[0].answer, RL_ALLOWED);
+	assert_int_equal(left(many, "d"), 998);
 }
 
 static void test_many__batch_answers_each_for_itself(void **state)
@@ -329,8 +378,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_many__look_answers_as_a_check_and_writes_nothing),
 		TEST(test_many__hashed_key_is_the_same_key),
+		TEST(test_many__hashed_key_is_the_same_key_wherever_it_is_looked_for_first),
 		TEST(test_many__all_rules_are_spent_or_none),
 		TEST(test_many__what_a_race_left_without_room_is_given_back),
+		TEST(test_many__what_was_looked_at_is_spent_only_once),
 		TEST(test_many__batch_answers_each_for_itself),
 		TEST(test_many__refund_is_of_use_once),
 		TEST(test_many__refund_of_a_bucket_gives_back_its_last_admit),
