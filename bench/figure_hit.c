@@ -8,6 +8,7 @@
  *
  * prehashed:   rl_check_key(), over the floor without the hash.
  * check_all_2: rl_check_all() of one key under two rules, over a hit.
+ * denied:      rl_check() where every request is refused, over the same floor.
  *
  * Ten rounds, hit and floor in turn, over 1,024 keys in a random order; medians. Windows of
  * 60 s use the coarse clock, windows of 1 s the precise one (hit_precise_*). Then two
@@ -283,7 +284,7 @@ int main(void)
 		bench_die(why);
 	minute = open_run(&bench, client, "minute", true);
 	use_up(&minute);
-	compare(&minute, "hit_refused", RL_LIMITED);
+	compare(&minute, "denied", RL_LIMITED);
 	rl_detach(client);
 	bench_seg_drop(&bench);
 	return over_floor > MOST_OVER_FLOOR;
