@@ -15,7 +15,7 @@ struct keeper {
 	int lock_fd;
 	struct rl_seg seg;
 	uint32_t pools_missing; /* slots that pools lack */
-	dev_t dev; /* of the file that is mapped */
+	dev_t dev;              /* of the file that is mapped */
 	ino_t ino;
 };
 
