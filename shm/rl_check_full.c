@@ -45,12 +45,25 @@ bool rl_pool_is(const struct rl_view *view, uint64_t index)
 	return len > 1 && name[0] == ':' && is_pool_name(name + 1, len - 1);
 }
 
-/* Which pool: the same for a key whenever it asks. */
+/* Which pool: the same for a key whenever it asks, on every host of a fleet. */
 static void pool_of(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,
 		    char *ret_name, struct rl_check_key *ret)
 {
-	rl_pool_key(view, handle, (uint32_t)(key->id.word[1] >> 32) % RL_POOL_KEYS, ret_name, ret);
+	struct rl_key_text text;
+
+	rl_check_text(key, &text);
+	rl_pool_key(view, handle, rl_key_part(rl_pair_high(handle), &text) % RL_POOL_KEYS, ret_name,
+		    ret);
 	ret->given = key->given;
+}
+
+/* Has the slot admitted within the window? What its groups round up to is no sign of that. */
+static bool is_used(const struct rl_view *view, uint64_t index, const struct rl_rule *rule)
+{
+	uint64_t now_ns = rl_now_ns(view, rl_clock_is_coarse(rule->window_ns));
+	uint64_t age_ns = now_ns - rl_window_newest(&view->slot[index]);
+
+	return (int64_t)age_ns < (int64_t)(rule->window_ns + rl_hold_ns(view, true));
 }
 
 uint32_t rl_pool_held(const struct rl_view *view, const struct rl_rule *rule,
@@ -60,12 +73,15 @@ uint32_t rl_pool_held(const struct rl_view *view, const struct rl_rule *rule,
 	struct rl_answer answer;
 	char name[RL_POOL_NAME];
 	uint32_t used = 0;
-	uint64_t head;
+	uint64_t head, index;
 
 	if (rl_rules_on_full(view, rule->id) != RL_FULL_POOL || is_pool_key(key))
 		return 0;
 	pool_of(view, rl_pair(rule->id, 0), key, name, &pool);
-	if (rl_table_find(view, &pool.id, &head) != RL_NO_SLOT)
+	index = rl_table_find(view, &pool.id, &head);
+	if (index != RL_NO_SLOT && !rl_rule_is_local(rule))
+		return is_used(view, index, rule) ? 1 : 0;
+	if (index != RL_NO_SLOT)
 		rl_check_look_key(view, rl_pair(rule->id, 0), &pool, 1, &answer, &used);
 	return used;
 }

@@ -130,6 +130,7 @@ def test_agent__reload_to_another_algorithm_keeps_what_keys_hold(rig):
         out = json.loads(rig.rlctl("--json", "get", "login", "bob")[1])
         equal((out["remaining"], out["limit"]), (limit - 4, limit))
     agent.signal(signal.SIGKILL)
+    agent.wait()
     rig.agent_again()
     equal(json.loads(rig.rlctl("--json", "get", "login", "bob")[1])["remaining"], limit - 4)
 

