@@ -63,8 +63,12 @@ static __attribute__((noinline)) int check_key_other(struct rl_client *client,
 		return client_error(client_look(client, mapped, RL_ERR_KEY), ret_result);
 	answer = client_into(ret_result, &own);
 	asked = (struct rl_check_key){.id = hashed.of.id, .text = &hashed.text};
-	got = rl_check_spend_key(&mapped->seg, client_member(mapped), hashed.of.rule, &asked, cost,
-				 flags, answer);
+	if (cost == 1 && ret_result != NULL) /* not usual, as was just seen */
+		got = rl_check_unusual(&mapped->seg, client_member(mapped), hashed.of.rule, &asked,
+				       1, flags, answer);
+	else
+		got = rl_check_spend_key(&mapped->seg, client_member(mapped), hashed.of.rule,
+					 &asked, cost, flags, answer);
 	return client_verdict(client, mapped, got, answer);
 }
 

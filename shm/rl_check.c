@@ -66,6 +66,15 @@ RL_COLD int rl_check_failed(struct rl_member *member, int error, struct rl_answe
 	return error;
 }
 
+RL_COLD struct rl_usual_rule rl_usual_rule_elsewhere(const struct rl_view *view, uint64_t handle)
+{
+	struct rl_rule rule;
+
+	if (rl_rules_read(view, handle, &rule) != 0 || !rl_rule_is_plain(&rule))
+		return (struct rl_usual_rule){0, 0};
+	return (struct rl_usual_rule){rule.limit, rule.window_ns};
+}
+
 int rl_check_unusual(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 		     const struct rl_check_key *key, uint32_t cost, uint32_t flags,
 		     struct rl_answer *ret)

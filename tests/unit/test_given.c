@@ -215,6 +215,8 @@ static void test_given__live_segment_refuses_moments_and_this_one_the_clock(void
 	assert_int_equal(rl_attach(live.path, &live_client, NULL), 0);
 	assert_int_equal(rl_rule(live_client, "r", &live_rule), 0);
 	assert_int_equal(rl_check_at(live_client, live_rule, "k", 1, 1, 1, &result), RL_ERR_CLOCK);
+	assert_int_equal(rl_check(live_client, live_rule, "k", 1, 1, 0, &result), RL_ALLOWED);
+	assert_int_equal(rl_check_at(live_client, live_rule, "k", 1, 1, 1, &result), RL_ERR_CLOCK);
 	rl_detach(live_client);
 	t_seg_drop(&live);
 }
