@@ -212,8 +212,8 @@ void rl_pool_key(const struct rl_view *view, uint64_t handle, uint32_t number, c
 		 struct rl_check_key *ret);
 
 /*
- * Units that the pool holds which a new key would share; 0: none, or the rule has no pool. Of a rule
- * that hosts share: 1, it holds some.
+ * Units that the pool holds which a new key would share; 0: none, or the rule has no pool. Of a
+ * rule that hosts share: 1, it holds some.
  */
 uint32_t rl_pool_held(const struct rl_view *view, const struct rl_rule *rule,
 		      const struct rl_check_key *key);
