@@ -84,9 +84,10 @@ static void test_ip__mask_keeps_exactly_the_prefix(void **state)
 		before = ip;
 		rl_ip_mask(&ip, prefix);
 		for (uint32_t b = 0; b < 128; b++) {
-			unsigned was = before.bytes[b / 8] >> (7 - b % 8) & 1u;
+			unsigned byte = before.bytes[b / 8], is = ip.bytes[b / 8];
+			unsigned was = byte >> (7 - b % 8) & 1u;
 
-			assert_int_equal(ip.bytes[b / 8] >> (7 - b % 8) & 1u, b < prefix ? was : 0);
+			assert_int_equal(is >> (7 - b % 8) & 1u, b < prefix ? was : 0);
 		}
 		assert_int_equal(ip.prefix, prefix);
 	}
