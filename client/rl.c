@@ -114,26 +114,36 @@ static __attribute__((noinline)) int check_other(struct rl_client *client, uint6
 {
 	struct mapped *mapped;
 	struct rl_answer own, *answer;
+	uint64_t begun_ns;
 	int got;
 
 	if (client_refuses(client, key, key_len, cost, flags))
 		return client_error(-EINVAL, ret_result);
 	answer = client_into(ret_result, &own);
 	mapped = client_mapped(client);
+	begun_ns = client_begin(mapped);
 	got = rl_check_spend(&mapped->seg, client_member(mapped), rule, key, key_len, cost, flags,
 			     answer);
+	client_end(mapped, begun_ns);
 	return client_verdict(client, mapped, got, answer);
 }
 
-/* What turned out not to be usual. */
+/* What turned out not to be usual, or is to be timed: then all of it, the hash too. */
 static __attribute__((noinline)) int check_unusual(struct rl_client *client, struct mapped *mapped,
 						   uint64_t rule, const struct rl_check_key *key,
 						   uint32_t flags, struct rl_result *ret_result)
 {
 	struct rl_answer *answer = client_into(ret_result, NULL);
-	int got =
-		rl_check_unusual(&mapped->seg, client_member(mapped), rule, key, 1, flags, answer);
+	uint64_t begun_ns = client_begin(mapped);
+	struct rl_member *member = client_member(mapped);
+	int got;
 
+	if (begun_ns != 0)
+		got = rl_check_spend(&mapped->seg, member, rule, key->bytes, key->len, 1, flags,
+				     answer);
+	else
+		got = rl_check_unusual(&mapped->seg, member, rule, key, 1, flags, answer);
+	client_end(mapped, begun_ns);
 	return client_verdict(client, mapped, got, answer);
 }
 
@@ -162,6 +172,7 @@ int rl_check_at(struct rl_client *client, uint64_t rule, const void *key, size_t
 	struct rl_check_key asked;
 	struct mapped *mapped;
 	struct rl_answer own, *answer;
+	uint64_t begun_ns;
 	int got;
 
 	if (client_refuses(client, key, key_len, cost, 0) || now_ns > RL_GIVEN_MAX_NS)
@@ -169,12 +180,14 @@ int rl_check_at(struct rl_client *client, uint64_t rule, const void *key, size_t
 	mapped = client_mapped(client);
 	if (!mapped->seg.view.given)
 		return client_error(client_look(client, mapped, RL_ERR_CLOCK), ret_result);
+	begun_ns = client_begin(mapped);
 	rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
 	asked.given = true;
 	rl_now_given(mapped->seg.live, now_ns + RL_CLOCK_BIAS_NS);
 	answer = client_into(ret_result, &own);
 	got = rl_check_spend_key(&mapped->seg, client_member(mapped), rule, &asked, cost, 0,
 				 answer);
+	client_end(mapped, begun_ns);
 	return client_verdict(client, mapped, got, answer);
 }
 

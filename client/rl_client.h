@@ -154,7 +154,20 @@ static inline int client_verdict(struct rl_client *client, const struct mapped *
 	return got == 1 ? RL_ALLOWED : RL_LIMITED;
 }
 
-/* rl_check_usual(), once this process has its statistics line; else RL_NOT_USUAL. */
+/* When a check begins that is to be timed; 0: it is not. And how it ends. */
+static inline uint64_t client_begin(struct mapped *mapped)
+{
+	return RL_RARELY(rl_member_is_timed(&mapped->seg)) ? rl_member_time(&mapped->seg) : 0;
+}
+
+static inline void client_end(struct mapped *mapped, uint64_t begun_ns)
+{
+	if (RL_RARELY(begun_ns != 0))
+		rl_member_timed(client_member(mapped), begun_ns);
+}
+
+/* rl_check_usual(), once this process has its statistics line and if the check is not to be timed;
+ * else RL_NOT_USUAL. */
 static inline __attribute__((always_inline)) int
 client_check_usual(struct mapped *mapped, uint64_t rule, const struct rl_id *id, uint64_t guess,
 		   struct rl_result *ret_result)
@@ -163,7 +176,7 @@ client_check_usual(struct mapped *mapped, uint64_t rule, const struct rl_id *id,
 	struct rl_member *member =
 		atomic_load_explicit(&own_of(mapped)->member, memory_order_relaxed);
 
-	if (RL_RARELY(member == NULL))
+	if (RL_RARELY(member == NULL) || RL_RARELY(rl_member_is_timed(&mapped->seg)))
 		return RL_NOT_USUAL;
 	return rl_check_usual(&mapped->seg, member, rule, id, guess,
 			      (struct rl_answer *)(void *)ret_result);

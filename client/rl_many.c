@@ -53,6 +53,7 @@ static __attribute__((noinline)) int check_key_other(struct rl_client *client,
 	struct rl_check_key asked;
 	struct rl_answer own, *answer;
 	struct mapped *mapped;
+	uint64_t begun_ns;
 	int got;
 
 	if (client_refuses(client, key, 1, cost, flags))
@@ -63,12 +64,14 @@ static __attribute__((noinline)) int check_key_other(struct rl_client *client,
 		return client_error(client_look(client, mapped, RL_ERR_KEY), ret_result);
 	answer = client_into(ret_result, &own);
 	asked = (struct rl_check_key){.id = hashed.of.id, .text = &hashed.text};
-	if (cost == 1 && ret_result != NULL) /* not usual, as was just seen */
+	begun_ns = client_begin(mapped);
+	if (cost == 1 && ret_result != NULL && begun_ns == 0) /* not usual, as was just seen */
 		got = rl_check_unusual(&mapped->seg, client_member(mapped), hashed.of.rule, &asked,
 				       1, flags, answer);
 	else
 		got = rl_check_spend_key(&mapped->seg, client_member(mapped), hashed.of.rule,
 					 &asked, cost, flags, answer);
+	client_end(mapped, begun_ns);
 	return client_verdict(client, mapped, got, answer);
 }
 
@@ -113,17 +116,20 @@ int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
 {
 	struct rl_check_part part[RL_ALL_MAX];
 	struct mapped *mapped;
+	uint64_t begun_ns;
 	int got;
 
 	if (client == NULL || ask == NULL || count < 1 || count > RL_ALL_MAX)
 		return -EINVAL;
 	mapped = client_mapped(client);
+	begun_ns = client_begin(mapped);
 	for (size_t i = 0; i < count; i++) {
 		if (ask_is_wrong(client, &ask[i]))
 			return -EINVAL;
 		begin_part(mapped, &ask[i], &part[i]);
 	}
 	got = rl_check_parts(&mapped->seg, client_member(mapped), part, count);
+	client_end(mapped, begun_ns);
 	for (size_t i = 0; i < count; i++)
 		ask[i].answer = client_verdict(client, mapped, part[i].got, part[i].answer);
 	if (got < 0)
@@ -135,12 +141,15 @@ static int check_one(struct rl_client *client, struct mapped *mapped,
 		     const struct rl_check_key *key, struct rl_ask *ask)
 {
 	struct rl_answer *answer = client_into(&ask->result, NULL);
+	uint64_t begun_ns;
 	int got;
 
 	if (ask_is_wrong(client, ask))
 		return client_error(-EINVAL, &ask->result);
+	begun_ns = client_begin(mapped);
 	got = rl_check_spend_key(&mapped->seg, client_member(mapped), ask->rule, key, ask->cost,
 				 ask->flags, answer);
+	client_end(mapped, begun_ns);
 	return client_verdict(client, mapped, got, answer);
 }
 

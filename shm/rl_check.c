@@ -57,12 +57,17 @@ RL_COLD void rl_check_mend(struct rl_member *member, struct rl_slot *slot, uint3
 	rl_member_count(&member->mended, (uint64_t)mended);
 }
 
-RL_COLD int rl_check_failed(struct rl_member *member, int error, struct rl_answer *ret)
+RL_COLD int rl_check_failed(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+			    int error, struct rl_answer *ret)
 {
+	struct rl_rule rule;
+
 	*ret = (struct rl_answer){0};
 	rl_member_count(&member->errors, 1);
 	if (error == RL_E_FULL)
 		rl_member_count(&member->full, 1);
+	if (rl_rules_read(&seg->view, handle, &rule) == 0)
+		rl_member_count(&member->rule[rule.index].errors, 1);
 	return error;
 }
 
@@ -72,7 +77,7 @@ RL_COLD struct rl_usual_rule rl_usual_rule_elsewhere(const struct rl_view *view,
 
 	if (rl_rules_read(view, handle, &rule) != 0 || !rl_rule_is_plain(&rule))
 		return (struct rl_usual_rule){0, 0};
-	return (struct rl_usual_rule){rule.limit, rule.window_ns};
+	return (struct rl_usual_rule){rl_pair(rule.limit, rule.index), rule.window_ns};
 }
 
 int rl_check_unusual(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
@@ -118,7 +123,7 @@ static int spend_cost(struct rl_seg *seg, struct rl_member *member, uint64_t han
 	if (got != RL_TRY_LIMITED)
 		return RL_NOT_USUAL;
 	usual_answer(&seg->view, &usual, answer.remaining, answer.wait_ns, ret);
-	rl_member_count(&member->limited, 1);
+	rl_member_limited(seg, &member->rule[usual.rule_index]);
 	return 0;
 }
 

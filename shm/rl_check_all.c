@@ -72,7 +72,7 @@ int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handl
 			return 0;
 		rl_lists_apply_slot(&seg->view, index, &rule);
 		if (refund_once(seg, index, head, &rule, cost, ticket->mark)) {
-			rl_member_count(&member->refunded, cost);
+			rl_member_count(&member->rule[rule.index].refunded, cost);
 			return 1;
 		}
 		if (atomic_load_explicit(&seg->slot[index].head, memory_order_relaxed) == head)
@@ -145,6 +145,22 @@ static int spend_part(struct rl_seg *seg, struct rl_member *member,
 				  part->answer);
 }
 
+/* By a look, which counts nothing: under the rule of the part that said so. */
+static void count_refusal(struct rl_seg *seg, struct rl_member *member,
+			  const struct rl_check_part *part, size_t count, int got)
+{
+	struct rl_answer none;
+	struct rl_rule rule;
+	size_t i = 0;
+
+	while (i + 1 < count && part[i].got != got)
+		i++;
+	if (got < 0)
+		rl_check_failed(seg, member, part[i].handle, got, &none);
+	else if (rl_rules_read(&seg->view, part[i].handle, &rule) == 0)
+		rl_member_limited(seg, &member->rule[rule.index]);
+}
+
 static void forget(struct rl_check_part *part, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -160,8 +176,8 @@ int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check
 		  : looked == 0 ? look_at(&seg->view, part, count)
 				: look_first(&seg->view, part, count);
 
-	if (got == 0)
-		rl_member_count(&member->limited, 1);
+	if (got != 1)
+		count_refusal(seg, member, part, count, got);
 	for (size_t i = 0; i < count && got == 1; i++) {
 		got = part[i].got =
 			spend_part(seg, member, &part[i], looked == 1 ? &usual[i] : NULL);

@@ -91,21 +91,23 @@ static int answer_full(struct rl_seg *seg, struct rl_member *member, const struc
 		       uint32_t cost, bool passes, struct rl_answer *ret)
 {
 	const struct rl_window_answer answer = {.wait_ns = passes ? 0 : rule->window_ns};
+	struct rl_counts *counts = &member->rule[rule->index];
 
 	fill_answer(&seg->view, rule, &answer, rl_now_ns(&seg->view, false), ret);
 	given_state(&seg->view, ret);
 	ret->by = RL_DECIDED_FULL;
 	rl_member_count(&member->full, 1);
+	rl_member_count(&counts->pooled, 1);
 	if (passes)
-		rl_member_count(&member->allowed, cost);
+		rl_member_answered(seg, &counts->allowed, cost);
 	else
-		rl_member_count(&member->limited, 1);
+		rl_member_limited(seg, counts);
 	return passes ? 1 : 0;
 }
 
 static int spend_pool(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
-		      const struct rl_check_key *key, uint32_t cost, uint32_t flags,
-		      struct rl_answer *ret)
+		      const struct rl_rule *rule, const struct rl_check_key *key, uint32_t cost,
+		      uint32_t flags, struct rl_answer *ret)
 {
 	struct rl_check_key pool;
 	char name[RL_POOL_NAME];
@@ -116,6 +118,7 @@ static int spend_pool(struct rl_seg *seg, struct rl_member *member, uint64_t han
 	if (got < 0)
 		return got;
 	rl_member_count(&member->full, 1);
+	rl_member_count(&member->rule[rule->index].pooled, 1);
 	ret->by = RL_DECIDED_POOL;
 	return got;
 }
@@ -129,10 +132,10 @@ RL_COLD int rl_check_unfit(struct rl_seg *seg, struct rl_member *member, uint64_
 
 	if (error != RL_E_FULL || is_pool_key(key) ||
 	    read_rule_of(&seg->view, handle, key, &rule) != 0)
-		return rl_check_failed(member, error, ret);
+		return rl_check_failed(seg, member, handle, error, ret);
 	on_full = rl_rules_on_full(&seg->view, rule.id);
 	if (on_full == RL_FULL_POOL)
-		return spend_pool(seg, member, handle, key, cost, flags, ret);
+		return spend_pool(seg, member, handle, &rule, key, cost, flags, ret);
 	return answer_full(seg, member, &rule, cost, on_full == RL_FULL_ALLOW, ret);
 }
 

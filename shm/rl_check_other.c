@@ -190,12 +190,10 @@ int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t 
 		given_state(&seg->view, ret);
 		if (got == RL_TRY_LIMITED && slot_is_gone(&seg->slot[index]))
 			continue;
-		if (got == RL_TRY_ALLOWED)
-			rl_member_count(&member->allowed, cost);
-		if (got == RL_TRY_LIMITED)
-			rl_member_count(&member->limited, 1);
-		if (got == RL_TRY_ALLOWED || got == RL_TRY_LIMITED)
-			return got == RL_TRY_ALLOWED;
+		if (got != RL_TRY_ALLOWED && got != RL_TRY_LIMITED)
+			continue;
+		count_answer(seg, member, &rule, got == RL_TRY_ALLOWED, cost, ret);
+		return got == RL_TRY_ALLOWED;
 	}
-	return rl_check_failed(member, RL_E_BUSY, ret);
+	return rl_check_failed(seg, member, handle, RL_E_BUSY, ret);
 }

@@ -16,6 +16,7 @@ struct spending {
 	struct rl_rule rule;
 	uint64_t head;
 	uint32_t cost;
+	uint32_t left; /* of the limit, for statistics */
 	bool may_wait, asked;
 	uint64_t deadline_ns; /* of waiting; 0: not begun */
 	uint64_t waits_at;    /* the slot whose turn was seen; RL_NO_SLOT: none */
@@ -39,6 +40,24 @@ static uint64_t wait_left(const struct spending *s)
 	return s->deadline_ns > now_ns ? s->deadline_ns - now_ns : 0;
 }
 
+/*
+ * Units that the fleet had left at the last answer, less what this host admitted since; all of them
+ * while Redis is away, as nobody knows then. Relaxed, all: for statistics.
+ */
+static uint32_t left_of(const struct spending *s, uint64_t index, uint64_t now_ns, uint32_t by)
+{
+	const struct rl_side *side = &s->seg->side[index];
+	uint64_t total = atomic_load_explicit(&side->total, memory_order_relaxed);
+	uint64_t acked = rl_acked_n(atomic_load_explicit(&side->acked, memory_order_relaxed));
+	uint64_t n = rl_head_n(s->head) + s->cost;
+	uint64_t used = rl_total_now(total, s->rule.window_ns, now_ns);
+
+	if (by == RL_DECIDED_POLICY)
+		return s->rule.limit;
+	used += n > acked ? n - acked : 0;
+	return used < s->rule.limit ? s->rule.limit - (uint32_t)used : 0;
+}
+
 static int try_credit(struct spending *s, uint64_t index, const struct rl_window_terms *terms,
 		      uint64_t now_ns, struct rl_answer *ret, uint32_t *ret_cell)
 {
@@ -58,6 +77,8 @@ static int try_credit(struct spending *s, uint64_t index, const struct rl_window
 
 	s->asked = s->asked || answer.asked;
 	*ret_cell = answer.window.cell;
+	if (got == RL_TRY_ALLOWED)
+		s->left = left_of(s, index, now_ns, answer.by);
 	fill_answer(&s->seg->view, &s->rule, &answer.window, now_ns, ret);
 	ret->state = answer.state;
 	ret->by = answer.by;
@@ -167,15 +188,16 @@ int rl_check_spend_shared(struct rl_seg *seg, struct rl_member *member, uint64_t
 		if (got < 0)
 			return rl_check_unfit(seg, member, handle, key, cost, flags, got, ret);
 		if (got == RL_TRY_ALLOWED) {
-			rl_member_count(&member->allowed, cost);
+			rl_member_allowed(seg, &member->rule[s.rule.index], cost, s.left,
+					  s.rule.limit);
 			return 1;
 		}
 		if (got == RL_TRY_LIMITED) {
-			rl_member_count(&member->limited, 1);
+			rl_member_limited(seg, &member->rule[s.rule.index]);
 			return 0;
 		}
 	}
-	return rl_check_failed(member, RL_E_BUSY, ret);
+	return rl_check_failed(seg, member, handle, RL_E_BUSY, ret);
 }
 
 int rl_check_look_shared(const struct rl_view *view, uint64_t index, uint64_t head,

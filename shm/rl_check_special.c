@@ -68,20 +68,21 @@ int rl_check_spend_special(struct rl_seg *seg, struct rl_member *member, uint64_
 			   struct rl_answer *ret)
 {
 	struct rl_rule rule;
-	int got = clock_fits(&seg->view, key) ? 0 : RL_E_CLOCK;
+	int got = clock_fits(&seg->view, key) ? 0 : RL_E_CLOCK, told;
 
 	if (got == 0)
 		got = read_rule_of(&seg->view, handle, key, &rule);
 	if (got < 0)
-		return rl_check_failed(member, got, ret);
+		return rl_check_failed(seg, member, handle, got, ret);
 	got = rl_check_verdict(&seg->view, &rule, ret);
-	if (got == 1)
-		rl_member_count(&member->allowed, cost);
-	if (got == 0)
-		rl_member_count(&member->limited, 1);
-	if (got == RL_CHECK_COUNTS)
+	if (got != RL_CHECK_COUNTS)
+		count_answer(seg, member, &rule, got, cost, ret);
+	else
 		got = rl_rule_is_local(&rule)
 			      ? rl_check_spend_other(seg, member, handle, key, cost, flags, ret)
 			      : rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
-	return rl_check_shadow(&rule, key, got, ret);
+	told = rl_check_shadow(&rule, key, got, ret);
+	if (told != got)
+		rl_member_count(&member->rule[rule.index].shadowed, 1);
+	return told;
 }

@@ -218,8 +218,24 @@ void rl_pool_key(const struct rl_view *view, uint64_t handle, uint32_t number, c
 uint32_t rl_pool_held(const struct rl_view *view, const struct rl_rule *rule,
 		      const struct rl_check_key *key);
 
-/* Count the error, empty the answer; returns error. */
-int rl_check_failed(struct rl_member *member, int error, struct rl_answer *ret);
+/* Count the error, also under the rule if it is in force; empty the answer; returns error. */
+int rl_check_failed(struct rl_seg *seg, struct rl_member *member, uint64_t handle, int error,
+		    struct rl_answer *ret);
+
+/* Count an answer by the own window, or by a word: 1 or 0. */
+static inline void count_answer(struct rl_seg *seg, struct rl_member *member,
+				const struct rl_rule *rule, int got, uint32_t cost,
+				const struct rl_answer *ret)
+{
+	struct rl_counts *counts = &member->rule[rule->index];
+
+	if (got == 1)
+		rl_member_allowed(
+			seg, counts, cost, ret->remaining,
+			rl_algorithm_most(rl_rule_algorithm(rule), rule->limit, rule->burst));
+	else
+		rl_member_limited(seg, counts);
+}
 
 #define RL_CHECK_COUNTS 2 /* neither: the count says */
 

@@ -24,10 +24,11 @@ int rl_check_unusual(struct rl_seg *seg, struct rl_member *member, uint64_t hand
 struct rl_usual {
 	struct rl_slot *slot;
 	uint64_t index, head;
-	bool coarse;        /* by which clock */
-	uint64_t now_ns;    /* its reading, after head */
-	uint32_t limit;     /* the rule's */
-	uint64_t window_ns; /* likewise */
+	bool coarse;         /* by which clock */
+	uint64_t now_ns;     /* its reading, after head */
+	uint32_t limit;      /* the rule's */
+	uint64_t window_ns;  /* likewise */
+	uint32_t rule_index; /* where it lies, for statistics */
 	struct rl_window_terms terms;
 	struct rl_window_one one;
 	uint64_t wait_ns; /* RL_TRY_LIMITED */
@@ -79,7 +80,8 @@ static inline bool usual_find(struct rl_seg *seg, const struct rl_id *id, uint64
  * pointer to what the inlined steps found would keep all of it in memory, 7 ns.
  */
 struct rl_usual_rule {
-	uint64_t limit, window_ns;
+	uint64_t limit_index; /* limit:32 (high) | index:32 */
+	uint64_t window_ns;
 };
 struct rl_usual_rule rl_usual_rule_elsewhere(const struct rl_view *view, uint64_t handle);
 
@@ -102,10 +104,12 @@ static inline bool usual_rule(const struct rl_view *view, uint64_t handle, struc
 	id_flags = atomic_load_explicit(&rec->id_flags, memory_order_acquire);
 	ret->limit = rl_pair_high(atomic_load_explicit(&rec->shape, memory_order_acquire));
 	ret->window_ns = atomic_load_explicit(&rec->window_ns, memory_order_acquire);
+	ret->rule_index = index;
 	if (RL_RARELY(rl_pair_high(id_flags) != id)) {
 		struct rl_usual_rule rule = rl_usual_rule_elsewhere(view, handle);
 
-		ret->limit = (uint32_t)rule.limit;
+		ret->limit = rl_pair_high(rule.limit_index);
+		ret->rule_index = rl_pair_low(rule.limit_index);
 		ret->window_ns = rule.window_ns;
 		return ret->limit != 0;
 	}
@@ -152,7 +156,8 @@ static inline void usual_spent(struct rl_seg *seg, struct rl_member *member,
 	usual_answer(&seg->view, usual, answer->remaining, 0, ret);
 	ret->ticket = ticket_of(usual->index, cost,
 				mark_of(answer->event, usual->window_ns, usual->now_ns), id);
-	rl_member_count(&member->allowed, cost);
+	rl_member_allowed(seg, &member->rule[usual->rule_index], cost, answer->remaining,
+			  usual->limit);
 }
 
 /* Last step: spend it. False: the head changed meanwhile, or a stamp cannot be raised. */
@@ -188,7 +193,7 @@ rl_check_usual(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 	if (got != RL_TRY_LIMITED)
 		return RL_NOT_USUAL;
 	usual_answer(&seg->view, &usual, 0, usual.wait_ns, ret);
-	rl_member_count(&member->limited, 1);
+	rl_member_limited(seg, &member->rule[usual.rule_index]);
 	return 0;
 }
 

@@ -254,7 +254,8 @@ static int fill(char *base, struct rl_hdr *hdr)
 		return -EIO;
 	memcpy(base, hdr, sizeof(*hdr));
 	rl_clock_beat(live);
-	fill_fleet((struct rl_fleet *)(void *)(base + (hdr->lists_off - sizeof(struct rl_fleet))));
+	fill_fleet((struct rl_fleet *)(void *)(base + sizeof(*hdr) + sizeof(*live) +
+					       2 * sizeof(struct rl_bank)));
 	/* Relaxed: nobody else has this file yet; seg_ready publishes it. */
 	for (uint64_t i = 0; i < hdr->bucket_count * RL_LANES; i++)
 		atomic_store_explicit(&slot[i].head, rl_head_closed(RL_N_FIRST, RL_KIND_FREE),

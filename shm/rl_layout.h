@@ -9,8 +9,9 @@
  *   offset 4096      rl_live      4096 bytes  heartbeat, rule generation, journal; agent writes
  *   offset 8192      rl_bank[2]   two copies of the rules, used in turn by generation
  *   offset 73728     rl_fleet     who this host is in its fleet, and the state of its syncs
+ *   offset 77824     rl_before[]  what was counted at each rule's index before the rule came
  *   lists_off        rl_list_entry[2][] two copies of the rules' lists, used as the banks are
- *   members_off      rl_member[]  one cache line of statistics per attached process
+ *   members_off      rl_member[]  each attached process's statistics, by rule
  *   tags_off         rl_tags[]    one cache line of 32 16-bit tags per bucket
  *   slots_off        rl_slot[]    32 slots of 256 bytes per bucket
  *   sides_off        rl_side[]    what the sync knows of each slot, 32 bytes
@@ -41,7 +42,11 @@
 #define RL_LANE_WORDS  8u   /* 64-bit words holding a bucket's 32 tags of 16 bits */
 #define RL_RULES_MAX   256u /* rules in one bank */
 #define RL_NAME_WORDS  8u   /* a rule's name: up to 63 bytes and a NUL, as 64-bit words */
-#define RL_MEMBERS_MAX 256u /* statistics lines; when all are taken processes share line 0 */
+#define RL_MEMBERS_MAX 256u /* processes with statistics of their own; the rest share the first */
+#define RL_MEMBERS_MIN 32u  /* of a small table: rl_segment_members() */
+
+#define RL_LATENCY_BUCKETS 32u   /* bucket b: checks that took 2^b .. 2^(b+1) - 1 ns */
+#define RL_LATENCY_ONE_IN  1024u /* checks: the one after is timed; a power of two */
 
 #define RL_BUCKETS_MAX (UINT64_C(1) << 27) /* 4.3 billion slots, 1.4 TiB: far above any host */
 
@@ -72,14 +77,15 @@ struct rl_hdr {
 	uint64_t texts_off;     /* likewise */
 	uint64_t dirty_off;     /* likewise: the summary's words, then the slots' words */
 	uint64_t total_size;    /* bytes; the file is at least this long */
-	uint64_t hash_key[2]; /* random, made with the segment: keyed identity of rules and keys */
-	uint64_t boot_id[2];  /* kernel boot the stamps belong to; 0,0 = not known */
-	uint64_t timens_ino;  /* inode of the creator's time namespace; 0 = not known */
-	uint64_t tick_ns;     /* resolution of CLOCK_MONOTONIC_COARSE, nanoseconds */
-	uint64_t made_real_s; /* CLOCK_REALTIME seconds at creation, for people */
-	uint64_t lists_off;   /* bytes, 4096-aligned */
-	uint64_t list_slots;  /* entries of one copy, a power of two: twice what it takes */
-	uint8_t pad1[3912];   /* zero; room for minor versions */
+	uint64_t hash_key[2];  /* random, made with the segment: keyed identity of rules and keys */
+	uint64_t boot_id[2];   /* kernel boot the stamps belong to; 0,0 = not known */
+	uint64_t timens_ino;   /* inode of the creator's time namespace; 0 = not known */
+	uint64_t tick_ns;      /* resolution of CLOCK_MONOTONIC_COARSE, nanoseconds */
+	uint64_t made_real_s;  /* CLOCK_REALTIME seconds at creation, for people */
+	uint64_t lists_off;    /* bytes, 4096-aligned */
+	uint64_t list_slots;   /* entries of one copy, a power of two: twice what it takes */
+	uint64_t member_count; /* RL_MEMBERS_MIN .. RL_MEMBERS_MAX */
+	uint8_t pad1[3904];    /* zero; room for minor versions */
 };
 static_assert(sizeof(struct rl_hdr) == 4096, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_hdr, ready) == 40, "shared layout: bump RL_ABI_MAJOR");
@@ -220,22 +226,47 @@ static_assert(offsetof(struct rl_fleet, bell) == 64, "shared layout: bump RL_ABI
 static_assert(offsetof(struct rl_fleet, part) % 64 == 0, "shared layout: bump RL_ABI_MAJOR");
 static_assert(sizeof(struct rl_fleet) == 4096, "shared layout: bump RL_ABI_MAJOR");
 
+/* What was counted under the rule of one index. A check moves one of the first three. */
+struct rl_counts {
+	_Atomic uint64_t allowed;  /* cost units admitted; all counters: fetch_add, relaxed */
+	_Atomic uint64_t limited;  /* checks refused */
+	_Atomic uint64_t errors;   /* checks answered with an error */
+	_Atomic uint64_t shadowed; /* checks of limited that passed, as the rule only looks on */
+	_Atomic uint64_t near;     /* admits that left less than a tenth of the limit */
+	_Atomic uint64_t pooled;   /* checks without a slot, answered as on_full says */
+	_Atomic uint64_t refunded; /* cost units of allowed that were given back */
+	_Atomic uint64_t spare;    /* zero */
+};
+static_assert(sizeof(struct rl_counts) == 64, "shared layout: bump RL_ABI_MAJOR");
+
 /*
- * One process's statistics, in a line that (nearly always) only this process writes. The
- * numbers only grow, also when the line goes to another process, so the sum over all lines
+ * The rule whose numbers those of an index are, and what all members had counted there before it
+ * came: those numbers are never set back. The agent writes, when it puts rules in force.
+ */
+struct rl_before {
+	_Atomic uint64_t id; /* of the rule; 0: none, or being written; pairs[before_id] */
+	_Atomic uint64_t allowed, limited, errors, shadowed, near, pooled,
+		refunded; /* pairs[before_word] */
+};
+static_assert(sizeof(struct rl_before) == 64, "shared layout: bump RL_ABI_MAJOR");
+
+/*
+ * One process's statistics, in lines that (nearly always) only this process writes. The
+ * numbers only grow, also when they go to another process, so the sum over all members
  * is the host's total whoever lives or dies.
  */
 struct rl_member {
-	_Atomic uint64_t owner;    /* pid, 0 = free; CAS, relaxed: publishes no other memory */
-	_Atomic uint64_t allowed;  /* cost units admitted; all counters: fetch_add, relaxed */
-	_Atomic uint64_t limited;  /* checks answered RL_LIMITED */
-	_Atomic uint64_t errors;   /* checks answered with an error after the table was asked */
-	_Atomic uint64_t full;     /* of those: no slot free for a new key */
-	_Atomic uint64_t mended;   /* stamps ahead of the clock, set back */
-	_Atomic uint64_t claims;   /* slots claimed for new keys */
-	_Atomic uint64_t refunded; /* cost units of allowed that were given back */
+	_Atomic uint64_t owner;  /* pid, 0 = free; CAS, relaxed: publishes no other memory */
+	_Atomic uint64_t errors; /* checks answered with an error after the table was asked */
+	_Atomic uint64_t full;   /* checks of new keys for which no slot was free */
+	_Atomic uint64_t mended; /* stamps ahead of the clock, set back */
+	_Atomic uint64_t claims; /* slots claimed for new keys */
+	uint8_t pad[24];
+	_Atomic uint64_t latency[RL_LATENCY_BUCKETS]; /* checks that were timed */
+	struct rl_counts rule[RL_RULES_MAX];          /* by index */
 };
-static_assert(sizeof(struct rl_member) == 64, "shared layout: bump RL_ABI_MAJOR");
+static_assert(offsetof(struct rl_member, rule) == 320, "shared layout: bump RL_ABI_MAJOR");
+static_assert(sizeof(struct rl_member) == 16704, "shared layout: bump RL_ABI_MAJOR");
 
 /* The tags of one bucket, four to a word, lane 0 in the lowest bits. 0 = no tag. */
 struct rl_tags {

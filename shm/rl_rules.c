@@ -6,6 +6,7 @@
 #include "shm/rl_algorithm.h"
 #include "shm/rl_cold.h"
 #include "shm/rl_hash.h"
+#include "shm/rl_member.h"
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
@@ -107,11 +108,13 @@ RL_COLD static bool read_elsewhere(const struct rl_bank *bank, uint32_t id, stru
 	/* Relaxed, both: what lies there says whether it is the rule. */
 	uint32_t index = atomic_load_explicit(hint, memory_order_relaxed);
 
+	ret->index = index;
 	if (read_rec(&bank->rule[index], ret) && ret->id == id)
 		return true;
 	for (uint32_t i = 0; i < RL_RULES_MAX; i++)
 		if (read_rec(&bank->rule[i], ret) && ret->id == id) {
 			atomic_store_explicit(hint, (uint8_t)i, memory_order_relaxed);
+			ret->index = i;
 			return true;
 		}
 	return false;
@@ -125,6 +128,7 @@ static inline int read_once(const struct rl_view *view, uint32_t index, uint32_t
 	const struct rl_bank *bank = &view->bank[generation & 1];
 	bool found = read_rec(&bank->rule[index], ret) && ret->id == id;
 
+	ret->index = index;
 	if (!found)
 		found = read_elsewhere(bank, id, ret);
 	if (generation_of(view) != generation)
@@ -212,7 +216,7 @@ int rl_rules_list(const struct rl_view *view, struct rl_named_rule ret[RL_RULES_
 			if (!read_rec(&bank->rule[r], &out->rule) || !sound(&out->rule))
 				continue;
 			read_name(&bank->rule[r], out->name);
-			out->index = r;
+			out->index = out->rule.index = r;
 			count++;
 		}
 		if (generation_of(view) != generation)
@@ -313,11 +317,44 @@ static size_t first_shared(const struct rl_rule_spec *spec, size_t count)
 	return count;
 }
 
-/* index[i] = where rule i lies: where the last generation has it, else a place free in both. */
-static void place(const struct rl_bank *last, const uint32_t *id, size_t count, uint32_t *index)
+/*
+ * How good a place is for a rule that the last generation does not have: where it was before, as
+ * its statistics still are there; where none was; where none is now.
+ */
+static int rank_of(const struct rl_seg *seg, const struct rl_bank *last, uint32_t r, uint32_t id)
+{
+	uint64_t before = rl_member_rule_at(&seg->view, r);
+
+	if (before == id)
+		return 0;
+	if (rl_pair_high(take(&last->rule[r].id_flags)) != 0)
+		return 3;
+	return before == 0 ? 1 : 2;
+}
+
+/* There are more places than rules. */
+static uint32_t place_new(const struct rl_seg *seg, const struct rl_bank *last, const bool *taken,
+			  uint32_t id)
+{
+	uint32_t best = 0;
+	int best_rank = 4;
+
+	for (uint32_t r = 0; r < RL_RULES_MAX; r++) {
+		int rank = taken[r] ? 4 : rank_of(seg, last, r, id);
+
+		if (rank < best_rank) {
+			best = r;
+			best_rank = rank;
+		}
+	}
+	return best;
+}
+
+/* index[i] = where rule i lies: where the last generation has it, else a free place. */
+static void place(const struct rl_seg *seg, const struct rl_bank *last, const uint32_t *id,
+		  size_t count, uint32_t *index)
 {
 	bool taken[RL_RULES_MAX] = {false};
-	uint32_t next = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		index[i] = RL_RULES_MAX;
@@ -330,10 +367,8 @@ static void place(const struct rl_bank *last, const uint32_t *id, size_t count, 
 	for (size_t i = 0; i < count; i++) {
 		if (index[i] < RL_RULES_MAX)
 			continue;
-		while (taken[next])
-			next++;
-		index[i] = next;
-		taken[next] = true;
+		index[i] = place_new(seg, last, taken, id[i]);
+		taken[index[i]] = true;
 	}
 }
 
@@ -401,7 +436,10 @@ int rl_rules_publish(struct rl_seg *seg, const struct rl_rule_spec *spec, size_t
 	error = rl_lists_write(seg, generation + 1, spec, count);
 	if (error != 0)
 		return error;
-	place(&seg->bank[generation & 1], id, count, index);
+	place(seg, &seg->bank[generation & 1], id, count, index);
+	/* Killed here: the numbers of rules that are to go may be taken for their successors'. */
+	for (size_t i = 0; i < count; i++)
+		rl_member_rule_comes(seg, index[i], id[i]);
 	for (uint32_t r = 0; r < RL_RULES_MAX; r++)
 		clear_rec(&next->rule[r]);
 	for (size_t i = 0; i < count; i++)

@@ -26,6 +26,7 @@
 /* What one check needs of its rule. */
 struct rl_rule {
 	uint32_t id;
+	uint32_t index;     /* where it lies, below RL_RULES_MAX */
 	uint32_t limit;     /* units a window, 1 .. RL_LIMIT_MAX */
 	uint32_t q;         /* units in one group of the ring, for this limit */
 	uint32_t fleet;     /* rl_fleet_pack() and RL_RULE_*; rl_rule_is_local(), ..is_plain() */

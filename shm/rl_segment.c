@@ -14,9 +14,12 @@
 
 #define LOAD_PERCENT 90 /* while keys come and go: at 93, one new key in 160,000 finds no slot */
 
-#define LIVE_OFF  sizeof(struct rl_hdr)
-#define BANK_OFF  (LIVE_OFF + sizeof(struct rl_live))
-#define FLEET_OFF (BANK_OFF + 2 * sizeof(struct rl_bank))
+#define LIVE_OFF   sizeof(struct rl_hdr)
+#define BANK_OFF   (LIVE_OFF + sizeof(struct rl_live))
+#define FLEET_OFF  (BANK_OFF + 2 * sizeof(struct rl_bank))
+#define BEFORE_OFF (FLEET_OFF + sizeof(struct rl_fleet))
+
+#define SLOT_BYTES (sizeof(struct rl_slot) + sizeof(struct rl_side) + sizeof(struct rl_text))
 
 static uint64_t round_to_page(uint64_t bytes)
 {
@@ -42,16 +45,27 @@ uint64_t rl_segment_buckets(uint64_t keys)
 	return buckets < RL_CHOICES ? RL_CHOICES : buckets;
 }
 
+uint32_t rl_segment_members(uint64_t bucket_count)
+{
+	uint64_t members = bucket_count * RL_LANES * SLOT_BYTES / 16 / sizeof(struct rl_member);
+
+	if (members < RL_MEMBERS_MIN)
+		return RL_MEMBERS_MIN;
+	return members < RL_MEMBERS_MAX ? (uint32_t)members : RL_MEMBERS_MAX;
+}
+
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots)
 {
 	uint64_t slots = bucket_count * RL_LANES, words = bit_words(slots);
 
 	hdr->bucket_count = bucket_count;
 	hdr->list_slots = list_slots;
-	hdr->lists_off = round_to_page(FLEET_OFF + sizeof(struct rl_fleet));
+	hdr->member_count = rl_segment_members(bucket_count);
+	hdr->lists_off = round_to_page(BEFORE_OFF + RL_RULES_MAX * sizeof(struct rl_before));
 	hdr->members_off =
 		round_to_page(hdr->lists_off + 2 * list_slots * sizeof(struct rl_list_entry));
-	hdr->tags_off = round_to_page(hdr->members_off + RL_MEMBERS_MAX * sizeof(struct rl_member));
+	hdr->tags_off =
+		round_to_page(hdr->members_off + hdr->member_count * sizeof(struct rl_member));
 	hdr->slots_off = round_to_page(hdr->tags_off + bucket_count * sizeof(struct rl_tags));
 	hdr->sides_off = round_to_page(hdr->slots_off + slots * sizeof(struct rl_slot));
 	hdr->texts_off = round_to_page(hdr->sides_off + slots * sizeof(struct rl_side));
@@ -77,10 +91,11 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 	    (hdr->list_slots & (hdr->list_slots - 1)) != 0)
 		return false;
 	rl_segment_lay_out(&want, hdr->bucket_count, hdr->list_slots);
-	return hdr->lists_off == want.lists_off && hdr->members_off == want.members_off &&
-	       hdr->tags_off == want.tags_off && hdr->slots_off == want.slots_off &&
-	       hdr->sides_off == want.sides_off && hdr->texts_off == want.texts_off &&
-	       hdr->dirty_off == want.dirty_off && hdr->total_size == want.total_size;
+	return hdr->member_count == want.member_count && hdr->lists_off == want.lists_off &&
+	       hdr->members_off == want.members_off && hdr->tags_off == want.tags_off &&
+	       hdr->slots_off == want.slots_off && hdr->sides_off == want.sides_off &&
+	       hdr->texts_off == want.texts_off && hdr->dirty_off == want.dirty_off &&
+	       hdr->total_size == want.total_size;
 }
 
 int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
@@ -128,6 +143,8 @@ static void point_view(struct rl_view *view, const char *base, const struct rl_h
 	view->fleet = (const struct rl_fleet *)(const void *)(base + FLEET_OFF);
 	view->lists = (const struct rl_list_entry *)(const void *)(base + hdr->lists_off);
 	view->list_slots = hdr->list_slots;
+	view->before = (const struct rl_before *)(const void *)(base + BEFORE_OFF);
+	view->member_count = (uint32_t)hdr->member_count;
 	view->member = (const struct rl_member *)(const void *)(base + hdr->members_off);
 	view->tags = (const struct rl_tags *)(const void *)(base + hdr->tags_off);
 	view->slot = (const struct rl_slot *)(const void *)(base + hdr->slots_off);
@@ -152,6 +169,7 @@ static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr,
 	seg->bank = (struct rl_bank *)(void *)(base + BANK_OFF);
 	seg->fleet = (struct rl_fleet *)(void *)(base + FLEET_OFF);
 	seg->lists = (struct rl_list_entry *)(void *)(base + hdr->lists_off);
+	seg->before = (struct rl_before *)(void *)(base + BEFORE_OFF);
 	seg->member = (struct rl_member *)(void *)(base + hdr->members_off);
 	seg->tags = (struct rl_tags *)(void *)(base + hdr->tags_off);
 	seg->slot = (struct rl_slot *)(void *)(base + hdr->slots_off);
@@ -161,6 +179,7 @@ static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr,
 	seg->dirty_sums = bit_words(seg->dirty_words);
 	seg->dirty_sum = (_Atomic uint64_t *)(void *)(base + hdr->dirty_off);
 	seg->dirty = seg->dirty_sum + seg->dirty_sums;
+	seg->timed = 0;
 }
 
 static const struct rl_live *live_after(const void *hdr)

@@ -30,7 +30,8 @@ struct rl_view {
 	const struct rl_bank *bank; /* [2] */
 	const struct rl_fleet *fleet;
 	const struct rl_list_entry *lists; /* [2 * list_slots] */
-	const struct rl_member *member;    /* [RL_MEMBERS_MAX] */
+	const struct rl_before *before;    /* [RL_RULES_MAX] */
+	const struct rl_member *member;    /* [member_count] */
 	const struct rl_tags *tags;        /* [bucket_count] */
 	const struct rl_slot *slot;        /* [slot_count] */
 	const struct rl_side *side;        /* [slot_count] */
@@ -38,6 +39,7 @@ struct rl_view {
 	uint64_t bucket_count;
 	uint64_t slot_count;
 	uint64_t list_slots; /* a power of two */
+	uint32_t member_count;
 	uint64_t hash_key[2];
 	uint64_t tick_ns;
 	bool given;       /* RL_CLOCK_GIVEN */
@@ -51,6 +53,7 @@ struct rl_seg {
 	struct rl_bank *bank;
 	struct rl_fleet *fleet;
 	struct rl_list_entry *lists;
+	struct rl_before *before;
 	struct rl_member *member;
 	struct rl_tags *tags;
 	struct rl_slot *slot;
@@ -59,6 +62,7 @@ struct rl_seg {
 	_Atomic uint64_t *dirty_sum; /* [dirty_sums]: a bit for each word of dirty */
 	_Atomic uint64_t *dirty;     /* [dirty_words]: a bit for each slot */
 	uint64_t dirty_sums, dirty_words;
+	_Atomic uint32_t timed; /* 1: this process's next check is to be timed; rl_member.h */
 };
 
 struct rl_rule_spec; /* rl_rules.h */
@@ -153,7 +157,13 @@ int rl_segment_denied(const char *path, char *why);
 uint64_t rl_segment_keys(uint64_t bucket_count);
 uint64_t rl_segment_buckets(uint64_t keys);
 
-/* For shm/ only: fill in the offsets and the total size that follow from the counts. */
+/*
+ * How many members' statistics the segment of such a table has: a 16th of what the table takes, but
+ * RL_MEMBERS_MIN at least, so that a small segment stays small.
+ */
+uint32_t rl_segment_members(uint64_t bucket_count);
+
+/* For shm/ only: fill in the offsets and the counts that follow from these. */
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots);
 
 #endif

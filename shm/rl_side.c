@@ -108,3 +108,16 @@ void rl_dirty_take(struct rl_seg *seg, bool whole, void (*each)(uint64_t index, 
 		}
 	}
 }
+
+uint64_t rl_total_now(uint64_t total, uint64_t window_ns, uint64_t now_ns)
+{
+	uint32_t then = (uint32_t)(total >> 32);
+	uint64_t gone_ns = (uint64_t)((uint32_t)(now_ns >> RL_TOTAL_SHIFT) - then)
+			   << RL_TOTAL_SHIFT;
+
+	if ((total & UINT32_MAX) == 0 || gone_ns >= window_ns)
+		return 0;
+	return (uint64_t)((double)(total & UINT32_MAX) *
+			  (1.0 - (double)gone_ns / (double)window_ns)) +
+	       1;
+}

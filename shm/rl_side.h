@@ -56,6 +56,9 @@ static inline uint64_t rl_total(uint64_t now_ns, uint64_t units)
 	       (units > UINT32_MAX ? UINT32_MAX : units);
 }
 
+/* What the fleet held at the last answer, less what has left the window since. */
+uint64_t rl_total_now(uint64_t total, uint64_t window_ns, uint64_t now_ns);
+
 /* infl: head's fields, with valid in the place of closed. */
 #define RL_INFL_VALID (UINT64_C(1) << 21)
 

@@ -18,20 +18,6 @@ static uint64_t hosts_of(const struct rl_view *view)
 	return hosts == 0 ? 1 : hosts;
 }
 
-/* What the fleet held at the last answer, less what has left the window since. */
-static uint64_t total_now(uint64_t total, uint64_t window_ns, uint64_t now_ns)
-{
-	uint32_t then = (uint32_t)(total >> 32);
-	uint64_t gone_ns = (uint64_t)((uint32_t)(now_ns >> RL_TOTAL_SHIFT) - then)
-			   << RL_TOTAL_SHIFT;
-
-	if ((total & UINT32_MAX) == 0 || gone_ns >= window_ns)
-		return 0;
-	return (uint64_t)((double)(total & UINT32_MAX) *
-			  (1.0 - (double)gone_ns / (double)window_ns)) +
-	       1;
-}
-
 /*
  * Would the fleet still be within L, if the others have admitted as much as this host since
  * the last answer? More than its share it has not in any window, by its rate. Where shares
@@ -48,7 +34,7 @@ static bool fits(const struct rl_view *view, const struct rl_shared_ask *ask, ui
 	all = since * hosts_of(view);
 	if (all > ask->rule->limit)
 		all = ask->rule->limit;
-	return total_now(word_of(&side->total), ask->rule->window_ns, ask->now_ns) + all <=
+	return rl_total_now(word_of(&side->total), ask->rule->window_ns, ask->now_ns) + all <=
 	       ask->rule->limit;
 }
 

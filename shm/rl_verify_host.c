@@ -157,7 +157,7 @@ static void check_members(struct rl_verify *verify)
 	verify->members = 0;
 	verify->other_pids =
 		verify->agent_lives && rl_member_is_gone(rl_verify_word(&view->live->agent_pid));
-	for (uint64_t i = 0; i < RL_MEMBERS_MAX; i++) {
+	for (uint64_t i = 0; i < view->member_count; i++) {
 		uint64_t pid = rl_verify_word(&view->member[i].owner);
 
 		verify->members += pid != 0;

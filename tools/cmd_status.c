@@ -21,6 +21,7 @@ struct status {
 	uint64_t slots, used, freed, rebased, reaped, generation;
 	int rule_count; /* negative: could not be read */
 	struct rl_named_rule rule[RL_RULES_MAX];
+	struct rl_rule_totals counts[RL_RULES_MAX]; /* of rule[] */
 };
 
 /* Relaxed: numbers for people. */
@@ -40,8 +41,11 @@ static void collect(const struct rl_view *view, struct status *ret)
 	ret->rebased = number(&view->live->slots_rebased);
 	ret->reaped = number(&view->live->slots_reaped);
 	ret->rule_count = rl_rules_list(view, ret->rule, &ret->generation);
-	for (int i = 0; i < ret->rule_count; i++)
+	for (int i = 0; i < ret->rule_count; i++) {
 		tool_printable(ret->rule[i].name);
+		rl_member_rule_totals(view, ret->rule[i].index, ret->rule[i].rule.id,
+				      &ret->counts[i]);
+	}
 }
 
 static void print_agent(const struct tool_agent *agent)
@@ -75,7 +79,7 @@ static void print_members(const struct rl_view *view, uint32_t members)
 	uint32_t shown = 0;
 
 	printf("members  %" PRIu32 " process%s", members, members == 1 ? "" : "es");
-	for (uint32_t i = 0; i < RL_MEMBERS_MAX && shown < 16; i++) {
+	for (uint32_t i = 0; i < view->member_count && shown < 16; i++) {
 		uint64_t pid = number(&view->member[i].owner);
 
 		if (pid != 0)
@@ -101,6 +105,27 @@ static void print_sharing(const struct status *status, const struct rl_rule *rul
 		printf(" (when fresh %s)", fleet_in_force(&fresh, rule, text));
 }
 
+static bool is_used(const struct rl_rule_totals *counts)
+{
+	return (counts->allowed | counts->limited | counts->errors | counts->pooled) != 0;
+}
+
+/* What was answered under each rule; the rarer things only when they happened. */
+static void print_counts(const char *name, const struct rl_rule_totals *counts)
+{
+	printf("counts   %-24s allowed %" PRIu64 " (near the limit %" PRIu64 "), limited %" PRIu64,
+	       name, counts->allowed, counts->near, counts->limited);
+	if (counts->shadowed > 0)
+		printf(" (passed by shadow %" PRIu64 ")", counts->shadowed);
+	if (counts->errors > 0)
+		printf(", errors %" PRIu64, counts->errors);
+	if (counts->pooled > 0)
+		printf(", without a slot %" PRIu64, counts->pooled);
+	if (counts->refunded > 0)
+		printf(", refunded %" PRIu64, counts->refunded);
+	putchar('\n');
+}
+
 static void print_rules(const struct status *status)
 {
 	char text[RL_TERMS_TEXT];
@@ -115,6 +140,19 @@ static void print_rules(const struct status *status)
 			print_sharing(status, &rule->rule);
 		putchar('\n');
 	}
+}
+
+/* "below": a bucket's end is all that is known. */
+static void print_latency(const struct rl_totals *totals)
+{
+	uint64_t timed = rl_member_timings(totals);
+
+	if (timed == 0)
+		return;
+	printf("latency  p50 below %" PRIu64 " ns, p99 below %" PRIu64 " ns, max below %" PRIu64
+	       " ns, of %" PRIu64 " checks timed, 1 in %u\n",
+	       rl_member_latency(totals, 0.5), rl_member_latency(totals, 0.99),
+	       rl_member_latency(totals, 1), timed, RL_LATENCY_ONE_IN);
 }
 
 static void print_text(const struct tool *tool, const struct rl_view *view,
@@ -134,10 +172,54 @@ static void print_text(const struct tool *tool, const struct rl_view *view,
 	       " (of these table full %" PRIu64 ")\n",
 	       status->totals.allowed, status->totals.limited, status->totals.errors,
 	       status->totals.full);
+	print_latency(&status->totals);
 	print_rules(status);
+	for (int i = 0; i < status->rule_count; i++)
+		if (is_used(&status->counts[i]))
+			print_counts(status->rule[i].name, &status->counts[i]);
 }
 
-static json_t *json_rule(const struct fleet *fleet, const struct rl_named_rule *named)
+static void add_number(json_t *object, const char *name, uint64_t value)
+{
+	json_object_set_new(object, name, json_integer((json_int_t)value));
+}
+
+static json_t *json_counts(const struct rl_rule_totals *counts)
+{
+	json_t *object = json_object();
+
+	add_number(object, "allowed", counts->allowed);
+	add_number(object, "limited", counts->limited);
+	add_number(object, "shadowed", counts->shadowed);
+	add_number(object, "errors", counts->errors);
+	add_number(object, "near", counts->near);
+	add_number(object, "pooled", counts->pooled);
+	add_number(object, "refunded", counts->refunded);
+	return object;
+}
+
+/* null: nothing was timed. buckets[b]: checks of 2^b .. 2^(b+1) - 1 ns. */
+static json_t *json_latency(const struct rl_totals *totals)
+{
+	json_t *object, *buckets;
+
+	if (rl_member_timings(totals) == 0)
+		return json_null();
+	object = json_object();
+	buckets = json_array();
+	add_number(object, "one_in", RL_LATENCY_ONE_IN);
+	add_number(object, "timed", rl_member_timings(totals));
+	add_number(object, "p50_below_ns", rl_member_latency(totals, 0.5));
+	add_number(object, "p99_below_ns", rl_member_latency(totals, 0.99));
+	add_number(object, "max_below_ns", rl_member_latency(totals, 1));
+	for (uint32_t b = 0; b < RL_LATENCY_BUCKETS; b++)
+		json_array_append_new(buckets, json_integer((json_int_t)totals->latency[b]));
+	json_object_set_new(object, "buckets", buckets);
+	return object;
+}
+
+static json_t *json_rule(const struct fleet *fleet, const struct rl_named_rule *named,
+			 const struct rl_rule_totals *counts)
 {
 	const struct rl_rule *rule = &named->rule;
 	json_t *object =
@@ -148,6 +230,7 @@ static json_t *json_rule(const struct fleet *fleet, const struct rl_named_rule *
 	fleet_sharing_json(rule, object);
 	json_object_set_new(object, "bound", json_integer((json_int_t)fleet_bound(fleet, rule)));
 	json_object_set_new(object, "in_force", json_string(fleet_in_force(fleet, rule, text)));
+	json_object_set_new(object, "counts", json_counts(counts));
 	return object;
 }
 
@@ -156,7 +239,8 @@ static json_t *json_rules(const struct status *status)
 	json_t *list = json_array();
 
 	for (int i = 0; i < status->rule_count; i++)
-		json_array_append_new(list, json_rule(&status->fleet, &status->rule[i]));
+		json_array_append_new(
+			list, json_rule(&status->fleet, &status->rule[i], &status->counts[i]));
 	return list;
 }
 
@@ -182,6 +266,7 @@ static void print_json(const struct tool *tool, const struct rl_view *view,
 				(json_int_t)status->totals.members, "totals", totals, "generation",
 				(json_int_t)status->generation, "rules", json_rules(status));
 
+	json_object_set_new(all, "latency", json_latency(&status->totals));
 	fleet_json(&status->fleet, all);
 	json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');

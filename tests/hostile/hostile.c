@@ -271,7 +271,7 @@ static struct target pick_target(const struct writer *w)
 		return (struct target){offset_of(w, v->fleet), sizeof(struct rl_fleet)};
 	case 6:
 		return (struct target){offset_of(w, v->member),
-				       RL_MEMBERS_MAX * sizeof(struct rl_member)};
+				       v->member_count * sizeof(struct rl_member)};
 	case 7:
 		return (struct target){offset_of(w, v->tags),
 				       v->bucket_count * sizeof(struct rl_tags)};

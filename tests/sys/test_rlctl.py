@@ -8,9 +8,10 @@ import re
 import signal
 import stat
 import struct
+import sys
 import time
 
-from rig import AGENT, RLCTL, SHIM, Skip, contains, equal, main, wait_for
+from rig import AGENT, BUILD, RLCTL, SHIM, Skip, contains, equal, main, wait_for
 
 
 def test_rlctl__without_command_prints_usage_and_fails(rig):
@@ -161,16 +162,86 @@ def test_rlctl__status_shows_the_agent_first(rig):
                   "         api                      100/m\n")
 
 
+COUNTS = ("allowed", "limited", "shadowed", "errors", "near", "pooled", "refunded")
+
+
+def counts(rig):
+    """Of each rule, what is not 0."""
+    return {rule["name"]: {name: n for name, n in rule["counts"].items() if n}
+            for rule in rig.status()["rules"]}
+
+
+def test_rlctl__status_counts_by_rule(rig):
+    rig.agent({"login": "2/h", "api": "100/m", "new": {"limit": "1/h", "shadow": "true"}})
+    equal(counts(rig), {"login": {}, "api": {}, "new": {}})
+    for cost in (1, 1, 1, 3):
+        rig.rlctl("check", "login", "bob", "--cost", str(cost))
+    rig.rlctl("check", "api", "bob", "--cost", "90")
+    for _ in range(2):
+        rig.rlctl("check", "new", "bob")
+    equal(counts(rig), {"login": {"allowed": 2, "limited": 1, "errors": 1, "near": 1},
+                        "api": {"allowed": 90},
+                        "new": {"allowed": 1, "limited": 1, "shadowed": 1, "near": 1}})
+    totals = rig.status()["totals"]
+    equal([totals[name] for name in ("allowed", "limited", "errors")], [93, 2, 1])
+    out = rig.rlctl("status")[1]
+    contains(out, "counts   login                    allowed 2 (near the limit 1), limited 1, "
+                  "errors 1\n")
+    contains(out, "counts   api                      allowed 90 (near the limit 0), limited 0\n")
+    contains(out, "limited 1 (passed by shadow 1)\n")
+
+
+def test_rlctl__counts_outlive_their_process_the_agent_and_the_rule(rig):
+    agent = rig.agent({"login": "9/h", "api": "100/m"})
+    rig.rlctl("check", "login", "bob", "--cost", "5")
+    agent.stop()
+    agent = rig.agent({"api": "100/m"})
+    rig.rlctl("check", "api", "bob")
+    equal(counts(rig), {"api": {"allowed": 1}})
+    equal(rig.status()["totals"]["allowed"], 6)
+    agent.stop()
+    rig.agent({"new": "1/s", "api": "100/m", "login": "9/h"})
+    equal(counts(rig), {"new": {}, "api": {"allowed": 1}, "login": {"allowed": 5}})
+
+
+CHECKS = """
+import ctypes, sys
+rl = ctypes.CDLL(sys.argv[1])
+client, rule = ctypes.c_void_p(), ctypes.c_uint64()
+assert rl.rl_attach(sys.argv[2].encode(), ctypes.byref(client), None) == 0
+assert rl.rl_rule(client, b"login", ctypes.byref(rule)) == 0
+for _ in range(5000):
+    rl.rl_check(client, rule, b"bob", ctypes.c_size_t(3), 1, 0, None)
+"""
+
+
+def test_rlctl__status_has_the_latency_of_checks(rig):
+    rig.agent({"login": "1000000/h"})
+    equal(rig.run(sys.executable, "-c", CHECKS, os.path.join(BUILD, "librl.so.1"),
+                  rig.segment)[0], 0)
+    latency = rig.status()["latency"]
+    equal(latency["one_in"], 1024)
+    assert 3 <= latency["timed"] <= 7, latency
+    equal((sum(latency["buckets"]), len(latency["buckets"])), (latency["timed"], 32))
+    first = next(b for b, n in enumerate(latency["buckets"]) if n)
+    assert 2 << first <= latency["p50_below_ns"] <= latency["p99_below_ns"], latency
+    equal(latency["p99_below_ns"], latency["max_below_ns"])
+    assert re.search(r"\nlatency  p50 below \d+ ns, p99 below \d+ ns, max below "
+                     r"\d+ ns, of \d checks timed, 1 in 1024\n", rig.rlctl("status")[1])
+
+
 def test_rlctl__status_as_json_has_its_fields(rig):
     agent = rig.agent({"login": "5/10s"})
     status = rig.status()
-    equal(sorted(status), ["agent", "bytes", "fleet", "generation", "members", "redis", "rules",
-                           "segment", "state", "sync", "table", "totals"])
+    equal(sorted(status), ["agent", "bytes", "fleet", "generation", "latency", "members", "redis",
+                           "rules", "segment", "state", "sync", "table", "totals"])
+    equal(status["latency"], None)
     equal([status[name] for name in ("fleet", "redis", "sync")], [None, None, None])
     equal(status["agent"]["pid"], agent.pid)
     equal(status["agent"]["alive"], True)
     equal(status["rules"], [{"name": "login", "limit": 5, "window_s": 10.0, "consistency": "local", "algorithm": "sliding",
-                             "bound": 5, "in_force": "local: at most 5 on this host"}])
+                             "bound": 5, "in_force": "local: at most 5 on this host",
+                             "counts": {name: 0 for name in COUNTS}}])
     equal(status["totals"], {"allowed": 0, "limited": 0, "errors": 0, "table_full": 0,
                               "mended": 0})
 
@@ -347,7 +418,8 @@ def test_rlctl__status_of_a_fleet_as_json_has_its_fields(rig):
         "name": "share", "limit": 99, "window_s": 10.0, "consistency": "bounded",
         "algorithm": "sliding",
         "on_unreachable": "share", "no_credit": "deny", "beta": 0.1, "wait_s": 0.002,
-        "bound": 107, "in_force": "bounded: at most 107 of all hosts"})
+        "bound": 107, "in_force": "bounded: at most 107 of all hosts",
+        "counts": {name: 0 for name in COUNTS}})
 
 
 def test_rlctl__without_redis_status_says_what_each_rule_goes_by(rig):
@@ -555,9 +627,11 @@ def test_rlctl__run_removes_what_a_killed_run_left(rig):
         program.signal(signal.SIGKILL)
         program.wait()
     segment = f"/dev/shm/rl/run-{attached.pid}"
-    with open(segment, "r+b") as f:  # line 1 of the members: of a server that lives on
+    with open(segment, "r+b") as f:  # member 1: of a server that lives on
+        f.seek(28)
+        size, = struct.unpack("<I", f.read(4))
         f.seek(56)
-        f.seek(struct.unpack("<Q", f.read(8))[0] + 64)
+        f.seek(struct.unpack("<Q", f.read(8))[0] + size)
         f.write(struct.pack("<Q", os.getpid()))
     # Nothing of theirs lives but, perhaps, their agents for a moment yet.
     wait_for("the clean-up", lambda: run_private(rig, "--", "true")[0] == 0 and

@@ -335,12 +335,12 @@ static void test_client__more_processes_than_lines_share_one_and_lose_nothing(vo
 	struct fixture *f = *state;
 	struct rl_totals totals;
 
-	for (uint64_t i = 0; i < RL_MEMBERS_MAX; i++)
+	for (uint64_t i = 0; i < f->t.seg.view.member_count; i++)
 		rl_member_take(&f->t.seg, 1000000 + i);
 	assert_int_equal(ask(f, f->hourly, "bob"), RL_ALLOWED);
 	rl_member_totals(&f->t.seg.view, &totals);
 	assert_int_equal(totals.allowed, 1);
-	assert_int_equal(totals.members, RL_MEMBERS_MAX - 1);
+	assert_int_equal(totals.members, f->t.seg.view.member_count - 1);
 }
 
 static void test_client__stamp_ahead_of_the_clock_costs_denial_not_excess(void **state)

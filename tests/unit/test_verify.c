@@ -321,8 +321,9 @@ static void test_verify__members_of_nobody_are_found(void **state)
 	nothing(f);
 	found_with(f, &member[0].owner, (uint64_t)getpid(), RL_FAULT_MEMBER, 0);
 	found_with(f, &member[5].owner, 0x7ffffffe, RL_FAULT_MEMBER, 5);
-	found_with(f, &member[255].owner, UINT64_C(1) << 32 | (uint64_t)getpid(), RL_FAULT_MEMBER,
-		   255);
+	found_with(f, &member[f->t.seg.view.member_count - 1].owner,
+		   UINT64_C(1) << 32 | (uint64_t)getpid(), RL_FAULT_MEMBER,
+		   f->t.seg.view.member_count - 1);
 }
 
 static void test_verify__marks_of_slots_that_are_not_there_are_found(void **state)
