@@ -152,6 +152,7 @@ int keeper_open(struct keeper *keeper, const char *path, const struct agent_conf
 	}
 	note_file(keeper);
 	sign_in(keeper);
+	keeper_pools(keeper);
 	return 0;
 }
 

@@ -114,7 +114,10 @@ static int spend_pool(struct rl_seg *seg, struct rl_member *member, uint64_t han
 	int got;
 
 	pool_of(&seg->view, handle, key, name, &pool);
-	got = rl_check_spend_key(seg, member, handle, &pool, cost, flags, ret);
+	/* Not by its lists and shadow: those are for the key that asked. */
+	got = rl_rule_is_local(rule)
+		      ? rl_check_spend_other(seg, member, handle, &pool, cost, flags, ret)
+		      : rl_check_spend_shared(seg, member, handle, &pool, cost, flags, ret);
 	if (got < 0)
 		return got;
 	rl_member_count(&member->full, 1);

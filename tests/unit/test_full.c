@@ -257,6 +257,34 @@ static void test_full__key_of_a_shared_rule_stays_in_a_pool_that_is_used(void **
 	assert_int_equal(result.decided_by, RL_BY_POOL);
 }
 
+/* Who is enforced is a matter of the key that asks, not of its pool. */
+static void test_full__enforced_keys_are_the_same_as_ever(void **state)
+{
+	const struct rl_rule_spec spec[] = {
+		{.name = "r", .terms = {1, HOUR_NS}, .shadow_ppm = 500000},
+		{.name = "filler", .terms = {1, HOUR_NS}, .on_full = RL_FULL_DENY},
+	};
+	bool enforced[60];
+	size_t other;
+
+	(void)state;
+	assert_int_equal(rl_rules_publish(&t.seg, spec, 2, &other), 0);
+	for (int round = 0; round < 2; round++) {
+		for (int k = 0; k < 60; k++) {
+			char key[16];
+			bool refused;
+
+			snprintf(key, sizeof(key), "k%d", k);
+			check("r", key, NULL);
+			refused = check("r", key, NULL) == RL_LIMITED;
+			assert_true(round == 0 || refused == enforced[k]);
+			enforced[k] = refused;
+		}
+		empty();
+		fill();
+	}
+}
+
 /* The groups that an unused pool rounds up to are nobody's units. */
 static void test_full__unused_pool_of_a_shared_rule_keeps_nobody(void **state)
 {
@@ -327,6 +355,7 @@ int main(void)
 		TEST(test_full__pool_that_is_idle_takes_nothing_from_anybody),
 		TEST(test_full__sweep_keeps_the_pools_of_rules_that_have_one),
 		TEST(test_full__rule_without_its_pool_says_so),
+		TEST(test_full__enforced_keys_are_the_same_as_ever),
 		TEST(test_full__unused_pool_of_a_shared_rule_keeps_nobody),
 		TEST(test_full__pool_of_a_key_is_the_same_on_every_host),
 		TEST(test_full__key_of_a_shared_rule_stays_in_a_pool_that_is_used),
