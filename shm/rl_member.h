@@ -96,7 +96,8 @@ static inline void rl_member_answered(struct rl_seg *seg, _Atomic uint64_t *coun
 	uint64_t old = atomic_fetch_add_explicit(counter, units, memory_order_relaxed);
 
 	/* Relaxed: whoever sees it is timed. */
-	if (RL_RARELY((uint32_t)old * UINT32_C(2654435769) < UINT32_MAX / RL_LATENCY_ONE_IN))
+	if (RL_RARELY((uint32_t)old * UINT32_C(2654435769) + UINT32_C(0x5bd1e995) <
+		      UINT32_MAX / RL_LATENCY_ONE_IN)) /* not the first check of every process */
 		atomic_store_explicit(&seg->timed, 1, memory_order_relaxed);
 }
 

@@ -11,6 +11,7 @@
 #include "bench/kill/trace.h"
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
+#include "shm/rl_member.h"
 #include "shm/rl_table.h"
 #include "shm/rl_word.h"
 
@@ -299,6 +300,7 @@ uint32_t kill_steps_run(const struct kill_scene *scene, uint32_t number, uint32_
 	for (uint32_t steps = (uint32_t)(bench_random(seed) >> 32) % stride; steps < path.count;
 	     steps += stride) {
 		a.agent_first = steps / stride % 4 == 0;
+		rl_member_sweep(scene->seg); /* the dead one's line: or the path ends elsewhere */
 		prepare(&a);
 		tally->steps += kill_after(steps, &a, &path);
 		judge_all(&a, tally);

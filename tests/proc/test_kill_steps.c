@@ -42,8 +42,8 @@ static void kill_each_step(uint32_t number, uint64_t *seed)
 	struct kill_tally tally = {0};
 	uint32_t length = kill_steps_run(&scene, number, stride, seed, &tally);
 
-	printf("# %s: %u instructions, %llu kills\n", kill_steps_name(number), length,
-	       (unsigned long long)tally.workers);
+	printf("# %s: %u instructions, %llu kills, %llu steps\n", kill_steps_name(number), length,
+	       (unsigned long long)tally.workers, (unsigned long long)tally.steps);
 	assert_int_equal(tally.lost, 0);
 	assert_int_equal(tally.excess, 0);
 	assert_int_equal(tally.hung, 0);
