@@ -71,6 +71,13 @@ static bool clock_is_kept(const struct keeper *keeper, const struct agent_config
 	return false;
 }
 
+/* What the config's rules need beside the segment. */
+static bool prepare(struct keeper *keeper, const struct agent_config *config)
+{
+	return inflight_prepare(&keeper->inflight, keeper->path, config,
+				config->segment_mode != 0 ? config->segment_mode : SEGMENT_MODE);
+}
+
 /* The rules are put in force in a segment that is taken over as in a new one. */
 static int take_over(struct keeper *keeper, const struct agent_config *config)
 {
@@ -78,6 +85,7 @@ static int take_over(struct keeper *keeper, const struct agent_config *config)
 		log_event(LOG_INFO, "recovered", "msg=\"finished a slot the last agent left\"");
 	note_size(keeper, config);
 	permit_again(keeper, config);
+	inflight_init(&keeper->inflight, &keeper->seg);
 	if (clock_is_kept(keeper, config) && keeper_publish(keeper, config))
 		return 0;
 	rl_segment_detach(&keeper->seg);
@@ -103,12 +111,15 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 		return take_over(keeper, config);
 	if (error == -ENOENT)
 		error = rl_segment_create(keeper->path, &spec, &keeper->seg, why);
-	if (error != 0)
+	if (error != 0) {
 		log_event(LOG_ERROR, "no_segment", "segment=%s msg=\"%s%s\"", keeper->path, why,
 			  error == RL_E_ABI ? "; or remove it: a new one is made, and running "
 					      "servers whose librl can read it follow"
 					    : "");
-	return error;
+		return error;
+	}
+	inflight_init(&keeper->inflight, &keeper->seg);
+	return prepare(keeper, config) ? 0 : -EIO;
 }
 
 /* Which file it is, in the directory where nobody else may put another. */
@@ -172,8 +183,11 @@ void keeper_pools(struct keeper *keeper)
 bool keeper_publish(struct keeper *keeper, const struct agent_config *config)
 {
 	size_t other;
-	int error = rl_rules_publish(&keeper->seg, config->rule, config->rule_count, &other);
+	int error;
 
+	if (!prepare(keeper, config))
+		return false;
+	error = rl_rules_publish(&keeper->seg, config->rule, config->rule_count, &other);
 	if (error == RL_E_LISTS)
 		log_event(LOG_ERROR, "rules_refused",
 			  "room=%llu msg=\"allow, deny and overrides have more entries than the "

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "agent/config/config.h"
+#include "agent/inflight.h"
 #include "shm/rl_segment.h"
 
 struct keeper {
@@ -17,6 +18,7 @@ struct keeper {
 	uint32_t pools_missing; /* slots that pools lack */
 	dev_t dev;              /* of the file that is mapped */
 	ino_t ino;
+	struct inflight inflight;
 };
 
 /*

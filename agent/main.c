@@ -74,6 +74,15 @@ static void on_slice(evutil_socket_t unused, short events, void *arg)
 	sweep_slice(&agent->sweep);
 }
 
+static void on_inflight(evutil_socket_t unused, short events, void *arg)
+{
+	struct agent *agent = arg;
+
+	(void)unused, (void)events;
+	inflight_pass(&agent->keeper.inflight);
+	agent->sweep.holds_short = agent->keeper.inflight.is_short;
+}
+
 static void on_tidy(evutil_socket_t unused, short events, void *arg)
 {
 	struct agent *agent = arg;
@@ -181,7 +190,7 @@ static bool wire_sync(struct agent *agent)
 static bool wire_timers(struct agent *agent)
 {
 	return every(agent, on_beat, BEAT_MS) && every(agent, on_slice, SWEEP_SLICE_MS) &&
-	       every(agent, on_tidy, TIDY_MS);
+	       every(agent, on_inflight, INFLIGHT_MS) && every(agent, on_tidy, TIDY_MS);
 }
 
 static int run(struct agent *agent)

@@ -9,6 +9,7 @@
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_count.h"
+#include "shm/rl_inflight.h"
 #include "shm/rl_mark.h"
 #include "shm/rl_member.h"
 #include "shm/rl_now.h"
@@ -107,6 +108,13 @@ static void visit_damaged(struct sweep *sweep, uint64_t index, uint64_t head)
 	rl_table_wipe(sweep->seg, index, head);
 }
 
+static bool is_in_flight(const struct rl_slot *slot)
+{
+	/* Relaxed: under a head that was acquired. */
+	return rl_shape_algorithm(atomic_load_explicit(&slot->shape, memory_order_relaxed)) ==
+	       RL_CONCURRENCY;
+}
+
 static bool is_sound(const struct rl_view *view, const struct rl_slot *slot, uint64_t head)
 {
 	/* Relaxed: under a head that was acquired. */
@@ -117,6 +125,9 @@ static bool is_sound(const struct rl_view *view, const struct rl_slot *slot, uin
 
 	if (!rl_table_in_place(view, (uint64_t)(slot - view->slot)))
 		return false;
+	if (rl_shape_algorithm(shape) == RL_CONCURRENCY)
+		return rl_inflight_sound(rl_head_n(head), shape, window_ns) &&
+		       rl_count_is(state, rl_head_n(head));
 	if (rl_shape_algorithm(shape) == RL_SLIDING)
 		return rl_rebase_sound(rl_head_n(head), shape, window_ns);
 	return rl_rebase_sound_count(rl_head_n(head), shape, window_ns) &&
@@ -190,6 +201,8 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 	uint32_t q;
 
 	mend_stamps(seg, slot, now_ns);
+	if (rule != NULL && rl_rule_in_flight(rule))
+		rule = NULL; /* it has slots of its own: this one is kept until it is idle */
 	if (rule != NULL) {
 		own = *rule;
 		rl_lists_apply_slot(&seg->view, index, &own);
@@ -210,6 +223,22 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 	if (rule != NULL && rl_shape_algorithm(shape) == RL_SLIDING &&
 	    rl_shape_q(shape) != rule->q && !rl_clock_is_coarse(rule->window_ns))
 		sweep->hurry = true;
+}
+
+/* What the dead held is given back by inflight_pass(). */
+static void visit_in_flight(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
+{
+	mend_stamps(sweep->seg, &sweep->seg->slot[index], now_ns); /* nobody counts by them */
+	if (rl_inflight_free_idle(sweep->seg, index, head))
+		count(&sweep->seg->live->slots_freed);
+}
+
+static void visit_sound(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
+{
+	if (is_in_flight(&sweep->seg->slot[index]))
+		visit_in_flight(sweep, index, head, now_ns);
+	else
+		visit_open(sweep, index, head, now_ns);
 }
 
 /* A claim that has stood still for a second is taken back; its key then simply asks again. */
@@ -260,7 +289,7 @@ void sweep_slot(struct sweep *sweep, uint64_t index, uint64_t now_ns)
 	if (rl_head_n(head) < RL_N_FIRST || (!used && rl_head_n(head) > RL_N_REBASE))
 		visit_damaged(sweep, index, head);
 	else if (rl_head_is_open(head) && is_sound(&seg->view, &seg->slot[index], head))
-		visit_open(sweep, index, head, now_ns);
+		visit_sound(sweep, index, head, now_ns);
 	else if (rl_head_is(head, RL_KIND_CLAIM) || rl_head_is(head, RL_KIND_TENT))
 		visit_unfinished(sweep, index, head, now_ns);
 	else if (rl_head_is(head, RL_KIND_SPOILED) || rl_head_is(head, RL_KIND_WIPE))
@@ -280,7 +309,8 @@ static void end_pass(struct sweep *sweep)
 			  "slots=%llu msg=\"another process wrote over them: they were emptied, "
 			  "their keys start anew\"",
 			  (unsigned long long)sweep->damaged);
-	sweep->pass_ms = sweep->hurry || sweep->used * 4 > sweep->seg->view.slot_count * 3
+	sweep->pass_ms = sweep->hurry || sweep->holds_short ||
+					 sweep->used * 4 > sweep->seg->view.slot_count * 3
 				 ? SWEEP_BUSY_MS
 				 : SWEEP_CALM_MS;
 	start_pass(sweep);

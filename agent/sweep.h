@@ -3,8 +3,8 @@
  *
  * The table is walked in small slices from a timer, so that a heartbeat is never late. A
  * whole pass takes SWEEP_CALM_MS, or SWEEP_BUSY_MS when the table is more than three
- * quarters full, the rules have just changed, or a slot of a window below 10 s still waits
- * for the smaller groups of a lowered limit.
+ * quarters full or the lines for keys in flight more than one, the rules have just changed, or a
+ * slot of a window below 10 s still waits for the smaller groups of a lowered limit.
  */
 #ifndef AGENT_SWEEP_H
 #define AGENT_SWEEP_H
@@ -28,6 +28,7 @@ struct sweep {
 	uint64_t next;       /* slot the next slice begins with */
 	uint64_t used;       /* slots not free, counted in this pass */
 	uint64_t damaged;    /* slots with words nobody writes, in this pass */
+	bool holds_short;    /* inflight_pass(): lines for keys in flight are wanted */
 	bool hurry;          /* this pass left a slot of a short window for the next one */
 	uint32_t pass_ms;    /* of the pass that is under way */
 	uint32_t rule_count; /* rules in force, sorted by id */

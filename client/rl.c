@@ -19,7 +19,8 @@ static_assert(RL_ERR_SHORT == RL_E_SHORT && RL_ERR_NOT_READY == RL_E_NOT_READY &
 		      RL_ERR_SIZES == RL_E_SIZES && RL_ERR_CLOCKS == RL_E_CLOCKS,
 	      "one value, two names");
 static_assert(RL_ERR_RULE == RL_E_RULE && RL_ERR_COST == RL_E_COST && RL_ERR_FULL == RL_E_FULL &&
-		      RL_ERR_BUSY == RL_E_BUSY,
+		      RL_ERR_BUSY == RL_E_BUSY && RL_ERR_ALGORITHM == RL_E_ALGORITHM &&
+		      RL_ERR_TICKET == RL_E_TICKET && RL_ERR_HOLDERS == RL_E_HOLDERS,
 	      "one value, two names");
 static_assert(RL_ERR_SHARED == RL_E_SHARED && RL_ERR_CLOCK == RL_E_CLOCK, "one value, two names");
 static_assert(RL_STATE_FRESH == RL_FRESH && RL_STATE_STALE == RL_STALE &&

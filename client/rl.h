@@ -17,7 +17,8 @@
  *
  * Every function returns 0 or a positive answer, or a negative error: -errno, or RL_ERR_*
  * below -4096. rl_strerror() names both. The library never prints, never exits, starts no
- * thread, installs no signal handler, keeps no descriptor open and needs libc only.
+ * thread, installs no signal handler, keeps no descriptor open (but one for rl_acquire(), in
+ * processes that call it) and needs libc only.
  */
 #ifndef RL_H
 #define RL_H
@@ -53,10 +54,13 @@ extern "C" {
 #define RL_ERR_KEY       (-4109) /* an rl_key of another segment: make it again */
 #define RL_ERR_SHARED    (-4110) /* hosts share the rule: one of them alone cannot do that */
 #define RL_ERR_CLOCK \
-	(-4111) /* rl_check_at() on a live segment, or another check where the \
-		 * time is given */
-
+	(-4111)               /* rl_check_at() on a live segment, or another check where the \
+			       * time is given */
 #define RL_ERR_ABSENT (-4113) /* rl_open()'s client: no segment that it can use, as yet */
+#define RL_ERR_ALGORITHM \
+	(-4114)                /* rl_acquire() of a rule with windows, or a check of one without */
+#define RL_ERR_TICKET  (-4115) /* rl_release(): done before, or acquired by another process */
+#define RL_ERR_HOLDERS (-4116) /* rl_acquire(): 1,023 processes of the host do so already */
 
 /* How far an answer can be trusted; field state of a result. */
 #define RL_STATE_FRESH 0 /* the agent is alive and, for a shared rule, Redis answers it */
@@ -90,18 +94,19 @@ extern "C" {
 struct rl_client; /* the segment at one path, whichever that is; opaque */
 
 struct rl_result {
-	uint32_t state;          /* RL_STATE_* */
-	uint32_t limit;          /* units a window, 1 .. 2^31 - 1 */
-	uint32_t remaining;      /* units that could be admitted at once after this answer */
-	uint32_t decided_by;     /* RL_BY_* */
-	uint64_t window_ns;      /* length of the rule's window, nanoseconds */
+	uint32_t state;      /* RL_STATE_* */
+	uint32_t limit;      /* units a window, 1 .. 2^31 - 1 */
+	uint32_t remaining;  /* units that could be admitted at once after this answer */
+	uint32_t decided_by; /* RL_BY_* */
+	uint64_t window_ns;  /* length of the rule's window, nanoseconds; 0: of a rule that limits
+			      * requests in flight */
 	uint64_t retry_after_ns; /* RL_LIMITED: until the same cost could pass (under a shared rule
 				  * an estimate: others may be first); else 0 */
 	uint64_t delay_ns;       /* RL_ALLOWED: hold the request up for so long before it is served
 				  * (a leaky bucket's queue); 0: serve at once */
 	uint64_t now_ns;         /* the clock reading it was decided by: CLOCK_MONOTONIC, or for
 				  * windows from 10 s on CLOCK_MONOTONIC_COARSE, nanoseconds */
-	uint64_t ticket[3];      /* what rl_refund() gives back; 0 when nothing can be */
+	uint64_t ticket[3];      /* what rl_refund() or rl_release() gives back; 0: nothing */
 };
 
 /* A key under a rule, hashed once for many checks. Opaque; may be copied. */
@@ -166,7 +171,10 @@ RL_API int rl_open(const char *path, struct rl_client **ret_client, char *ret_wh
  */
 RL_API int rl_refresh(struct rl_client *client, char *ret_why);
 
-/* Unmap all and free. No other call on the handle may be running or follow. NULL is allowed. */
+/*
+ * Unmap all and free; what was acquired and not released is given back within a second. No other
+ * call on the handle may be running or follow. NULL is allowed.
+ */
 RL_API void rl_detach(struct rl_client *client);
 
 /*
@@ -192,6 +200,7 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  * Returns RL_ALLOWED or RL_LIMITED; or an error, and nothing is spent:
  *   -EINVAL       client or key NULL, key_len out of range, cost 0
  *   RL_ERR_RULE   the rule left the configuration
+ *   RL_ERR_ALGORITHM  it limits requests in flight: rl_acquire()
  *   RL_ERR_COST   cost above what the rule can ever admit at once
  *   RL_ERR_FULL   no slot for a new key, nor for its rule's pool (on_full: pool)
  *   RL_ERR_ABSENT no segment yet: of a client of rl_open()
@@ -221,7 +230,8 @@ RL_API int rl_check(struct rl_client *client, uint64_t rule, const void *key, si
 
 /*
  * What rl_check() would answer now: nothing is spent and nothing is written. A shared rule answers
- * RL_ALLOWED when the host would first have to ask for credit. remaining: before it.
+ * RL_ALLOWED when the host would first have to ask for credit. remaining: before it. Under a
+ * concurrency rule what rl_acquire() would answer.
  * Returns as rl_check(). Thread- and async-signal-safe.
  */
 RL_API int rl_peek(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
@@ -267,7 +277,8 @@ RL_API int rl_check_batch(struct rl_client *client, struct rl_ask *ask, size_t c
  * RL_REFUNDED, or RL_KEPT: it stays spent until its window has passed, as the limit could
  * otherwise be exceeded. A sliding window can forget only within its newest group (a 23rd of the
  * limit; up to a limit of 23 its last unit), a bucket its last admit, a fixed window all of the
- * same window. What hosts share is kept. -EINVAL for a NULL. Thread- and async-signal-safe.
+ * same window. What hosts share is kept. -EINVAL for a NULL, RL_ERR_ALGORITHM for a result of
+ * rl_acquire(), which stays good. Thread- and async-signal-safe.
  */
 RL_API int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *result);
 
@@ -315,6 +326,46 @@ RL_API int rl_check_at(struct rl_client *client, uint64_t rule, const void *key,
  * Returns the key's length, or -EINVAL for what is no address. Thread- and async-signal-safe.
  */
 RL_API int rl_ip_key(const char *address, unsigned ipv6_prefix, char ret_key[RL_IP_KEY_SIZE]);
+
+/*
+ * Under a rule of the concurrency algorithm: begin a request of key that counts as cost, if no more
+ * than the rule's limit are then in flight. RL_ALLOWED: serve, then rl_release(). RL_LIMITED:
+ * refuse; retry_after_ns is 0, for it depends on when others are done. Arguments, result and errors
+ * as rl_check(), without flags, and ret_result must not be NULL; and
+ *   RL_ERR_ALGORITHM  the rule has windows: rl_check() is for it
+ *   RL_ERR_FULL       no slot for a new key, or too many keys in flight: OPERATIONS.md
+ *   RL_ERR_HOLDERS    as above
+ *   -errno            "<segment>.alive" cannot be opened (-ENOENT: no agent has made it; -EACCES)
+ *                     or locked; -ENOSYS: a kernel before 4.14
+ *
+ * The promise: at no instant more units are held than the limit, over all processes of the host.
+ * RL_LIMITED: as many were held or being asked for, each at an instant within the call. What a
+ * process held that died, by whatever signal, is given back by the agent within a second.
+ *
+ * By the death the kernel tells: a process that acquires keeps one descriptor open, close-on-exec,
+ * numbered from 512 on if it can be, with a lock on it. It is opened at the first rl_acquire() and
+ * again in each child that calls it: until then the process must be able to open the file. Close it
+ * (close_range()) and what the process holds is taken for a dead one's and given back, unless it
+ * calls rl_acquire() or rl_release() within 200 ms, which take the lock again; later calls begin
+ * anew. Likewise when it opens and closes "<segment>.alive" itself.
+ *
+ * Lock-free, allocates nothing; no system call but at the first call after attach or fork, and
+ * three every 100 ms. Thread-safe and fork-safe; from the second call on async-signal-safe.
+ */
+RL_API int rl_acquire(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+		      uint32_t cost, struct rl_result *ret_result);
+
+/*
+ * End the request that the rl_acquire() under rule began which filled in *result; from any thread
+ * of the process. The ticket in *result is used up: of two calls with one result one releases. Do
+ * not release a copy as well: another request of this process and key would be ended early.
+ *
+ * Returns 0, or and changes nothing: RL_ERR_TICKET (no ticket, used up, or acquired by another
+ * process: what a parent holds stays the parent's, a forked child cannot release it),
+ * RL_ERR_RULE (acquired under another rule), -EINVAL for a NULL. It also works when the rule has
+ * left the configuration. Thread-safe and, as rl_acquire(), async-signal-safe.
+ */
+RL_API int rl_release(struct rl_client *client, uint64_t rule, struct rl_result *result);
 
 /*
  * Milliseconds since the agent's last heartbeat; UINT64_MAX: there is no segment yet, or the agent

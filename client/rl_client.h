@@ -30,6 +30,8 @@ struct own {
 	struct rl_member *_Atomic member; /* NULL: client_take_member() has something to do */
 	struct rl_member *_Atomic line;   /* this process's; NULL until its first check */
 	_Atomic uint64_t pid;
+	_Atomic uint32_t holder;  /* rl_holder.h; 0 until the first rl_acquire() of this process */
+	_Atomic uint64_t kept_ns; /* when its lock was last seen to */
 };
 
 /* A segment that a client has mapped, now or before; it stays until rl_detach(). */
@@ -38,6 +40,7 @@ struct mapped {
 	struct mapped *before; /* what the client had until then; NULL: this was the first */
 	uint64_t since_ns;     /* precise clock: when it was attached */
 	bool absent;           /* no segment, but zeros in place of one: rl_segment_blank() */
+	bool forks_apart;      /* its own pages are emptied in every child */
 	_Atomic bool gone;     /* zeros in its place by now, or from the start; relaxed: once set
 				* they are there, and who does it again does no harm */
 };
@@ -118,6 +121,18 @@ static inline struct rl_member *client_member(struct mapped *mapped)
 
 	return member != NULL ? member : client_take_member(mapped);
 }
+
+/* Give back the lock and what is held by it: rl_inflight.c. */
+void client_leave(struct mapped *mapped);
+
+/*
+ * The descriptor that this process keeps of "<path>.alive", path being where the segment lies or
+ * lay; opened if there is none; or -errno. Not to be closed: rl_alive.c.
+ */
+int client_alive(const struct mapped *mapped, const char *path);
+
+/* The same if it is open, else -EBADF. */
+int client_alive_kept(const struct mapped *mapped);
 
 /* Not what a check may be asked. */
 static inline bool client_refuses(const struct rl_client *client, const void *key, size_t key_len,

@@ -8,6 +8,7 @@
 
 #include "client/rl_client.h"
 #include "shm/rl_error.h"
+#include "shm/rl_inflight.h"
 
 /* What is in an rl_key: all that the usual check needs, and the rest. */
 struct whose {
@@ -186,6 +187,8 @@ int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *result)
 
 	if (client == NULL || result == NULL)
 		return -EINVAL;
+	if (rl_inflight_is_ticket(result->ticket[0]))
+		return RL_ERR_ALGORITHM; /* rl_release() gives it back: it stays good for that */
 	mapped = client_mapped(client);
 	ticket = (struct rl_ticket){result->ticket[0], result->ticket[1], result->ticket[2]};
 	memset(result->ticket, 0, sizeof(result->ticket));

@@ -19,15 +19,16 @@
 static_assert(RL_ERR_ABSENT == RL_E_ABSENT, "one value, two names");
 static_assert(GRACE_NS > RL_WAIT_MAX_NS, "who waits for credit wakes in a segment");
 
-static void *make_pages(void)
+static void *make_pages(bool *ret_forks_apart)
 {
 	char *base = mmap(NULL, PAGES_LEN, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (base == MAP_FAILED)
 		return NULL;
-	/* On a kernel before 4.14 children would share their parent's line: slower, not wrong. */
-	madvise(base + OWN_OFF, OWN_OFF, MADV_WIPEONFORK);
+	/* On a kernel before 4.14 children would share their parent's line: slower, not wrong; but
+	 * nobody could tell what a child holds from what its parent does. */
+	*ret_forks_apart = madvise(base + OWN_OFF, OWN_OFF, MADV_WIPEONFORK) == 0;
 	return base;
 }
 
@@ -65,11 +66,13 @@ static int stand_in(struct mapped *ret)
 
 int client_new(const char *path, bool may_be_absent, struct rl_client **ret_client, char *why)
 {
-	struct rl_client *client = make_pages();
+	bool forks_apart;
+	struct rl_client *client = make_pages(&forks_apart);
 	int error;
 
 	if (client == NULL)
 		return rl_refuse(-errno, why, "%s", rl_error_text(-errno));
+	client->first.forks_apart = forks_apart;
 	error = set_path(client, path);
 	if (error != 0)
 		rl_refuse(error, why, "%s", rl_error_text(error));
@@ -104,6 +107,7 @@ void rl_detach(struct rl_client *client)
 	for (; mapped != NULL; mapped = before) {
 		before = mapped->before;
 		drop_line(mapped);
+		client_leave(mapped);
 		rl_segment_detach(&mapped->seg);
 		if (before != NULL) /* the first one lies in the client */
 			munmap(mapped, PAGES_LEN);
@@ -119,13 +123,15 @@ void rl_detach(struct rl_client *client)
 int client_move(struct rl_client *client, char *why)
 {
 	struct mapped *old = client_mapped(client), *fresh;
+	bool forks_apart;
 	int error;
 
 	if (rl_segment_is_at(&old->seg.view, client->path))
 		return 0;
-	fresh = make_pages();
+	fresh = make_pages(&forks_apart);
 	if (fresh == NULL)
 		return rl_refuse(-errno, why, "%s", rl_error_text(-errno));
+	fresh->forks_apart = forks_apart;
 	error = attach(client->path, fresh, why);
 	if (error != 0) {
 		munmap(fresh, PAGES_LEN);

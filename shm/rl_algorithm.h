@@ -31,6 +31,13 @@
 #define RL_SLIDING        0u /* of a rule or a slot: the sliding window */
 #define RL_ALGORITHMS_MAX 32u
 
+/*
+ * Not a row, and not in the count: a rule that limits requests in flight (rl_inflight.h). It has
+ * no window, its slots have another identity, and nothing goes from it to a row or back.
+ */
+#define RL_CONCURRENCY     31u
+#define RL_CONCURRENCY_MAX 1048575u /* requests in flight of one key: 20 bits */
+
 /* What a rule of the algorithm may say beside its limit. */
 #define RL_OPTION_BURST       1u
 #define RL_OPTION_DELAY       2u
@@ -96,7 +103,7 @@ const struct rl_algorithm *rl_algorithm(uint32_t number);
 /* How many numbers there are: RL_SLIDING and the rows'. */
 uint32_t rl_algorithm_count(void);
 
-/* "sliding" and the rows' names, "?" for what is none. What a rule of it may say. */
+/* "sliding", the rows' names, "concurrency"; "?" for what is none. What a rule of it may say. */
 const char *rl_algorithm_name(uint32_t number);
 uint32_t rl_algorithm_options(uint32_t number);
 

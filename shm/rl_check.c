@@ -3,6 +3,7 @@
 #include "shm/rl_check_steps.h"
 #include "shm/rl_check_usual.h"
 #include "shm/rl_count.h"
+#include "shm/rl_inflight.h"
 #include "shm/rl_mark.h"
 #include "shm/rl_now.h"
 #include "shm/rl_table.h"
@@ -230,8 +231,13 @@ int rl_check_look(const struct rl_view *view, uint64_t handle, const void *key, 
 {
 	struct rl_check_key hashed;
 
+	int got;
+
 	rl_check_hash(view, handle, key, key_len, &hashed);
-	return rl_check_look_key(view, handle, &hashed, cost, ret, ret_used);
+	got = rl_check_look_key(view, handle, &hashed, cost, ret, ret_used);
+	if (got == RL_E_ALGORITHM)
+		return rl_inflight_look(view, handle, key, key_len, cost, ret, ret_used);
+	return got;
 }
 
 bool rl_check_fits(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,

@@ -156,7 +156,8 @@ uint32_t rl_pool_ensure(struct rl_seg *seg)
 			struct rl_check_key key;
 			char name[RL_POOL_NAME];
 
-			if (rl_rules_on_full(&seg->view, list[r].rule.id) != RL_FULL_POOL)
+			if (rl_rule_in_flight(&list[r].rule) ||
+			    rl_rules_on_full(&seg->view, list[r].rule.id) != RL_FULL_POOL)
 				continue;
 			rl_pool_key(&seg->view, handle, i, name, &key);
 			if (rl_table_find(&seg->view, &key.id, &head) == RL_NO_SLOT &&

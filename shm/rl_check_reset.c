@@ -27,6 +27,8 @@ static int local_rule(const struct rl_view *view, uint64_t handle, struct rl_rul
 {
 	int error = rl_rules_read(view, handle, ret);
 
+	if (error == 0 && rl_rule_in_flight(ret))
+		return RL_E_ALGORITHM;
 	return error == 0 && !rl_rule_is_local(ret) ? RL_E_SHARED : error;
 }
 

@@ -19,6 +19,8 @@ static int answer_uncounted(const struct rl_view *view, const struct rl_rule *ru
 		answer.wait_ns = rule->window_ns;
 	fill_answer(view, rule, &answer, rl_now_ns(view, false), ret);
 	given_state(view, ret);
+	if (rl_rule_in_flight(rule))
+		ret->window_ns = ret->wait_ns = 0;
 	ret->by = by;
 	return passes ? 1 : 0;
 }
@@ -72,6 +74,8 @@ int rl_check_spend_special(struct rl_seg *seg, struct rl_member *member, uint64_
 
 	if (got == 0)
 		got = read_rule_of(&seg->view, handle, key, &rule);
+	if (got == 0 && rl_rule_in_flight(&rule))
+		got = RL_E_ALGORITHM;
 	if (got < 0)
 		return rl_check_failed(seg, member, handle, got, ret);
 	got = rl_check_verdict(&seg->view, &rule, ret);

@@ -109,9 +109,11 @@ static inline void given_state(const struct rl_view *view, struct rl_answer *ret
 			beat_age(view, rl_clock_precise_ns()) > RL_ALONE_NS ? RL_ALONE : RL_FRESH;
 }
 
-/* Above what could ever pass, or above what the credit of a shared rule can hold. */
+/* Above what could ever pass, or above what the credit of a shared rule can hold; or no check. */
 static inline int cost_fault(const struct rl_rule *rule, uint32_t cost)
 {
+	if (rl_rule_in_flight(rule))
+		return RL_E_ALGORITHM;
 	if (cost > rl_algorithm_most(rl_rule_algorithm(rule), rule->limit, rule->burst))
 		return RL_E_COST;
 	return !rl_rule_is_local(rule) && cost > RL_CREDIT_MAX ? RL_E_COST : 0;

@@ -26,6 +26,11 @@ static const struct {
 	 "the segment has no clock of its own and the call brings no time, or the other way round"},
 	{RL_E_LISTS, "the lists have more entries than the segment has room for"},
 	{RL_E_ABSENT, "there is no segment that can be used yet"},
+	{RL_E_ALGORITHM,
+	 "wrong call for the rule's algorithm: rl_acquire() and rl_release() go with concurrency, "
+	 "all others with the rest"},
+	{RL_E_TICKET, "nothing to give back: done before, or acquired by another process"},
+	{RL_E_HOLDERS, "too many processes hold requests: 1023 at most"},
 	{RL_E_RULES, "too many rules, or two rules with the same id"},
 };
 

@@ -22,6 +22,11 @@
 #define RL_E_LISTS     (-4112) /* more entries of lists than the segment has room for */
 #define RL_E_ABSENT    (-4113) /* there is no segment that can be used yet */
 #define RL_E_RULES     (-4108) /* more rules than a segment holds, or two with one id */
+#define RL_E_ALGORITHM \
+	(-4114) /* acquire of a rule that has windows, or a check of one that has none */
+#define RL_E_TICKET  (-4115) /* given back before, or not of this process */
+#define RL_E_HOLDERS (-4116) /* RL_HOLDERS_MAX processes hold requests */
+#define RL_E_HOLDER  (-4117) /* inside only: this process was taken for dead, it lost its lock */
 
 #define RL_WHY_MAX 256 /* bytes of a buffer for the text of a refusal, with its NUL */
 

@@ -17,6 +17,8 @@
  *   sides_off        rl_side[]    what the sync knows of each slot, 32 bytes
  *   texts_off        rl_text[]    the key of each slot, 64 bytes; cold
  *   dirty_off        words        a bit for each slot that has something to report
+ *   holders_off      rl_holders   the processes that hold requests in flight: rl_holder.h
+ *   holds_off        rl_hold[]    who holds how many of a key: rl_hold.h, one line each
  *
  * Every word that more than one process touches is an 8-byte (or smaller) C11 atomic.
  * No locks, pointers, enums, bools or longs: a word here means the same to every build.
@@ -49,6 +51,11 @@
 #define RL_LATENCY_ONE_IN  1024u /* checks: the one after is timed; a power of two */
 
 #define RL_BUCKETS_MAX (UINT64_C(1) << 27) /* 4.3 billion slots, 1.4 TiB: far above any host */
+
+#define RL_HOLDERS_MAX 1024u  /* processes that hold requests in flight, less one: 0 is none */
+#define RL_HOLD_CELLS  6u     /* of them in one line of a key */
+#define RL_HOLDS_MAX   65536u /* lines: keys in flight at once; 1 for 8 slots in small tables */
+#define RL_HOLDS_MIN   256u
 
 #define RL_PARTS      16u /* partitions of a fleet's keys, each with a sequence of its own */
 #define RL_TEXT_BYTES 64u /* of a key that are kept as they are */
@@ -85,7 +92,10 @@ struct rl_hdr {
 	uint64_t lists_off;    /* bytes, 4096-aligned */
 	uint64_t list_slots;   /* entries of one copy, a power of two: twice what it takes */
 	uint64_t member_count; /* RL_MEMBERS_MIN .. RL_MEMBERS_MAX */
-	uint8_t pad1[3904];    /* zero; room for minor versions */
+	uint64_t holders_off;  /* as lists_off */
+	uint64_t holds_off;    /* likewise */
+	uint64_t hold_count;   /* follows from bucket_count */
+	uint8_t pad1[3880];    /* zero; room for minor versions */
 };
 static_assert(sizeof(struct rl_hdr) == 4096, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_hdr, ready) == 40, "shared layout: bump RL_ABI_MAJOR");
@@ -319,6 +329,26 @@ struct rl_side {
 	_Atomic uint16_t waiters; /* callers in a futex wait for credit, or killed in it; relaxed */
 };
 static_assert(sizeof(struct rl_side) == 32, "shared layout: bump RL_ABI_MAJOR");
+
+/* Who holds requests in flight: rl_holder.h. */
+struct rl_holders {
+	_Atomic uint64_t file;       /* [ made:16 | inode:48 ] of "<path>.alive"; 0 = never made */
+	_Atomic uint64_t file_dev;   /* its device; written before file; pairs[alive_file] */
+	_Atomic uint64_t given_back; /* units of dead processes, since creation; relaxed */
+	uint8_t pad0[40];
+	_Atomic uint64_t
+		word[RL_HOLDERS_MAX]; /* [ state:4 | made:16 | life:12 | pid:32 ]; seq_cst */
+	uint8_t pad1[4032];
+};
+static_assert(sizeof(struct rl_holders) == 3 * RL_PAGE, "shared layout: bump RL_ABI_MAJOR");
+
+/* One line of who holds how many of a key: rl_hold.h. All seq_cst. */
+struct rl_hold {
+	_Atomic uint64_t owner; /* [ 1:1 | slot:32 | life:9 | holder:10 | its life:12 ]; 0 = free */
+	_Atomic uint64_t next;  /* [ era:20 | era of it:20 | 1 + index of the next line:24 ] */
+	_Atomic uint64_t cell[RL_HOLD_CELLS]; /* [ holder:12 | life:12 | asked:20 | held:20 ] */
+};
+static_assert(sizeof(struct rl_hold) == 64, "shared layout: bump RL_ABI_MAJOR");
 
 /* The key, verbatim up to 64 bytes; of a longer one 32 bytes and its SHA-256: rl_side.h. */
 struct rl_text {

@@ -69,6 +69,8 @@ static inline bool read_rec(const struct rl_rule_rec *rec, struct rl_rule *ret)
 
 static inline bool sound_rest(const struct rl_rule *rule)
 {
+	if (rl_rule_in_flight(rule))
+		return rl_rule_is_local(rule) && rule->limit <= RL_CONCURRENCY_MAX;
 	return rl_rule_algorithm(rule) == RL_SLIDING ||
 	       (rl_algorithm(rl_rule_algorithm(rule)) != NULL && rl_rule_is_local(rule) &&
 		rule->burst <= RL_LIMIT_MAX && rule->delay <= RL_LIMIT_MAX);
@@ -262,6 +264,8 @@ static uint32_t flags_of(const struct rl_rule_spec *spec)
 static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, uint32_t id,
 		      uint32_t flags)
 {
+	/* Who has which of them nobody could tell under a key that others share. */
+	uint8_t on_full = spec->algorithm == RL_CONCURRENCY ? RL_FULL_DENY : spec->on_full;
 	char name[RL_NAME_MAX + 1] = {0};
 	struct rl_lengths lengths;
 
@@ -272,8 +276,7 @@ static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, 
 	put(&rec->shape, rl_pair(spec->terms.limit, q_of(spec->terms.limit, spec->interpolate)));
 	put(&rec->window_ns, spec->terms.window_ns);
 	put(&rec->rest, (uint64_t)spec->shadow_ppm << SHADOW_SHIFT |
-				(uint64_t)spec->on_full << ON_FULL_SHIFT |
-				(uint32_t)spec->fleet.wait_ns);
+				(uint64_t)on_full << ON_FULL_SHIFT | (uint32_t)spec->fleet.wait_ns);
 	put(&rec->net4, lengths.v4);
 	put(&rec->net6[0], lengths.v6[0]);
 	put(&rec->net6[1], lengths.v6[1]);

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shm/rl_algorithm.h"
 #include "shm/rl_fleet.h"
 #include "shm/rl_lists.h"
 #include "shm/rl_segment.h"
@@ -56,6 +57,12 @@ static inline uint32_t rl_rule_algorithm(const struct rl_rule *rule)
 	return rule->fleet >> RL_RULE_ALGORITHM_AT;
 }
 
+/* It limits requests in flight: rl_inflight.h. */
+static inline bool rl_rule_in_flight(const struct rl_rule *rule)
+{
+	return rl_rule_algorithm(rule) == RL_CONCURRENCY;
+}
+
 /* A local rule by the sliding window, with nothing else to it. */
 static inline bool rl_rule_is_plain(const struct rl_rule *rule)
 {
@@ -91,12 +98,12 @@ struct rl_named_rule {
 struct rl_rule_spec {
 	char name[RL_NAME_MAX + 1];
 	struct rl_terms terms;
-	struct rl_fleet_terms fleet;     /* valid; all zero: a local rule */
-	uint8_t algorithm;               /* RL_SLIDING, or a row's number: of a local rule only */
-	bool interpolate;                /* the rest: as rl_algorithm_options() allows it, else 0 */
-	uint32_t burst, delay;           /* units, 0 .. RL_LIMIT_MAX */
-	uint32_t shadow_ppm;             /* of the keys, 0 .. 1000000: counted, never refused */
-	uint8_t on_full;                 /* enum rl_on_full */
+	struct rl_fleet_terms fleet; /* valid; all zero: a local rule */
+	uint8_t algorithm;           /* RL_SLIDING; of a local rule: a row's, or RL_CONCURRENCY */
+	bool interpolate;            /* the rest: as rl_algorithm_options() allows it, else 0 */
+	uint32_t burst, delay;       /* units, 0 .. RL_LIMIT_MAX */
+	uint32_t shadow_ppm;         /* of the keys, 0 .. 1000000: counted, never refused */
+	uint8_t on_full;             /* enum rl_on_full; a concurrency rule has no pool */
 	const struct rl_list_item *list; /* [list_count]; each key or network once */
 	size_t list_count;
 };

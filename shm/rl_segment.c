@@ -54,6 +54,15 @@ uint32_t rl_segment_members(uint64_t bucket_count)
 	return members < RL_MEMBERS_MAX ? (uint32_t)members : RL_MEMBERS_MAX;
 }
 
+static uint64_t hold_count(uint64_t slots)
+{
+	uint64_t count = slots / 8;
+
+	if (count > RL_HOLDS_MAX)
+		return RL_HOLDS_MAX;
+	return count < RL_HOLDS_MIN ? RL_HOLDS_MIN : count;
+}
+
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots)
 {
 	uint64_t slots = bucket_count * RL_LANES, words = bit_words(slots);
@@ -70,8 +79,11 @@ void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list
 	hdr->sides_off = round_to_page(hdr->slots_off + slots * sizeof(struct rl_slot));
 	hdr->texts_off = round_to_page(hdr->sides_off + slots * sizeof(struct rl_side));
 	hdr->dirty_off = round_to_page(hdr->texts_off + slots * sizeof(struct rl_text));
-	hdr->total_size =
+	hdr->holders_off =
 		round_to_page(hdr->dirty_off + (bit_words(words) + words) * sizeof(uint64_t));
+	hdr->holds_off = hdr->holders_off + sizeof(struct rl_holders);
+	hdr->hold_count = hold_count(slots);
+	hdr->total_size = round_to_page(hdr->holds_off + hdr->hold_count * sizeof(struct rl_hold));
 }
 
 static bool sizes_agree(const struct rl_hdr *hdr)
@@ -95,6 +107,8 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 	       hdr->members_off == want.members_off && hdr->tags_off == want.tags_off &&
 	       hdr->slots_off == want.slots_off && hdr->sides_off == want.sides_off &&
 	       hdr->texts_off == want.texts_off && hdr->dirty_off == want.dirty_off &&
+	       hdr->holders_off == want.holders_off && hdr->holds_off == want.holds_off &&
+	       hdr->hold_count == want.hold_count &&
 	       hdr->total_size == want.total_size;
 }
 
@@ -150,6 +164,9 @@ static void point_view(struct rl_view *view, const char *base, const struct rl_h
 	view->slot = (const struct rl_slot *)(const void *)(base + hdr->slots_off);
 	view->side = (const struct rl_side *)(const void *)(base + hdr->sides_off);
 	view->text = (const struct rl_text *)(const void *)(base + hdr->texts_off);
+	view->holders = (const struct rl_holders *)(const void *)(base + hdr->holders_off);
+	view->hold = (const struct rl_hold *)(const void *)(base + hdr->holds_off);
+	view->hold_count = (uint32_t)hdr->hold_count;
 	view->bucket_count = hdr->bucket_count;
 	view->slot_count = hdr->bucket_count * RL_LANES;
 	view->hash_key[0] = hdr->hash_key[0];
@@ -175,6 +192,8 @@ static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr,
 	seg->slot = (struct rl_slot *)(void *)(base + hdr->slots_off);
 	seg->side = (struct rl_side *)(void *)(base + hdr->sides_off);
 	seg->text = (struct rl_text *)(void *)(base + hdr->texts_off);
+	seg->holders = (struct rl_holders *)(void *)(base + hdr->holders_off);
+	seg->hold = (struct rl_hold *)(void *)(base + hdr->holds_off);
 	seg->dirty_words = bit_words(seg->view.slot_count);
 	seg->dirty_sums = bit_words(seg->dirty_words);
 	seg->dirty_sum = (_Atomic uint64_t *)(void *)(base + hdr->dirty_off);

@@ -36,6 +36,9 @@ struct rl_view {
 	const struct rl_slot *slot;        /* [slot_count] */
 	const struct rl_side *side;        /* [slot_count] */
 	const struct rl_text *text;        /* [slot_count] */
+	const struct rl_holders *holders;
+	const struct rl_hold *hold; /* [hold_count] */
+	uint32_t hold_count;
 	uint64_t bucket_count;
 	uint64_t slot_count;
 	uint64_t list_slots; /* a power of two */
@@ -59,6 +62,8 @@ struct rl_seg {
 	struct rl_slot *slot;
 	struct rl_side *side;
 	struct rl_text *text;
+	struct rl_holders *holders;
+	struct rl_hold *hold;
 	_Atomic uint64_t *dirty_sum; /* [dirty_sums]: a bit for each word of dirty */
 	_Atomic uint64_t *dirty;     /* [dirty_words]: a bit for each slot */
 	uint64_t dirty_sums, dirty_words;

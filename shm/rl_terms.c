@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/rl_algorithm.h"
+
 #define MS_NS     UINT64_C(1000000)
 #define SECOND_NS (1000 * MS_NS)
 #define MINUTE_NS (60 * SECOND_NS)
@@ -66,6 +68,18 @@ const char *rl_terms_parse(const char *text, struct rl_terms *ret)
 		return "the window must be 10ms .. 365d";
 	ret->limit = (uint32_t)count;
 	ret->window_ns = units * each;
+	return NULL;
+}
+
+const char *rl_terms_parse_count(const char *text, struct rl_terms *ret)
+{
+	uint64_t count;
+
+	if (!take_number(&text, RL_CONCURRENCY_MAX, &count) || count == 0 || *text != '\0')
+		return "a concurrency rule limits requests in flight, it has no window: a plain "
+		       "count "
+		       "1 .. 1048575, e.g. 20";
+	*ret = (struct rl_terms){(uint32_t)count, RL_WINDOW_MIN_NS};
 	return NULL;
 }
 

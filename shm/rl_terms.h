@@ -26,6 +26,12 @@ struct rl_terms {
  */
 const char *rl_terms_parse(const char *text, struct rl_terms *ret);
 
+/*
+ * Parse the limit of a rule that limits requests in flight: a plain COUNT, 1 .. 1048575. The window
+ * is the shortest there is: nothing goes by it. Returns as rl_terms_parse().
+ */
+const char *rl_terms_parse_count(const char *text, struct rl_terms *ret);
+
 /* The shortest text that parses back to these terms, e.g. "100/10s". Returns text. */
 char *rl_terms_format(const struct rl_terms *terms, char text[RL_TERMS_TEXT]);
 

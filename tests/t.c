@@ -11,10 +11,19 @@
 /* Names of the last segment that was made: what a failed test leaves behind. */
 static struct t_seg left;
 
+static void remove_files(const struct t_seg *t)
+{
+	char alive[sizeof(t->path) + 8];
+
+	snprintf(alive, sizeof(alive), "%s.alive", t->path);
+	unlink(alive);
+	unlink(t->path);
+	rmdir(t->dir);
+}
+
 static void remove_left(void)
 {
-	unlink(left.path);
-	rmdir(left.dir);
+	remove_files(&left);
 }
 
 void t_seg_make(struct t_seg *t, uint64_t keys)
@@ -42,8 +51,7 @@ void t_seg_make_as(struct t_seg *t, const struct rl_segment_spec *spec)
 void t_seg_drop(struct t_seg *t)
 {
 	rl_segment_detach(&t->seg);
-	unlink(t->path);
-	rmdir(t->dir);
+	remove_files(t);
 }
 
 int t_seg_setup(void **state, uint64_t keys)

@@ -40,6 +40,8 @@ static void print_json(const struct answer *a)
 			  (double)a->retry_after_ns / 1e9, "delay_s", (double)a->delay_ns / 1e9,
 			  "state", fleet_state_name(a->state), "decided_by", decided_name(a->by));
 
+	if (a->window_ns == 0)
+		json_object_set_new(all, "in_flight", json_integer(a->in_flight));
 	json_dumpf(all, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(all);
@@ -67,6 +69,14 @@ static void print_left(const struct answer *a)
 		       a->by == RL_DECIDED_WINDOW ? "remaining" : "at hand on this host");
 }
 
+static void print_in_flight(const struct answer *a)
+{
+	printf("%s: %" PRIu32 " in flight, %" PRIu32 " of %" PRIu32
+	       " remaining under %s, state %s\n",
+	       a->allowed ? "allowed" : "limited", a->in_flight, a->remaining, a->limit, a->rule,
+	       fleet_state_name(a->state));
+}
+
 static void print_text(const struct answer *a)
 {
 	char span[RL_TERMS_TEXT], limit[RL_TERMS_TEXT];
@@ -88,6 +98,8 @@ int answer_print(const struct tool *tool, const struct answer *answer)
 {
 	if (tool->json)
 		print_json(answer);
+	else if (answer->window_ns == 0)
+		print_in_flight(answer);
 	else
 		print_text(answer);
 	return answer->allowed ? TOOL_FINE : TOOL_FINDING;

@@ -14,8 +14,9 @@ struct answer {
 	const char *key;
 	bool allowed;
 	uint32_t limit;
-	uint32_t remaining; /* of a shared rule: the credit this host holds */
-	uint64_t window_ns;
+	uint32_t remaining;      /* of a shared rule: the credit this host holds */
+	uint64_t window_ns;      /* 0: of a rule that limits requests in flight */
+	uint32_t in_flight;      /* of such a rule */
 	uint64_t retry_after_ns; /* 0 when allowed */
 	uint64_t delay_ns;       /* allowed: to be held up for so long */
 	unsigned state;          /* enum rl_state */

@@ -1,5 +1,6 @@
 /*
- * rlctl check RULE KEY [--cost N] - ask and spend through librl, as any client does.
+ * rlctl check RULE KEY [--cost N] - ask and spend through librl, as any client does. Under a rule
+ * that limits requests in flight: acquire, and release at once.
  */
 #include <string.h>
 
@@ -18,6 +19,19 @@ static int rule_missing(const struct tool *tool, const char *rule)
 	return code;
 }
 
+static int ask(struct rl_client *client, uint64_t handle, const char *key, uint32_t cost,
+	       struct rl_result *ret)
+{
+	int got = rl_peek(client, handle, key, strlen(key), cost, ret);
+
+	if (got < 0 || ret->window_ns != 0)
+		return rl_check(client, handle, key, strlen(key), cost, RL_MAY_WAIT, ret);
+	got = rl_acquire(client, handle, key, strlen(key), cost, ret);
+	if (got == RL_ALLOWED)
+		rl_release(client, handle, ret);
+	return got;
+}
+
 static int check(const struct tool *tool, struct rl_client *client, const char *rule,
 		 const char *key, uint32_t cost)
 {
@@ -27,7 +41,10 @@ static int check(const struct tool *tool, struct rl_client *client, const char *
 
 	if (rl_rule(client, rule, &handle) != 0)
 		return rule_missing(tool, rule);
-	got = rl_check(client, handle, key, strlen(key), cost, RL_MAY_WAIT, &result);
+	got = ask(client, handle, key, cost, &result);
+	if (got < 0 && got > RL_ERR_SHORT) /* an errno: of the file that rl_acquire() locks */
+		return tool_error("could not decide: %s.alive: %s", tool->segment,
+				  rl_strerror(got));
 	if (got < 0)
 		return tool_error("could not decide: %s", rl_strerror(got));
 	return answer_print(tool, &(struct answer){
@@ -37,6 +54,7 @@ static int check(const struct tool *tool, struct rl_client *client, const char *
 					  .limit = result.limit,
 					  .remaining = result.remaining,
 					  .window_ns = result.window_ns,
+					  .in_flight = result.limit - result.remaining,
 					  .retry_after_ns = result.retry_after_ns,
 					  .delay_ns = result.delay_ns,
 					  .state = result.state,

@@ -38,6 +38,7 @@ static int get(const struct tool *tool, const struct rl_view *view, const char *
 					  .limit = got.limit,
 					  .remaining = got.remaining,
 					  .window_ns = got.window_ns,
+					  .in_flight = used,
 					  .retry_after_ns = got.wait_ns,
 					  .delay_ns = got.delay_ns,
 					  .state = got.state,

@@ -15,11 +15,10 @@
 
 static void print_rule(const struct rl_named_rule *rule, json_t *list)
 {
-	const struct rl_terms terms = {rule->rule.limit, rule->rule.window_ns};
 	char text[RL_TERMS_TEXT], sharing[FLEET_TEXT];
 	json_t *object;
 
-	rl_terms_format(&terms, text);
+	fleet_limit(&rule->rule, text);
 	if (list == NULL) {
 		printf("%-24s %-12s %s\n", rule->name, text, fleet_sharing(&rule->rule, sharing));
 		return;

@@ -106,13 +106,19 @@ static int run_by_rule(const struct tool *tool, const struct wish *wish, char **
 {
 	const struct run_server server = {tool->segment, wish->rule, wish->port, command};
 	struct rl_view view;
+	struct rl_rule rule;
 	uint64_t handle;
 
 	if (!tool_view(tool, &view))
 		return TOOL_ERROR;
-	if (rl_rules_find(&view, wish->rule, &handle) != 0)
+	if (rl_rules_find(&view, wish->rule, &handle) != 0 ||
+	    rl_rules_read(&view, handle, &rule) != 0)
 		return tool_no_rule(tool, &view, wish->rule);
 	rl_segment_unview(&view);
+	if (rl_rule_in_flight(&rule))
+		return tool_error("the rule '%s' limits requests in flight, and the shim limits "
+				  "rates: name a rule of another algorithm",
+				  wish->rule);
 	return run_server_become(&server);
 }
 

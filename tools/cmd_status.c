@@ -133,9 +133,8 @@ static void print_rules(const struct status *status)
 	printf("rules    %d, generation %" PRIu64 "\n", status->rule_count, status->generation);
 	for (int i = 0; i < status->rule_count; i++) {
 		const struct rl_named_rule *rule = &status->rule[i];
-		const struct rl_terms terms = {rule->rule.limit, rule->rule.window_ns};
 
-		printf("         %-24s %s", rule->name, rl_terms_format(&terms, text));
+		printf("         %-24s %s", rule->name, fleet_limit(&rule->rule, text));
 		if (status->fleet.shared || (rule->rule.fleet & RL_RULE_SPECIAL) != 0)
 			print_sharing(status, &rule->rule);
 		putchar('\n');
@@ -222,9 +221,9 @@ static json_t *json_rule(const struct fleet *fleet, const struct rl_named_rule *
 			 const struct rl_rule_totals *counts)
 {
 	const struct rl_rule *rule = &named->rule;
-	json_t *object =
-		json_pack("{s:o, s:I, s:f}", "name", tool_json_text(named->name), "limit",
-			  (json_int_t)rule->limit, "window_s", (double)rule->window_ns / 1e9);
+	json_t *object = json_pack("{s:o, s:I, s:f}", "name", tool_json_text(named->name), "limit",
+				   (json_int_t)rule->limit, "window_s",
+				   rl_rule_in_flight(rule) ? 0.0 : (double)rule->window_ns / 1e9);
 	char text[FLEET_TEXT];
 
 	fleet_sharing_json(rule, object);

@@ -50,6 +50,9 @@ uint64_t fleet_bound(const struct fleet *fleet, const struct rl_rule *rule);
 /* The bound in force: "strict: at most 100 of all hosts", "share: this host admits 33 of 100". */
 char *fleet_in_force(const struct fleet *fleet, const struct rl_rule *rule, char text[FLEET_TEXT]);
 
+/* A rule's limit: "100/minute", or "20 in flight". */
+char *fleet_limit(const struct rl_rule *rule, char text[RL_TERMS_TEXT]);
+
 /* How a rule is shared, in the words of a configuration: "strict, on_unreachable closed". */
 char *fleet_sharing(const struct rl_rule *rule, char text[FLEET_TEXT]);
 

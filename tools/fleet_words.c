@@ -61,6 +61,16 @@ char *fleet_in_force(const struct fleet *fleet, const struct rl_rule *rule, char
 	return text;
 }
 
+char *fleet_limit(const struct rl_rule *rule, char text[RL_TERMS_TEXT])
+{
+	const struct rl_terms terms = {rule->limit, rule->window_ns};
+
+	if (!rl_rule_in_flight(rule))
+		return rl_terms_format(&terms, text);
+	snprintf(text, RL_TERMS_TEXT, "%" PRIu32 " in flight", rule->limit);
+	return text;
+}
+
 /* What a local rule says beside its limit. */
 static void local_words(const struct rl_rule *rule, char text[FLEET_TEXT])
 {

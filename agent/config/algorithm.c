@@ -4,9 +4,15 @@
 #include "agent/config/value.h"
 #include "shm/rl_algorithm.h"
 
-static const char *algorithm_name(unsigned number)
+/* The words by which the choice is made: concurrency, which is no row, comes last. */
+static uint8_t number_of(unsigned choice)
 {
-	return rl_algorithm_name(number);
+	return (uint8_t)(choice < rl_algorithm_count() ? choice : RL_CONCURRENCY);
+}
+
+static const char *algorithm_name(unsigned choice)
+{
+	return rl_algorithm_name(number_of(choice));
 }
 
 /* "token_bucket or leaky_bucket": those that have the option. */
@@ -78,11 +84,13 @@ static void read_interpolate(struct yaml_file *file, const yaml_node_t *rule,
 void config_read_algorithm(struct yaml_file *file, const yaml_node_t *rule,
 			   struct rl_rule_spec *ret)
 {
-	const struct value_choice choice = {"algorithm", algorithm_name, rl_algorithm_count()};
+	const struct value_choice choice = {"algorithm", algorithm_name, rl_algorithm_count() + 1};
 	yaml_node_t *node = yaml_get(file, rule, choice.key);
+	uint8_t chosen = RL_SLIDING;
 
-	if (!value_choice(file, rule, &choice, &ret->algorithm))
+	if (!value_choice(file, rule, &choice, &chosen))
 		return;
+	ret->algorithm = number_of(chosen);
 	if (ret->algorithm != RL_SLIDING && ret->fleet.consistency != RL_LOCAL)
 		yaml_fault(file, node,
 			   "a %s rule counts on each host alone: say 'consistency: local'",

@@ -17,8 +17,8 @@
  *	  interval: 50ms              # between two syncs of a key; without it, by its window
  *	rules:
  *	  - name: login               # letters, digits, '.', '_', '-'; up to 63
- *	    limit: 100/minute         # COUNT/WINDOW
- *	    algorithm: sliding        # sliding | fixed | token_bucket | leaky_bucket
+ *	    limit: 100/minute         # COUNT/WINDOW; of concurrency just COUNT, in flight
+ *	    algorithm: sliding        # sliding | fixed | token_bucket | leaky_bucket | concurrency
  *	    burst: 20                 # of a bucket: units that may come at once
  *	    delay: 5                  # of a leaky bucket: how many of them are not held up
  *	    interpolate: false        # of a sliding local rule: full use, up to 4.6 % above

@@ -232,7 +232,11 @@ void config_read_lists(struct yaml_file *file, const yaml_node_t *rule, struct r
 
 	read_plain(&r, rule, "allow", RL_VERDICT_ALLOW);
 	read_plain(&r, rule, "deny", RL_VERDICT_DENY);
-	read_overrides(&r, rule, ret);
+	if (ret->algorithm != RL_CONCURRENCY)
+		read_overrides(&r, rule, ret);
+	else if (yaml_get(file, rule, "overrides") != NULL)
+		yaml_fault(file, yaml_get(file, rule, "overrides"),
+			   "'overrides' on a concurrency rule: it has one limit for all keys");
 	refuse_repeated(&r);
 	free(r.node);
 	ret->list = r.item;

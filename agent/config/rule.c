@@ -35,7 +35,8 @@ static void read_limit(struct yaml_file *file, const yaml_node_t *rule, struct r
 	text = yaml_text(file, node, "limit", "COUNT/WINDOW, e.g. 100/minute, 5/10s");
 	if (text == NULL)
 		return;
-	wrong = rl_terms_parse(text, &spec->terms);
+	wrong = spec->algorithm == RL_CONCURRENCY ? rl_terms_parse_count(text, &spec->terms)
+						  : rl_terms_parse(text, &spec->terms);
 	if (wrong != NULL)
 		yaml_fault(file, node, "bad limit '%s': %s", text, wrong);
 }
@@ -58,23 +59,36 @@ static void check_unique(struct yaml_file *file, const yaml_node_t *rule,
 	}
 }
 
+static void read_on_full(struct yaml_file *file, const yaml_node_t *rule, struct rl_rule_spec *spec)
+{
+	static const struct value_choice choice = {"on_full", rl_on_full_name, RL_FULLS};
+
+	if (spec->algorithm == RL_CONCURRENCY)
+		spec->on_full = RL_FULL_DENY;
+	if (value_choice(file, rule, &choice, &spec->on_full) &&
+	    spec->algorithm == RL_CONCURRENCY && spec->on_full != RL_FULL_DENY)
+		yaml_fault(file, yaml_get(file, rule, choice.key),
+			   "'on_full: %s' on a concurrency rule: a new key without a slot is told "
+			   "RL_ERR_FULL, say deny or nothing",
+			   rl_on_full_name(spec->on_full));
+}
+
 static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct agent_config *config)
 {
 	static const char *const known[] = {
 		"name",        "limit", "algorithm", "burst",     "delay",          "interpolate",
 		"consistency", "beta",  "wait",      "no_credit", "on_unreachable", "on_full",
 		"allow",       "deny",  "overrides", "shadow",    "enforce",        NULL};
-	static const struct value_choice on_full = {"on_full", rl_on_full_name, RL_FULLS};
 	struct rl_rule_spec *spec = &config->rule[config->rule_count];
 
 	if (!yaml_check_keys(file, rule, "a rule", known))
 		return;
 	read_name(file, rule, spec);
-	read_limit(file, rule, spec);
 	config_read_sharing(file, rule, config, &spec->fleet);
 	config_read_algorithm(file, rule, spec);
+	read_limit(file, rule, spec);
 	config_read_lists(file, rule, spec);
-	value_choice(file, rule, &on_full, &spec->on_full);
+	read_on_full(file, rule, spec);
 	check_unique(file, rule, config);
 	config->rule_count++;
 }

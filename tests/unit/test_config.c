@@ -118,8 +118,26 @@ static const struct text_and_lines bad[] = {
 	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: token_bucket\n    burst: 3\n    "
 	 "delay: 2\n",
 	 "F:6:12: 'delay' on a token_bucket rule: only 'algorithm: leaky_bucket' has one\n"},
+	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: concurrency\n",
+	 "F:3:12: bad limit '5/s': a concurrency rule limits requests in flight, it has no window: "
+	 "a "
+	 "plain count 1 .. 1048575, e.g. 20\n"},
+	{"rules:\n  - name: a\n    limit: 1048576\n    algorithm: concurrency\n",
+	 "F:3:12: bad limit '1048576': a concurrency rule limits requests in flight, it has no "
+	 "window: "
+	 "a plain count 1 .. 1048575, e.g. 20\n"},
+	{"rules:\n  - name: a\n    limit: 20\n",
+	 "F:3:12: bad limit '20': expected a '/' after the count, e.g. 100/minute\n"},
+	{"rules:\n  - name: a\n    limit: 5\n    algorithm: concurrency\n    burst: 3\n",
+	 "F:5:12: 'burst' on a concurrency rule: only 'algorithm: token_bucket or leaky_bucket' "
+	 "has "
+	 "one\n"},
+	{"redis: redis://127.0.0.1\nrules:\n  - name: a\n    limit: 5\n    algorithm: "
+	 "concurrency\n",
+	 "F:5:16: a concurrency rule counts on each host alone: say 'consistency: local'\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: token_bukket\n    burst: 20\n",
-	 "F:4:16: 'algorithm' must be sliding, fixed, token_bucket or leaky_bucket, not "
+	 "F:4:16: 'algorithm' must be sliding, fixed, token_bucket, leaky_bucket or concurrency, "
+	 "not "
 	 "'token_bukket' (did you mean 'token_bucket'?)\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    algorithm: token_bucket\n    burst: 0\n",
 	 "F:5:12: 'burst' must be a whole number 1 .. 2147483647\n"},
