@@ -360,7 +360,7 @@ RL_API int rl_acquire(struct rl_client *client, uint64_t rule, const void *key, 
  * of the process. The ticket in *result is used up: of two calls with one result one releases. Do
  * not release a copy as well: another request of this process and key would be ended early.
  *
- * Returns 0, or and changes nothing: RL_ERR_TICKET (no ticket, used up, or acquired by another
+ * Returns 0, or changes nothing: RL_ERR_TICKET (no ticket, used up, or acquired by another
  * process: what a parent holds stays the parent's, a forked child cannot release it),
  * RL_ERR_RULE (acquired under another rule), -EINVAL for a NULL. It also works when the rule has
  * left the configuration. Thread-safe and, as rl_acquire(), async-signal-safe.

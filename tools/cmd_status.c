@@ -172,6 +172,10 @@ static void print_text(const struct tool *tool, const struct rl_view *view,
 	       status->totals.allowed, status->totals.limited, status->totals.errors,
 	       status->totals.full);
 	print_latency(&status->totals);
+
+	if (number(&view->holders->file) != 0)
+		printf("in flight given back of dead processes: %" PRIu64 "\n",
+		       number(&view->holders->given_back));
 	print_rules(status);
 	for (int i = 0; i < status->rule_count; i++)
 		if (is_used(&status->counts[i]))
@@ -266,6 +270,9 @@ static void print_json(const struct tool *tool, const struct rl_view *view,
 				(json_int_t)status->generation, "rules", json_rules(status));
 
 	json_object_set_new(all, "latency", json_latency(&status->totals));
+
+	json_object_set_new(all, "given_back",
+			    json_integer((json_int_t)number(&view->holders->given_back)));
 	fleet_json(&status->fleet, all);
 	json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');
