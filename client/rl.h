@@ -340,7 +340,8 @@ RL_API int rl_ip_key(const char *address, unsigned ipv6_prefix, char ret_key[RL_
  *
  * The promise: at no instant more units are held than the limit, over all processes of the host.
  * RL_LIMITED: as many were held or being asked for, each at an instant within the call. What a
- * process held that died, by whatever signal, is given back by the agent within a second.
+ * process held that died, by whatever signal, is given back by the agent within a second. What a
+ * list, shadow or a switch lets pass holds nothing; release it likewise.
  *
  * By the death the kernel tells: a process that acquires keeps one descriptor open, close-on-exec,
  * numbered from 512 on if it can be, with a lock on it. It is opened at the first rl_acquire() and
@@ -350,7 +351,7 @@ RL_API int rl_ip_key(const char *address, unsigned ipv6_prefix, char ret_key[RL_
  * anew. Likewise when it opens and closes "<segment>.alive" itself.
  *
  * Lock-free, allocates nothing; no system call but at the first call after attach or fork, and
- * three every 100 ms. Thread-safe and fork-safe; from the second call on async-signal-safe.
+ * two every 100 ms. Thread-safe and fork-safe; from the second call on async-signal-safe.
  */
 RL_API int rl_acquire(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 		      uint32_t cost, struct rl_result *ret_result);

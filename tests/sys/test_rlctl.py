@@ -319,6 +319,40 @@ def test_rlctl__delay_of_a_leaky_bucket_is_told(rig):
     assert 700 < answer["delay_s"] <= 720, answer
 
 
+HOLDER = """
+import ctypes, sys, time
+rl = ctypes.CDLL(sys.argv[1])
+client, rule, result = ctypes.c_void_p(), ctypes.c_uint64(), ctypes.create_string_buffer(128)
+assert rl.rl_attach(sys.argv[2].encode(), ctypes.byref(client), None) == 0
+assert rl.rl_rule(client, b"up", ctypes.byref(rule)) == 0
+assert rl.rl_acquire(client, rule, b"bob", ctypes.c_size_t(3), 2, result) == 0
+time.sleep(60)
+"""
+
+
+def test_rlctl__requests_in_flight_are_told_and_given_back_when_their_process_dies(rig):
+    rig.agent({"up": {"limit": 3, "algorithm": "concurrency"}})
+    equal(rig.rlctl("rules")[1].split(), ["up", "3", "in", "flight", "local,", "concurrency"])
+    equal(rig.rlctl("check", "up", "bob", "--cost", "3")[:2],
+          (0, "allowed: 3 in flight, 0 of 3 remaining under up, state fresh\n"))
+
+    def in_flight():
+        return json.loads(rig.rlctl("--json", "get", "up", "bob")[1])["in_flight"]
+    equal(in_flight(), 0)  # released at once
+    library = os.path.join(os.path.dirname(RLCTL), "librl.so.1")
+    holder = rig.start(sys.executable, "-c", HOLDER, library, rig.segment)
+    wait_for("the holder", lambda: in_flight() == 2)
+    time.sleep(1)
+    equal(rig.rlctl("check", "up", "bob", "--cost", "2")[:2],
+          (1, "limited: 2 in flight, 1 of 3 remaining under up, state fresh\n"))
+    os.kill(holder.pid, signal.SIGKILL)
+    wait_for("what it held", lambda: in_flight() == 0, 5.0)
+    contains(rig.rlctl("status")[1], "given back of dead processes: 2\n")
+    code, out, err = rig.rlctl("run", "--rule", "up", "--", "true")
+    equal((code, out), (2, ""))
+    contains(err, "the rule 'up' limits requests in flight")
+
+
 def test_rlctl__segment_comes_from_the_environment(rig):
     rig.agent({"login": "1/h"})
     code, out, _ = rig.run(RLCTL, "get", "login", "bob", env={"RL_SEGMENT": rig.segment})
