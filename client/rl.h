@@ -142,10 +142,12 @@ struct rl_ask {
  * another file lies there open, fstat, mmap, read and close. So it follows within 1.25 s of the old
  * agent's last heartbeat. Until then, and while it cannot use what lies there, it goes on by the
  * counts that it has. In the new segment counts begin at 0; rule handles stay good, an rl_key is to
- * be made again (RL_ERR_KEY), a ticket is RL_KEPT. A call goes to its end in the segment in which
- * it began; the memory of that is given back 2 s later. A thread that was stopped amid a call for
- * longer is answered RL_ERR_BUSY or RL_ERR_FULL, and nothing is spent. Each move costs address
- * space until rl_detach().
+ * be made again (RL_ERR_KEY), a ticket is RL_KEPT. What is in flight is not in flight there: its
+ * tickets are released in the old segment, as long as that is kept, and are RL_ERR_TICKET then;
+ * rl_acquire() goes to the new one, and keeps one descriptor more. A call goes to its end in the
+ * segment in which it began; the memory of that is given back 2 s later. A thread that was stopped
+ * amid a call for longer is answered RL_ERR_BUSY or RL_ERR_FULL, and nothing is spent. Each move
+ * costs address space until rl_detach().
  *
  * Thread-safe. Not async-signal-safe. Uses no malloc.
  */
@@ -335,6 +337,7 @@ RL_API int rl_ip_key(const char *address, unsigned ipv6_prefix, char ret_key[RL_
  *   RL_ERR_ALGORITHM  the rule has windows: rl_check() is for it
  *   RL_ERR_FULL       no slot for a new key, or too many keys in flight: OPERATIONS.md
  *   RL_ERR_HOLDERS    as above
+ *   RL_ERR_ABSENT     no segment yet: of a client of rl_open()
  *   -errno            "<segment>.alive" cannot be opened (-ENOENT: no agent has made it; -EACCES)
  *                     or locked; -ENOSYS: a kernel before 4.14
  *
@@ -362,7 +365,8 @@ RL_API int rl_acquire(struct rl_client *client, uint64_t rule, const void *key, 
  * not release a copy as well: another request of this process and key would be ended early.
  *
  * Returns 0, or changes nothing: RL_ERR_TICKET (no ticket, used up, or acquired by another
- * process: what a parent holds stays the parent's, a forked child cannot release it),
+ * process: what a parent holds stays the parent's, a forked child cannot release it; or in a
+ * segment that was replaced, and is given back by now),
  * RL_ERR_RULE (acquired under another rule), -EINVAL for a NULL. It also works when the rule has
  * left the configuration. Thread-safe and, as rl_acquire(), async-signal-safe.
  */

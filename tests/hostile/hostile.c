@@ -28,7 +28,9 @@
 #include "tests/t.h"
 
 #define KEYS    150   /* known ones; more of them are made up */
-#define RULES   8     /* r0 .. r7 in the test's configuration */
+#define RULES   9     /* r0 .. r8 in the test's configuration */
+#define FLIGHT  8     /* r8 limits requests in flight */
+#define HELD    20    /* results of it */
 #define MOST_MS 1000  /* of processor time in one call, under a sanitizer, on a busy machine */
 #define WAIT_MS 10000 /* and of time, of one that may wait for a second */
 
@@ -54,6 +56,7 @@ struct worker {
 	const char *path;
 	uint64_t rule[RULES];
 	struct rl_result last[RULES]; /* the last admit of each, to give it back */
+	struct rl_result held[HELD];  /* of rl_acquire() */
 	struct rl_key key;
 	uint64_t calls, allowed, limited, errors, longest_ns, longest_wait_ns;
 };
@@ -121,6 +124,19 @@ static int call_said(struct worker *w, size_t r)
 	return rl_block(w->client, w->rule[r], key, strlen(key), below(3) * 100000000);
 }
 
+/* What it holds it mostly gives back, in any order, once, twice, or under another rule. */
+static int call_flight(struct worker *w, size_t r)
+{
+	struct rl_result *held = &w->held[below(HELD)];
+	char key[40];
+
+	if (below(2) == 0)
+		return rl_release(w->client, w->rule[below(8) > 0 ? FLIGHT : r], held);
+	key_of(key);
+	return rl_acquire(w->client, w->rule[below(8) > 0 ? FLIGHT : r], key, strlen(key),
+			  1 + (uint32_t)below(3), held);
+}
+
 /* A segment that refuses us now is tried again: whatever a header says for a moment. */
 static void attach(struct worker *w)
 {
@@ -163,6 +179,9 @@ static int call(struct worker *w)
 		return 0;
 	case 7:
 		return below(4) == 0 ? call_said(w, r) : 0;
+	case 8:
+	case 9:
+		return call_flight(w, r);
 	default:
 		return call_check(w, r, 0);
 	}
@@ -255,7 +274,7 @@ static struct target pick_target(const struct writer *w)
 {
 	const struct rl_view *v = w->view;
 
-	switch (below(12)) {
+	switch (below(14)) {
 	case 0:
 		return (struct target){0, sizeof(struct rl_hdr)};
 	case 1:
@@ -280,6 +299,11 @@ static struct target pick_target(const struct writer *w)
 				       v->slot_count * sizeof(struct rl_slot)};
 	case 9:
 		return (struct target){0, w->size};
+	case 10: /* the file, and the first of the processes */
+		return (struct target){offset_of(w, v->holders), 128};
+	case 11:
+		return (struct target){offset_of(w, v->hold),
+				       v->hold_count * sizeof(struct rl_hold)};
 	default:
 		return one_slot(w);
 	}

@@ -25,7 +25,7 @@ ENV = {"LD_PRELOAD": GUARD,
        "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":exitcode=99",
        "UBSAN_OPTIONS": os.environ.get("UBSAN_OPTIONS", "") + ":exitcode=99:print_stacktrace=1"}
 
-# r0 .. r7, as the worker knows them; each in two shapes, one after the other.
+# r0 .. r8, as the worker knows them; each in two shapes, one after the other.
 RULES = [
     {"r0": {"limit": "100/s", "on_full": "pool"}, "r1": {"limit": "1000/h"},
      "r2": {"limit": "20/s", "algorithm": "token_bucket", "burst": 5, "on_full": "pool"},
@@ -33,14 +33,16 @@ RULES = [
      "r4": {"limit": "50/s", "algorithm": "leaky_bucket", "burst": 9, "delay": 3},
      "r5": {"limit": "100/s", "consistency": "strict", "wait": "20ms"},
      "r6": {"limit": "1000/10s", "consistency": "bounded", "on_unreachable": "share"},
-     "r7": {"limit": "47/s", "interpolate": "true"}},
+     "r7": {"limit": "47/s", "interpolate": "true"},
+     "r8": {"limit": "4", "algorithm": "concurrency"}},
     {"r0": {"limit": "5000/2s"}, "r1": {"limit": "30/5s"},
      "r2": {"limit": "70/m", "on_full": "pool"},
      "r3": {"limit": "20/2s", "algorithm": "token_bucket"},
      "r4": {"limit": "60/s", "algorithm": "fixed"},
      "r5": {"limit": "400/s", "consistency": "bounded", "no_credit": "deny", "wait": "1s"},
      "r6": {"limit": "100/s"},
-     "r7": {"limit": "47/h", "consistency": "bounded", "on_unreachable": "open"}},
+     "r7": {"limit": "47/h", "consistency": "bounded", "on_unreachable": "open"},
+     "r8": {"limit": "40", "algorithm": "concurrency"}},
 ]
 
 
@@ -115,7 +117,8 @@ def tools(rig, rng, until, slowest, failures):
     """rlctl, one command after the other."""
     calls = [("status",), ("--json", "status"), ("rules",), ("--json", "rules"),
              ("get", "r0", "key-1"), ("--json", "get", "r6", "key-2"),
-             ("check", "r0", "key-3"), ("--json", "check", "r5", "key-4"), ("check", "r2", "new")]
+             ("check", "r0", "key-3"),
+             ("check", "r8", "key-5"), ("get", "r8", "key-1"), ("--json", "check", "r5", "key-4"), ("check", "r2", "new")]
     try:
         while time.monotonic() < until:
             tool(rig, slowest, 20, *rng.choice(calls))
@@ -185,7 +188,7 @@ def recovers(rig, agents):
         agents.start()
     wait_for("an agent", lambda: "event=started" in agents.all[-1].output(), 20)
     agents.all[-1].signal(signal.SIGHUP)
-    wait_for("the rules", lambda: len(rig.status()["rules"]) == 8, 20)
+    wait_for("the rules", lambda: len(rig.status()["rules"]) == 9, 20)
     wait_for("an answer", lambda: rig.rlctl("check", "r0", "somebody")[0] in (0, 1), 60)
     left = json.loads(rig.rlctl("--json", "verify")[1])
     print(f"# afterwards: {left['findings']} findings: "

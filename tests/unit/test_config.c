@@ -128,6 +128,12 @@ static const struct text_and_lines bad[] = {
 	 "a plain count 1 .. 1048575, e.g. 20\n"},
 	{"rules:\n  - name: a\n    limit: 20\n",
 	 "F:3:12: bad limit '20': expected a '/' after the count, e.g. 100/minute\n"},
+	{"rules:\n  - name: a\n    limit: 5\n    algorithm: concurrency\n    on_full: pool\n",
+	 "F:5:14: 'on_full: pool' on a concurrency rule: a new key without a slot is told "
+	 "RL_ERR_FULL, say deny or nothing\n"},
+	{"rules:\n  - name: a\n    limit: 5\n    algorithm: concurrency\n    on_full: allow\n",
+	 "F:5:14: 'on_full: allow' on a concurrency rule: a new key without a slot is told "
+	 "RL_ERR_FULL, say deny or nothing\n"},
 	{"rules:\n  - name: a\n    limit: 5\n    algorithm: concurrency\n    burst: 3\n",
 	 "F:5:12: 'burst' on a concurrency rule: only 'algorithm: token_bucket or leaky_bucket' "
 	 "has "

@@ -8,12 +8,15 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/sweep.h"
 #include "client/rl.h"
 #include "shm/rl_algorithm.h"
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
+#include "shm/rl_hash.h"
+#include "shm/rl_holder.h"
 #include "shm/rl_side.h"
 #include "shm/rl_table.h"
 #include "shm/rl_window.h"
@@ -343,6 +346,27 @@ static void test_full__pool_of_a_key_is_the_same_on_every_host(void **state)
 	}
 }
 
+static void test_full__requests_in_flight_have_no_pool(void **state)
+{
+	const struct rl_segment_spec spec = {.mode = 0660};
+	struct rl_result result;
+	uint64_t rule;
+	int fd = rl_alive_make(&t.seg, t.path, &spec, NULL);
+
+	(void)state;
+	assert_true(fd >= 0);
+	publish(RL_CONCURRENCY, 5, RL_FULL_POOL, RL_WINDOW_MIN_NS); /* what nobody can configure */
+	assert_int_equal(rl_rules_on_full(&t.seg.view, rl_hash_rule("r")), RL_FULL_DENY);
+	assert_int_equal(rl_rule(client, "r", &rule), 0);
+	assert_int_equal(rl_acquire(client, rule, "old", 3, 1, &result), RL_ALLOWED);
+	fill();
+	assert_int_equal(rl_pool_ensure(&t.seg), 0);
+	assert_int_equal(rl_acquire(client, rule, "new", 3, 1, &result), RL_ERR_FULL);
+	assert_int_equal(rl_acquire(client, rule, "old", 3, 1, &result), RL_ALLOWED);
+	assert_int_equal(result.remaining, 3);
+	close(fd);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -350,6 +374,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_full__keys_with_a_slot_are_answered_as_ever),
 		TEST(test_full__new_keys_share_their_pools),
+		TEST(test_full__requests_in_flight_have_no_pool),
 		TEST(test_full__allow_and_deny_do_as_they_say),
 		TEST(test_full__own_slot_begins_with_what_the_pool_holds),
 		TEST(test_full__pool_that_is_idle_takes_nothing_from_anybody),
