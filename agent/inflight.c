@@ -51,6 +51,10 @@ static bool see_holder(struct inflight *inflight, uint32_t number)
 	uint64_t word = word_of(inflight, number), before = inflight->seen_free[number];
 
 	inflight->seen_free[number] = 0;
+	if (!rl_holder_sound(number, word)) {
+		rl_holder_mend(inflight->seg, number, word);
+		return true;
+	}
 	if (rl_holder_state(word) == RL_HOLDER_FREE)
 		return false;
 	if (rl_holder_state(word) != RL_HOLDER_TAKEN ||
@@ -70,7 +74,7 @@ void inflight_pass(struct inflight *inflight)
 
 	if (inflight->fd < 0)
 		return;
-	for (uint32_t i = 1; i < RL_HOLDERS_MAX; i++) {
+	for (uint32_t i = 0; i < RL_HOLDERS_MAX; i++) {
 		any |= see_holder(inflight, i);
 		left[i] = rl_holder_state(word_of(inflight, i)) == RL_HOLDER_LEFT;
 	}

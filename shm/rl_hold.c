@@ -33,6 +33,11 @@ static uint32_t follow(const struct rl_view *view, uint64_t link)
 	return (uint32_t)line;
 }
 
+uint32_t rl_hold_first(const struct rl_view *view, uint64_t link)
+{
+	return follow(view, link & LINK_MASK);
+}
+
 static uint64_t link_to(const struct rl_view *view, uint32_t line)
 {
 	return (uint64_t)rl_hold_era(load(&view->hold[line].next)) << 24 | (line + 1);
@@ -134,12 +139,6 @@ static uint64_t owner_word(uint64_t index, uint64_t state, uint32_t who)
 	       (uint64_t)(rl_holder_number(who)) << 12 | who % RL_HOLDER_LIVES;
 }
 
-static uint32_t claimant_of(uint64_t owner)
-{
-	return rl_holder((uint32_t)(owner >> 12) & (RL_HOLDERS_MAX - 1),
-			 (uint32_t)owner % RL_HOLDER_LIVES);
-}
-
 bool rl_hold_owner(const struct rl_view *view, uint32_t line, uint64_t *ret_index,
 		   uint32_t *ret_life)
 {
@@ -228,7 +227,7 @@ static bool is_over(struct rl_seg *seg, uint32_t line)
 
 	if (!rl_hold_owner(&seg->view, line, &index, &life) || !is_current(&seg->view, index, life))
 		return true;
-	return !rl_holder_is(&seg->view, claimant_of(load(&seg->hold[line].owner))) &&
+	return !rl_holder_is(&seg->view, rl_hold_claimant(load(&seg->hold[line].owner))) &&
 	       !is_chained(seg, index, line);
 }
 

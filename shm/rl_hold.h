@@ -120,6 +120,16 @@ struct rl_hold_tidied {
  */
 void rl_hold_tidy(struct rl_seg *seg, struct rl_hold_tidied *ret);
 
+/* The line that a slot's state, or a line's next, leads to; RL_HOLD_NONE: to none that counts. */
+uint32_t rl_hold_first(const struct rl_view *view, uint64_t link);
+
+/* Who claimed a line, of its owner word. */
+static inline uint32_t rl_hold_claimant(uint64_t owner)
+{
+	return rl_holder((uint32_t)(owner >> 12) & (RL_HOLDERS_MAX - 1),
+			 (uint32_t)owner % RL_HOLDER_LIVES);
+}
+
 /* Slot and life that a line belongs to; false when it is free. */
 bool rl_hold_owner(const struct rl_view *view, uint32_t line, uint64_t *ret_index,
 		   uint32_t *ret_life);

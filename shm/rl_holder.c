@@ -148,6 +148,12 @@ bool rl_holder_bury(struct rl_seg *seg, int fd, uint32_t number)
 	return buried;
 }
 
+void rl_holder_mend(struct rl_seg *seg, uint32_t number, uint64_t seen)
+{
+	swap(&seg->holders->word[number], seen,
+	     number == 0 ? 0 : rl_holder_word(RL_HOLDER_FREE, 0, rl_holder_life(seen), 0));
+}
+
 void rl_holder_free(struct rl_seg *seg, uint32_t number)
 {
 	uint64_t seen = load(&seg->holders->word[number]);

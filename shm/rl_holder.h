@@ -79,6 +79,19 @@ static inline uint32_t rl_holder_pid(uint64_t word)
 	return (uint32_t)word;
 }
 
+/* Is it a word that this number can have? The first number is nobody's. */
+static inline bool rl_holder_sound(uint32_t number, uint64_t word)
+{
+	uint64_t state = rl_holder_state(word);
+	uint32_t pid = rl_holder_pid(word);
+
+	if (number == 0)
+		return word == 0;
+	if (state == RL_HOLDER_FREE) /* keeps its life, and no more */
+		return (rl_holder_made(word) | pid) == 0;
+	return state <= RL_HOLDER_LEFT && pid != 0 && pid <= INT32_MAX;
+}
+
 /* Has this holder neither left nor been taken for dead? */
 bool rl_holder_is(const struct rl_view *view, uint32_t who);
 
@@ -99,6 +112,9 @@ bool rl_holder_is_gone(const struct rl_view *view, int fd, uint32_t number);
 
 /* The agent: TAKEN becomes LEFT, unless the lock is taken after all. */
 bool rl_holder_bury(struct rl_seg *seg, int fd, uint32_t number);
+
+/* The agent: a word that is not sound becomes FREE; whose it was, it is not any more. */
+void rl_holder_mend(struct rl_seg *seg, uint32_t number, uint64_t seen);
 
 /* The agent: LEFT becomes FREE. No cell of it may be left. */
 void rl_holder_free(struct rl_seg *seg, uint32_t number);

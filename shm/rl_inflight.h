@@ -78,6 +78,12 @@ struct rl_id rl_inflight_id(const struct rl_view *view, uint64_t handle, const v
 /* Can these be the words of an open slot of such a rule? Its state is one of rl_count_is(). */
 bool rl_inflight_sound(uint64_t n, uint64_t shape, uint64_t window_ns);
 
+/* Its agent is about to free it, or was killed then. */
+static inline bool rl_inflight_is_closing(uint64_t state)
+{
+	return (state & RL_HOLD_CLOSING) != 0;
+}
+
 /* The agent: free the open slot, whose head was read as head, if nothing is held or asked for. */
 bool rl_inflight_free_idle(struct rl_seg *seg, uint64_t index, uint64_t head);
 

@@ -63,6 +63,8 @@ static bool is_still_so(struct rl_verify *verify, const struct rl_finding *suspe
 	verify->asked = suspect;
 	if (rl_fault_info(suspect->fault)->place == RL_AT_SLOT)
 		rl_verify_slot(verify, suspect->index);
+	else if (rl_fault_info(suspect->fault)->place == RL_AT_HOLD)
+		rl_verify_hold(verify, suspect->index);
 	else
 		rl_verify_host(verify);
 	verify->asked = NULL;
@@ -148,16 +150,25 @@ static void settle_patients(struct rl_verify *verify)
 			verify->found(&verify->patient[i], verify->arg);
 }
 
+/* One slot, or line, has a few dozen words that can be wrong. */
+static void settle_in_time(struct rl_verify *verify)
+{
+	if (verify->suspects + 64 > RL_VERIFY_SUSPECTS)
+		settle(verify);
+}
+
 void rl_verify(struct rl_verify *verify)
 {
 	verify->agent_lives = agent_lives(verify->view);
 	rl_verify_host(verify);
 	settle(verify);
 	for (uint64_t i = 0; i < verify->view->slot_count; i++) {
-		/* One slot has a few dozen words that can be wrong. */
-		if (verify->suspects + 64 > RL_VERIFY_SUSPECTS)
-			settle(verify);
+		settle_in_time(verify);
 		rl_verify_slot(verify, i);
+	}
+	for (uint64_t i = 0; i < verify->view->hold_count; i++) {
+		settle_in_time(verify);
+		rl_verify_hold(verify, i);
 	}
 	settle(verify);
 	settle_patients(verify);

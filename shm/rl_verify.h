@@ -21,7 +21,15 @@
 #include "shm/rl_segment.h"
 
 /* Where a finding is: what its index counts. */
-enum rl_place { RL_AT_SEGMENT, RL_AT_RULE, RL_AT_MEMBER, RL_AT_PART, RL_AT_SLOT };
+enum rl_place {
+	RL_AT_SEGMENT,
+	RL_AT_RULE,
+	RL_AT_MEMBER,
+	RL_AT_PART,
+	RL_AT_SLOT,
+	RL_AT_HOLDER,
+	RL_AT_HOLD
+};
 
 enum rl_patience { RL_NOW, RL_SOON, RL_SWEEP };
 
@@ -57,7 +65,12 @@ enum rl_patience { RL_NOW, RL_SOON, RL_SWEEP };
 	X(SIDE_ACKED, "side_acked", SLOT, NOW)    /* more acknowledged than admitted */ \
 	X(SIDE_INFL, "side_infl", SLOT, NOW)      /* no record of a call */ \
 	X(TEXT, "text", SLOT, NOW)                /* no key is there */ \
-	X(TEXT_KEY, "text_key", SLOT, NOW)        /* the key is not the slot's */
+	X(TEXT_KEY, "text_key", SLOT, NOW)        /* the key is not the slot's */ \
+	X(HOLDER, "holder", HOLDER, SOON)         /* a word that no holder has */ \
+	X(HOLD_OWNER, "hold_owner", HOLD, NOW)    /* a line of a slot or claimant that is none */ \
+	X(HOLD_LINK, "hold_link", HOLD, NOW)      /* it leads to a line of another slot */ \
+	X(HOLD_CELL, "hold_cell", HOLD, NOW)      /* a cell of nobody, or with nothing in it */ \
+	X(HOLD_LEFT, "hold_left", HOLD, SOON)     /* a line, a cell of the gone, not taken back */
 
 #define RL_FAULT_OF(fault, name, place, patience) RL_FAULT_##fault,
 enum rl_fault { RL_FAULTS(RL_FAULT_OF) RL_FAULT_COUNT };

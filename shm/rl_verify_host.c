@@ -201,5 +201,6 @@ void rl_verify_host(struct rl_verify *verify)
 	for (uint64_t p = 0; p < RL_PARTS; p++)
 		check_part(verify, p);
 	check_members(verify);
+	rl_verify_holders(verify);
 	check_dirty(verify);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "shm/rl_count.h"
+#include "shm/rl_inflight.h"
 #include "shm/rl_now.h"
 #include "shm/rl_rebase.h"
 #include "shm/rl_side.h"
@@ -126,21 +127,29 @@ static void check_place(struct rl_verify *verify, const struct picture *p)
 			      p->index / RL_LANES, bucket[0]);
 }
 
+static bool is_in_flight(const struct picture *p)
+{
+	return rl_shape_algorithm(p->shape) == RL_CONCURRENCY;
+}
+
 /* Is what it counts by sound? */
 static bool check_shape(struct rl_verify *verify, const struct picture *p)
 {
 	const struct rl_slot *slot = &verify->view->slot[p->index];
 	bool counts = rl_shape_algorithm(p->shape) != RL_SLIDING;
 
+	if (is_in_flight(p) && rl_inflight_sound(RL_N_FIRST, p->shape, p->window_ns))
+		return true;
 	if (!counts && rl_rebase_sound(RL_N_FIRST, p->shape, p->window_ns))
 		return true;
 	if (counts && rl_rebase_sound_count(RL_N_FIRST, p->shape, p->window_ns) &&
 	    rl_count_scale(p->hint) != 0)
 		return true;
-	if (p->window_ns < RL_WINDOW_MIN_NS || p->window_ns > RL_WINDOW_MAX_NS)
+	if (p->window_ns < RL_WINDOW_MIN_NS || p->window_ns > RL_WINDOW_MAX_NS ||
+	    (is_in_flight(p) && p->window_ns != RL_WINDOW_MIN_NS))
 		rl_verify_say(verify, RL_FAULT_SLOT_SHAPE, p->index, &slot->window_ns, p->window_ns,
 			      RL_WINDOW_MAX_NS);
-	else if (counts && rl_count_scale(p->hint) == 0)
+	else if (counts && !is_in_flight(p) && rl_count_scale(p->hint) == 0)
 		rl_verify_say(verify, RL_FAULT_SLOT_SHAPE, p->index, &slot->hint, p->hint, 0);
 	else
 		rl_verify_say(verify, RL_FAULT_SLOT_SHAPE, p->index, &slot->shape, p->shape, 0);
@@ -154,12 +163,29 @@ static void check_state(struct rl_verify *verify, const struct picture *p)
 
 	if (rl_shape_algorithm(p->shape) == RL_SLIDING)
 		return; /* a rate's moment, or a mark of any life: a floor ahead of n is none */
-	if (p->state == 0)
+	if (is_in_flight(p) ? rl_inflight_is_closing(p->state) : p->state == 0)
 		rl_verify_say(verify, RL_FAULT_SLOT_TAKEN, p->index, at, p->head,
 			      rl_count_state(n, 0));
 	else if (!rl_count_is(p->state, n))
 		rl_verify_say(verify, RL_FAULT_SLOT_STATE, p->index, at, p->state,
 			      rl_count_state(n, 0));
+}
+
+/* The first of the lines that say who holds how many of it; those behind it: rl_verify_hold(). */
+static void check_chain(struct rl_verify *verify, const struct picture *p)
+{
+	const struct rl_slot *slot = &verify->view->slot[p->index];
+	uint32_t life, line = rl_hold_first(verify->view, p->state);
+	uint64_t owner;
+
+	if (line == RL_HOLD_NONE ||
+	    (rl_hold_owner(verify->view, line, &owner, &life) && owner == p->index &&
+	     life == (rl_head_n(p->head) & RL_LIFE_MASK)))
+		return;
+	/* Freed since, with its slot or without it: the link leads nowhere now. */
+	if (take(&slot->state) == p->state && rl_hold_first(verify->view, p->state) == line &&
+	    head_of(verify->view, p->index) == p->head)
+		rl_verify_say(verify, RL_FAULT_SLOT_STATE, p->index, &slot->state, p->state, line);
 }
 
 /* Not under head: no stamp of any life of the slot was ahead of the clock when it was written. */
@@ -207,7 +233,8 @@ static bool is_the_key(const struct rl_view *view, const struct picture *p)
 	if (p->text.code == RL_TEXT_LONG)
 		return true;
 	memcpy(bytes, p->text.word, sizeof(bytes));
-	id = rl_hash_key(view->hash_key, rl_pair_high(p->shape), bytes, len);
+	id = is_in_flight(p) ? rl_inflight_id(view, rl_pair(rl_pair_high(p->shape), 0), bytes, len)
+			     : rl_hash_key(view->hash_key, rl_pair_high(p->shape), bytes, len);
 	return memcmp(&id, &p->id, sizeof(id)) == 0 && is_zero(bytes + len, sizeof(bytes) - len);
 }
 
@@ -243,6 +270,8 @@ static void check_open(struct rl_verify *verify, const struct picture *p)
 	if (!check_shape(verify, p))
 		return;
 	check_state(verify, p);
+	if (is_in_flight(p))
+		check_chain(verify, p);
 	check_side(verify, p);
 	check_text(verify, p);
 }

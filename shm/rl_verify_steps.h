@@ -22,6 +22,10 @@ void rl_verify_slot(struct rl_verify *verify, uint64_t index);
 /* Everything but the slots. */
 void rl_verify_host(struct rl_verify *verify);
 void rl_verify_rules(struct rl_verify *verify);
+void rl_verify_holders(struct rl_verify *verify);
+
+/* One line of who holds how many; looks at it only when it is somebody's. */
+void rl_verify_hold(struct rl_verify *verify, uint64_t line);
 
 /* Relaxed: a word that stands for itself. */
 static inline uint64_t rl_verify_word(const _Atomic uint64_t *word)

@@ -41,7 +41,8 @@ static void on_waiting(uint32_t suspects, void *arg)
 
 static const char *place_name(enum rl_place place)
 {
-	static const char *const name[] = {"segment", "rule", "member", "partition", "slot"};
+	static const char *const name[] = {"segment", "rule",   "member", "partition",
+					   "slot",    "holder", "line"};
 
 	return name[place];
 }

@@ -87,6 +87,18 @@ const struct verify_words *verify_words(enum rl_fault fault)
 		[RL_FAULT_TEXT_KEY] = {"the key beside it is another one's",
 				       "a shared rule's units are reported for another key",
 				       WRITER},
+		[RL_FAULT_HOLDER] = {"a process that holds requests in flight is none",
+				     "none, but that its number is taken", AGENT},
+		[RL_FAULT_HOLD_OWNER] = {"it is of a slot or a process that is none",
+					 "the agent frees it: its key may have more in flight than "
+					 "its limit",
+					 WRITER},
+		[RL_FAULT_HOLD_LINK] = {"the next one of its key is another key's",
+					"both keys are refused too early", WRITER},
+		[RL_FAULT_HOLD_CELL] = {"it says that nobody holds some, or somebody nothing",
+					"its key may be refused too early", WRITER},
+		[RL_FAULT_HOLD_LEFT] = {"what a process held that is gone is not given back",
+					"its key may be refused too early", WRITER},
 	};
 
 	return &words[fault];

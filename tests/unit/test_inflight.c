@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent/inflight.h"
 #include "agent/sweep.h"
 #include "client/rl.h"
 #include "shm/rl_algorithm.h"
@@ -632,6 +633,28 @@ static void test_inflight__missing_or_foreign_file_is_an_error(void **state)
 	rl_detach(client);
 }
 
+static void test_inflight__agent_mends_holders_that_are_none(void **state)
+{
+	struct rl_answer answer;
+	struct inflight agent;
+	uint32_t who = holder();
+
+	(void)state;
+	inflight_init(&agent, &t.seg);
+	agent.fd = fd;
+	assert_int_equal(acquire(who, "k", 1, &answer), 1);
+	t.seg.holders->word[0] = 1;
+	for (uint32_t i = 2; i < RL_HOLDERS_MAX; i++)
+		t.seg.holders->word[i] = UINT64_MAX - i;
+	assert_int_equal(rl_holder_take(&t.seg, fd, 1, &who), RL_E_HOLDERS);
+	inflight_pass(&agent);
+	assert_int_equal(t.seg.holders->word[0], 0);
+	for (uint32_t i = 2; i < RL_HOLDERS_MAX; i++)
+		assert_int_equal(rl_holder_state(t.seg.holders->word[i]), RL_HOLDER_FREE);
+	holder();
+	assert_int_equal(used("k"), 1); /* a sound one is left alone */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -658,6 +681,7 @@ int main(void)
 		TEST(test_inflight__other_calls_say_that_they_are_the_wrong_ones),
 		TEST(test_inflight__shadow_and_lists_let_pass_or_refuse_whatever_is_held),
 		TEST(test_inflight__missing_or_foreign_file_is_an_error),
+		TEST(test_inflight__agent_mends_holders_that_are_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
