@@ -57,8 +57,7 @@ static bool see_holder(struct inflight *inflight, uint32_t number)
 	}
 	if (rl_holder_state(word) == RL_HOLDER_FREE)
 		return false;
-	if (rl_holder_state(word) != RL_HOLDER_TAKEN ||
-	    !rl_holder_is_gone(&inflight->seg->view, inflight->fd, number))
+	if (rl_holder_state(word) != RL_HOLDER_TAKEN || !rl_holder_is_gone(inflight->fd, number))
 		return true;
 	if (before != word)
 		inflight->seen_free[number] = word;

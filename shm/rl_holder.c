@@ -125,13 +125,12 @@ void rl_holder_leave(struct rl_seg *seg, int fd, uint32_t who)
 		lock_byte(fd, number, F_UNLCK);
 }
 
-bool rl_holder_is_gone(const struct rl_view *view, int fd, uint32_t number)
+bool rl_holder_is_gone(int fd, uint32_t number)
 {
 	struct flock byte = {
 		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)number, .l_len = 1};
 
-	return rl_holder_made(load(&view->holders->word[number])) == made_now(view) &&
-	       fcntl(fd, F_GETLK, &byte) == 0 && byte.l_type == F_UNLCK;
+	return fcntl(fd, F_GETLK, &byte) == 0 && byte.l_type == F_UNLCK;
 }
 
 bool rl_holder_bury(struct rl_seg *seg, int fd, uint32_t number)
@@ -139,6 +138,7 @@ bool rl_holder_bury(struct rl_seg *seg, int fd, uint32_t number)
 	uint64_t seen = load(&seg->holders->word[number]);
 	bool buried;
 
+	/* Under a file of before: it may have its lock there still. */
 	if (rl_holder_state(seen) != RL_HOLDER_TAKEN ||
 	    rl_holder_made(seen) != made_now(&seg->view) || lock_byte(fd, number, F_WRLCK) != 0)
 		return false;

@@ -108,7 +108,7 @@ bool rl_holder_keep(struct rl_seg *seg, int fd, uint32_t who);
 void rl_holder_leave(struct rl_seg *seg, int fd, uint32_t who);
 
 /* The agent, by a descriptor of its own: has no process the lock of this holder's byte? */
-bool rl_holder_is_gone(const struct rl_view *view, int fd, uint32_t number);
+bool rl_holder_is_gone(int fd, uint32_t number);
 
 /* The agent: TAKEN becomes LEFT, unless the lock is taken after all. */
 bool rl_holder_bury(struct rl_seg *seg, int fd, uint32_t number);
