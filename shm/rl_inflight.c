@@ -210,6 +210,19 @@ static int try_all(struct attempt *a, struct rl_member *member, uint64_t handle,
 	return RL_E_BUSY;
 }
 
+static void note_answer(const struct attempt *a, struct rl_member *member, int got, int told,
+			const struct rl_answer *ret)
+{
+	struct rl_counts *counts = &member->rule[a->rule.index];
+
+	if (got == 1)
+		rl_member_allowed(a->seg, counts, a->cost, ret->remaining, a->rule.limit);
+	else
+		rl_member_limited(a->seg, counts);
+	if (told != got)
+		rl_member_count(&counts->shadowed, 1);
+}
+
 int rl_inflight_acquire(struct rl_seg *seg, struct rl_member *member, uint32_t who, uint64_t handle,
 			const void *key, size_t key_len, uint32_t cost, struct rl_answer *ret)
 {
@@ -217,24 +230,25 @@ int rl_inflight_acquire(struct rl_seg *seg, struct rl_member *member, uint32_t w
 				     .bytes = key,
 				     .len = key_len};
 	struct attempt a = {.seg = seg, .who = who, .cost = cost};
-	int got = read_rule(&seg->view, handle, &asked, cost, &a.rule), verdict = RL_CHECK_COUNTS;
+	int got = read_rule(&seg->view, handle, &asked, cost, &a.rule), verdict = RL_CHECK_COUNTS,
+	    told;
 
 	if (got == 0)
 		verdict = rl_check_verdict(&seg->view, &a.rule, ret);
 	if (got == 0)
 		got = verdict != RL_CHECK_COUNTS ? verdict : try_all(&a, member, handle, &asked);
 	if (got < 0)
-		return got == RL_E_HOLDER ? got : rl_check_failed(member, got, ret);
+		return got == RL_E_HOLDER ? got : rl_check_failed(seg, member, handle, got, ret);
 	if (verdict == RL_CHECK_COUNTS)
 		answer(&seg->view, &a.rule, a.seen.held + (got == 1 ? a.seen.asked : 0), ret);
 	if (verdict == RL_CHECK_COUNTS && got == 1)
 		ret->ticket = make_ticket(&a, asked.id.word[0]);
-	got = rl_check_shadow(&a.rule, &asked, got, ret);
+	told = rl_check_shadow(&a.rule, &asked, got, ret);
+	note_answer(&a, member, got, told, ret);
 	ret->window_ns = ret->wait_ns = 0;
-	if (got == 1 && ret->ticket.place == 0)
+	if (told == 1 && ret->ticket.place == 0)
 		ret->ticket.place = NO_LINE; /* let pass, whatever is in flight */
-	rl_member_count(got == 1 ? &member->allowed : &member->limited, got == 1 ? cost : 1);
-	return got;
+	return told;
 }
 
 /* Does the line still belong to the key and the rule the ticket is of? 0 or an error. */
