@@ -108,8 +108,7 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 	       hdr->slots_off == want.slots_off && hdr->sides_off == want.sides_off &&
 	       hdr->texts_off == want.texts_off && hdr->dirty_off == want.dirty_off &&
 	       hdr->holders_off == want.holders_off && hdr->holds_off == want.holds_off &&
-	       hdr->hold_count == want.hold_count &&
-	       hdr->total_size == want.total_size;
+	       hdr->hold_count == want.hold_count && hdr->total_size == want.total_size;
 }
 
 int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)

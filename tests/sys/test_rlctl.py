@@ -156,7 +156,7 @@ def test_rlctl__status_shows_the_agent_first(rig):
     contains(lines[0], f"pid {agent.pid}")
     equal(lines[1], "state    fresh")
     contains(out, f"segment  {rig.segment}, ABI 4.0, ")
-    contains(out, "table    1 of ")
+    contains(out, "table    17 of ")  # and two rules' pools
     contains(out, "totals   allowed 1, limited 0, errors 0 (of these table full 0)")
     contains(out, "rules    2, generation 1\n         login                    5/h\n"
                   "         api                      100/m\n")
@@ -233,7 +233,7 @@ def test_rlctl__status_has_the_latency_of_checks(rig):
 def test_rlctl__status_as_json_has_its_fields(rig):
     agent = rig.agent({"login": "5/10s"})
     status = rig.status()
-    equal(sorted(status), ["agent", "bytes", "fleet", "generation", "latency", "members", "redis",
+    equal(sorted(status), ["agent", "bytes", "fleet", "generation", "given_back", "latency", "members", "redis",
                            "rules", "segment", "state", "sync", "table", "totals"])
     equal(status["latency"], None)
     equal([status[name] for name in ("fleet", "redis", "sync")], [None, None, None])
