@@ -59,6 +59,7 @@ static struct rl_rule_spec spec_of(enum kill_rule rule, uint32_t variant)
 	snprintf(spec.name, sizeof(spec.name), "%s", table[rule].name);
 	if (rule == KILL_BRIEF)
 		spec.terms.window_ns = 20000000;
+	spec.on_full = RL_FULL_DENY; /* what a pool admits is not held by the key that asked */
 	move(&spec, rule, variant);
 	if (spec.algorithm == LEAKY)
 		spec.burst = spec.terms.limit - 1; /* then it holds the limit at once */
