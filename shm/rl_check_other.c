@@ -111,12 +111,17 @@ bool rl_check_blocked(const struct rl_view *view, uint64_t index, uint64_t id,
  * none at all but left of when hosts shared the rule. The flag of a block stays as long as the
  * slot: who blocks the key anew relies on it.
  */
-static void tidy_mark(struct rl_slot *slot, uint64_t n, uint32_t limit)
+static void tidy_mark(struct rl_slot *slot, uint64_t head, uint32_t limit)
 {
 	uint64_t seen = rl_mark_of(slot);
 
-	/* Relaxed: publishes nothing; fails if it was marked anew. */
-	if ((seen & ~RL_MARK_BLOCK) != 0 && room_since(slot, n, limit) == 0)
+	if ((seen & ~RL_MARK_BLOCK) == 0 || room_since(slot, rl_head_n(head), limit) > 0)
+		return;
+	/* Is it of this head's life? The word of another algorithm, which the agent may have put
+	 * there since, holds all that the key has spent. pairs[slot_head.acq]: it comes after. */
+	atomic_thread_fence(memory_order_acquire);
+	/* Relaxed, all: publishes nothing; fails if it was marked anew. */
+	if (atomic_load_explicit(&slot->head, memory_order_relaxed) == head)
 		atomic_compare_exchange_strong_explicit(&slot->state, &seen, seen & RL_MARK_BLOCK,
 							memory_order_relaxed, memory_order_relaxed);
 }
@@ -156,7 +161,7 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
 		return rl_check_count(seg, index, head, rule, key, cost, ret);
 	terms.span_ns = rule->window_ns + rl_hold_ns(&seg->view, coarse);
-	tidy_mark(slot, rl_head_n(head), terms.limit);
+	tidy_mark(slot, head, terms.limit);
 	now_ns = rl_now_ns(&seg->view, coarse);
 	if (cost <= terms.limit) /* else a raise the agent has not re-based this slot for yet */
 		got = try_window(slot, head, &terms, cost, now_ns, &answer);
