@@ -63,20 +63,11 @@ int rl_check_look_count(const struct rl_view *view, uint64_t index, uint64_t hea
 	return got == RL_TRY_ALLOWED;
 }
 
-/* So many units may follow at once after event, by what came since the slot was reset; 0: not so.
- */
-static uint32_t room_since(const struct rl_slot *slot, uint64_t event, uint32_t limit)
-{
-	uint64_t floor = rl_mark_floor(rl_mark_of(slot), event);
-
-	return floor != 0 && event - floor < limit ? limit - (uint32_t)(event - floor) : 0;
-}
-
 int rl_check_since_reset(const struct rl_slot *slot, uint64_t head,
 			 const struct rl_window_terms *terms, uint32_t cost, int got,
 			 struct rl_window_answer *answer)
 {
-	uint32_t room = room_since(slot, rl_head_n(head), terms->limit);
+	uint32_t room = rl_mark_room(slot, rl_head_n(head), terms->limit);
 
 	if (room > answer->remaining)
 		answer->remaining = room;
@@ -106,26 +97,6 @@ bool rl_check_blocked(const struct rl_view *view, uint64_t index, uint64_t id,
 	return true;
 }
 
-/*
- * A mark that says nothing any more: of a reset that as many events as the limit have followed, or
- * none at all but left of when hosts shared the rule. The flag of a block stays as long as the
- * slot: who blocks the key anew relies on it.
- */
-static void tidy_mark(struct rl_slot *slot, uint64_t head, uint32_t limit)
-{
-	uint64_t seen = rl_mark_of(slot);
-
-	if ((seen & ~RL_MARK_BLOCK) == 0 || room_since(slot, rl_head_n(head), limit) > 0)
-		return;
-	/* Is it of this head's life? The word of another algorithm, which the agent may have put
-	 * there since, holds all that the key has spent. pairs[slot_head.acq]: it comes after. */
-	atomic_thread_fence(memory_order_acquire);
-	/* Relaxed, all: publishes nothing; fails if it was marked anew. */
-	if (atomic_load_explicit(&slot->head, memory_order_relaxed) == head)
-		atomic_compare_exchange_strong_explicit(&slot->state, &seen, seen & RL_MARK_BLOCK,
-							memory_order_relaxed, memory_order_relaxed);
-}
-
 static int try_window(struct rl_slot *slot, uint64_t head, const struct rl_window_terms *terms,
 		      uint32_t cost, uint64_t now_ns, struct rl_window_answer *answer)
 {
@@ -133,11 +104,11 @@ static int try_window(struct rl_slot *slot, uint64_t head, const struct rl_windo
 	uint32_t room;
 
 	if ((got == RL_TRY_LIMITED || got == RL_TRY_AHEAD) &&
-	    room_since(slot, rl_head_n(head), terms->limit) >= cost) {
+	    rl_mark_room(slot, rl_head_n(head), terms->limit) >= cost) {
 		*answer = (struct rl_window_answer){.event = rl_head_n(head)};
 		got = rl_window_add(slot, head, terms->q, cost, 0, now_ns);
 	}
-	room = got == RL_TRY_ALLOWED ? room_since(slot, answer->event + cost, terms->limit) : 0;
+	room = got == RL_TRY_ALLOWED ? rl_mark_room(slot, answer->event + cost, terms->limit) : 0;
 	if (room > answer->remaining)
 		answer->remaining = room;
 	return got;
@@ -161,7 +132,7 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
 		return rl_check_count(seg, index, head, rule, key, cost, ret);
 	terms.span_ns = rule->window_ns + rl_hold_ns(&seg->view, coarse);
-	tidy_mark(slot, head, terms.limit);
+	rl_mark_tidy(slot, head, terms.limit);
 	now_ns = rl_now_ns(&seg->view, coarse);
 	if (cost <= terms.limit) /* else a raise the agent has not re-based this slot for yet */
 		got = try_window(slot, head, &terms, cost, now_ns, &answer);

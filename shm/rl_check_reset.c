@@ -87,32 +87,27 @@ int rl_check_reset(struct rl_seg *seg, uint64_t handle, const struct rl_check_ke
 	return RL_E_BUSY;
 }
 
-/* A check of a plain rule looks for a block only when the slot's state says so. */
-static bool flag_block(struct rl_slot *slot)
-{
-	/* Relaxed: under a head that was acquired. */
-	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
-	uint64_t mark = rl_mark_of(slot);
-
-	if (rl_shape_algorithm(shape) != RL_SLIDING || (mark & RL_MARK_BLOCK) != 0)
-		return true;
-	/* What is no mark is left of a time when hosts shared the rule. seq_cst: as a reset's. */
-	mark = (mark & RL_MARK_FLOOR) != 0 ? mark : 0;
-	return atomic_compare_exchange_strong_explicit(&slot->state, &mark, mark | RL_MARK_BLOCK,
-						       memory_order_seq_cst, memory_order_relaxed);
-}
-
-/* The block word first: a flag without one is put out by the next check. */
-static bool block_once(struct rl_seg *seg, uint64_t index, uint64_t word)
+/*
+ * The block word first: a flag without one is put out by the next check. Killed before it is taken
+ * back from a slot that is no longer the key's: the word blocks nobody (rl_mark.h); where hosts
+ * share the rule, what is told of the fleet's total is wrong for a window at most.
+ */
+static bool block_once(struct rl_seg *seg, const struct rl_id *id, uint64_t index, uint64_t word)
 {
 	_Atomic uint64_t *total = &seg->side[index].total;
-	/* Relaxed: from zero, or from this key's own block, if the slot is still the key's. */
-	uint64_t seen = atomic_load_explicit(total, memory_order_relaxed);
+	/* Relaxed: it fails if anybody else wrote. */
+	uint64_t before = atomic_load_explicit(total, memory_order_relaxed), seen = before;
 
 	/* seq_cst: before the head is looked at again. */
-	return atomic_compare_exchange_strong_explicit(total, &seen, word, memory_order_seq_cst,
-						       memory_order_relaxed) &&
-	       (word == 0 || flag_block(&seg->slot[index]));
+	if (!atomic_compare_exchange_strong_explicit(total, &seen, word, memory_order_seq_cst,
+						     memory_order_relaxed))
+		return false;
+	if ((word == 0 || rl_mark_block(&seg->slot[index])) && stands(seg, id, index))
+		return true;
+	/* Relaxed: as above. */
+	atomic_compare_exchange_strong_explicit(total, &word, before, memory_order_relaxed,
+						memory_order_relaxed);
+	return false;
 }
 
 int rl_check_block(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
@@ -133,8 +128,7 @@ int rl_check_block(struct rl_seg *seg, struct rl_member *member, uint64_t handle
 			got = rl_check_claim(seg, member, key, &rule);
 		if (got < 0)
 			return got;
-		if (index != RL_NO_SLOT && block_once(seg, index, word) &&
-		    stands(seg, &key->id, index))
+		if (index != RL_NO_SLOT && block_once(seg, &key->id, index, word))
 			return 0;
 	}
 	return RL_E_BUSY;

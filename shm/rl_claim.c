@@ -195,8 +195,14 @@ static bool fill_ring(struct rl_slot *slot, uint64_t n, const struct rl_claim *c
 /* What it counts by, unless that is the sliding window. */
 static bool fill_count(struct rl_slot *slot, uint64_t n, const struct rl_claim *claim)
 {
+	uint64_t word = rl_count_state(n, claim->word), seen = 0;
+
+	/* pairs[slot_state.rel]: not seen before the slot was taken, by who marks the key that had
+	 * it before (rl_mark.c). */
 	return claim->algorithm == RL_SLIDING ||
-	       fill_word(&slot->state, rl_count_state(n, claim->word));
+	       atomic_compare_exchange_strong_explicit(
+		       &slot->state, &seen, word, memory_order_release, memory_order_relaxed) ||
+	       seen == word;
 }
 
 /*

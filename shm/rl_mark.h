@@ -40,12 +40,21 @@ static inline uint64_t rl_mark_of(const struct rl_slot *slot)
 }
 
 /* The first event that is not forgotten; 0 when none is, or the mark is not of this slot's life. */
-static inline uint64_t rl_mark_floor(uint64_t mark, uint64_t n)
-{
-	uint64_t floor = mark & RL_MARK_EVENT;
+uint64_t rl_mark_floor(uint64_t mark, uint64_t n);
 
-	return (mark & RL_MARK_FLOOR) != 0 && floor <= n ? floor : 0;
-}
+/* So many units may follow at once after event, by what came since the slot was reset. */
+uint32_t rl_mark_room(const struct rl_slot *slot, uint64_t event, uint32_t limit);
+
+/*
+ * Clear a mark that says nothing any more: of a reset that as many events as the limit have
+ * followed, or none at all but left of when hosts shared the rule. The flag of a block stays as
+ * long as the slot: who blocks the key anew relies on it. Nothing when the slot has gone on from
+ * head.
+ */
+void rl_mark_tidy(struct rl_slot *slot, uint64_t head, uint32_t limit);
+
+/* Tell the checks of a plain rule to look for a block. False: others changed the slot. */
+bool rl_mark_block(struct rl_slot *slot);
 
 static inline uint64_t rl_block_word(uint64_t id, uint64_t until_ns)
 {

@@ -179,7 +179,8 @@ void rl_rebase_apply(struct rl_seg *seg, uint64_t index)
 	/* pairs[slot_shape.rel]: not seen before the close, by a check that read head earlier. */
 	atomic_store_explicit(&slot->shape, take(&journal->shape), memory_order_release);
 	put(&slot->window_ns, take(&journal->window_ns));
-	put(&slot->state, take(&journal->state));
+	/* pairs[slot_state.rel]: nor this one, by who tidies or blocks (rl_mark.c). */
+	atomic_store_explicit(&slot->state, take(&journal->state), memory_order_release);
 	put(&slot->hint, take(&journal->hint));
 	for (uint32_t i = 0; i < RL_RING; i++)
 		/* pairs[ring_stamp.rel]: likewise. */
@@ -209,6 +210,7 @@ static void regroup(const struct rl_seg *seg, uint64_t index, const struct rl_gr
 		    const struct rl_rule *rule, uint32_t q, uint64_t mark, struct rl_image *ret)
 {
 	bool was_coarse = rl_clock_is_coarse(take(&seg->slot[index].window_ns));
+	uint64_t block = mark & RL_MARK_BLOCK;
 	bool to_precise = was_coarse && !rl_clock_is_coarse(rule->window_ns) && !seg->view.given;
 	struct rl_groups new;
 
@@ -217,7 +219,7 @@ static void regroup(const struct rl_seg *seg, uint64_t index, const struct rl_gr
 	*ret = (struct rl_image){.n = new.n,
 				 .shape = rl_shape(rule->id, RL_SLIDING, q),
 				 .window_ns = rule->window_ns,
-				 .state = rl_rule_is_local(rule) ? mark &RL_MARK_BLOCK : 0,
+				 .state = rl_rule_is_local(rule) ? block : 0,
 				 .hint = take(&seg->slot[index].hint)};
 	memcpy(ret->ring, new.ring, sizeof(ret->ring));
 }

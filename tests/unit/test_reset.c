@@ -391,6 +391,47 @@ static void test_reset__that_comes_while_the_slot_is_rebased_is_seen(void **stat
 	assert_int_equal(admitted("k", 2000), 1000);
 }
 
+/*
+ * A check reads a head and is stopped; the agent makes the slot another algorithm's. What then is
+ * in state is the count of the key, and no mark that says nothing.
+ */
+static void test_mark__the_count_of_another_algorithm_is_left_alone(void **state)
+{
+	uint64_t slot, head, word;
+
+	(void)state;
+	assert_int_equal(admitted("k", 60), 60);
+	slot = open_slot();
+	head = t.seg.slot[slot].head;
+	publish(2, 100, HOUR_NS);
+	sweep_all();
+	assert_int_equal(rl_shape_algorithm(t.seg.slot[slot].shape), 2);
+	word = t.seg.slot[slot].state;
+	rl_mark_tidy(&t.seg.slot[slot], head, 100);
+	assert_int_equal(t.seg.slot[slot].state, word);
+	assert_true(rl_mark_block(&t.seg.slot[slot])); /* needs none there */
+	assert_int_equal(t.seg.slot[slot].state, word);
+	assert_in_range(admitted("k", 200), 38, 41);
+	t.seg.slot[slot].shape = rl_shape(1, RL_SLIDING, 5); /* as it would be under that head */
+	rl_mark_tidy(&t.seg.slot[slot], t.seg.slot[slot].head, 100);
+	assert_int_equal(t.seg.slot[slot].state & ~RL_MARK_BLOCK, 0);
+}
+
+static void test_mark__of_a_word_left_of_sharing_is_a_block_and_nothing_else(void **state)
+{
+	struct rl_result result;
+	uint64_t slot;
+
+	(void)state;
+	assert_int_equal(check("k", 1, NULL), RL_ALLOWED);
+	slot = open_slot();
+	t.seg.slot[slot].state = 12345;
+	assert_int_equal(block("k", 60 * RL_SECOND_NS), 0);
+	assert_int_equal(t.seg.slot[slot].state, RL_MARK_BLOCK);
+	assert_int_equal(check("k", 1, &result), RL_LIMITED);
+	assert_int_equal(result.decided_by, RL_BY_BLOCK);
+}
+
 /* A floor above the count is of another life of the slot, or damage. */
 static void test_reset__floor_above_the_count_is_none(void **state)
 {
@@ -424,6 +465,8 @@ int main(void)
 		TEST(test_block__of_another_key_blocks_nobody),
 		TEST(test_block__that_comes_while_the_slot_is_freed_is_seen),
 		TEST(test_reset__that_comes_while_the_slot_is_rebased_is_seen),
+		TEST(test_mark__the_count_of_another_algorithm_is_left_alone),
+		TEST(test_mark__of_a_word_left_of_sharing_is_a_block_and_nothing_else),
 		TEST(test_reset__floor_above_the_count_is_none),
 	};
 
