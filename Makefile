@@ -170,7 +170,7 @@ RACE_BIN := $(patsubst %.c,build-tsan/%,$(wildcard tests/race/test_*.c))
 TSAN     := -fsanitize=thread
 ASAN     := -fsanitize=address,undefined -fno-sanitize-recover=all
 
-check: all layers pairs headers $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE) model
+check: all layers pairs headers plantable $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE) model
 	@$(MAKE) B=build-tsan SAN=$(TSAN) $(RACE_BIN)
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(RACE_BIN) $(SCRIPTS)
 # The shim brings the sanitizer into servers that have none: it cannot come first there.
@@ -196,6 +196,8 @@ arm64:
 	@EMULATOR=qemu-aarch64 tests/run.sh $(ARM64)
 mutants:
 	@tests/mutants.sh
+plantable:
+	@tests/mutants.sh -n
 model: $(B)/tests/model/claim spin-model
 	@$< && ! $< BUG=withdraw-self >/dev/null && ! $< BUG=no-second-look >/dev/null && \
 	  ! $< BUG=third-left-out >/dev/null
@@ -256,7 +258,7 @@ fmt-check:
 clean:
 	rm -rf build build-asan build-tsan build-clang build-mutants build-arm64
 
-.PHONY: all help check asan tsan sanitized clang mutants model headers layers pairs bench proof \
+.PHONY: all help check asan tsan sanitized clang mutants plantable model headers layers pairs bench proof \
         spin-model proof-model arm64 $(PROOFS) demo install fmt fmt-check clean $(FIGURES) \
         hostile hostile-run
 .SECONDARY:

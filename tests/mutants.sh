@@ -1,6 +1,7 @@
 #!/bin/sh
 # Plant the bugs of tests/mutants.list one after the other: each must turn its test red.
 # usage: tests/mutants.sh [PATTERN]       only the mutants of such a name, e.g. 'window-*'
+#        tests/mutants.sh -n              only look whether each could be planted; part of check
 #
 # All happens in a copy of the sources, build-mutants/, which is removed when all went well.
 # There every test the list names must be green first. Then a line for each mutant:
@@ -17,6 +18,7 @@ set -u
 HANG_S=120 # the slowest test takes a tenth of it
 cd "$(dirname "$0")/.." || exit 2
 wanted=${1:-*}
+[ "$wanted" != -n ] || wanted='*'
 unset MAKEFLAGS MAKELEVEL # of a `make mutants`: its options are not for our builds
 export BUILD=build CMOCKA_MESSAGE_OUTPUT=TAP
 
@@ -136,6 +138,21 @@ try() {
     fi
     cat original >"$file" # with a new time of change, for make to see
 }
+
+fits() {
+    total=$((total + 1))
+    if planted >/dev/null 2>&1; then
+        fitting=$((fitting + 1))
+    else
+        say STALE "the old text must stand in $file exactly once"
+    fi
+}
+if [ "${1:-}" = -n ]; then
+    total=0 fitting=0
+    each fits
+    [ "$fitting" -eq "$total" ]
+    exit
+fi
 
 rm -rf build-mutants
 mkdir build-mutants || exit 2

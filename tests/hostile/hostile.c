@@ -54,6 +54,7 @@ static uint64_t clock_ns(clockid_t id)
 struct worker {
 	struct rl_client *client;
 	const char *path;
+	uint64_t until_ns;
 	uint64_t rule[RULES];
 	struct rl_result last[RULES]; /* the last admit of each, to give it back */
 	struct rl_result held[HELD];  /* of rl_acquire() */
@@ -137,14 +138,20 @@ static int call_flight(struct worker *w, size_t r)
 			  1 + (uint32_t)below(3), held);
 }
 
-/* A segment that refuses us now is tried again: whatever a header says for a moment. */
+/*
+ * A segment that refuses us now is tried again: whatever a header says for a moment. When the time
+ * is over nobody mends it any more.
+ */
 static void attach(struct worker *w)
 {
 	const struct timespec nap = {.tv_nsec = 1000000};
 	char name[8];
 
-	while (rl_attach(w->path, &w->client, NULL) != 0)
+	while (rl_attach(w->path, &w->client, NULL) != 0) {
+		if (clock_ns(CLOCK_MONOTONIC) > w->until_ns)
+			return;
 		nanosleep(&nap, NULL);
+	}
 	for (size_t r = 0; r < RULES; r++) {
 		snprintf(name, sizeof(name), "r%zu", r);
 		if (rl_rule(w->client, name, &w->rule[r]) != 0 && w->rule[r] == 0)
@@ -174,6 +181,7 @@ static int call(struct worker *w)
 	case 6:
 		if (below(2000) == 0) {
 			rl_detach(w->client);
+			w->client = NULL;
 			attach(w);
 		}
 		return 0;
@@ -220,10 +228,12 @@ static int work(const char *path, uint64_t until_ns)
 	static struct worker w;
 
 	w.path = path;
+	w.until_ns = until_ns;
 	attach(&w);
 	while (clock_ns(CLOCK_MONOTONIC) < until_ns)
 		timed_call(&w);
-	rl_detach(w.client);
+	if (w.client != NULL)
+		rl_detach(w.client);
 	printf("worker: %" PRIu64 " calls, allowed %" PRIu64 ", limited %" PRIu64
 	       ", errors %" PRIu64 ", longest %.3f ms of processor, %.3f ms of time\n",
 	       w.calls, w.allowed, w.limited, w.errors, (double)w.longest_ns / 1e6,
