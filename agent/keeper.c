@@ -36,14 +36,30 @@ static void note_size(const struct keeper *keeper, const struct agent_config *co
 	uint64_t buckets = keeper->seg.view.bucket_count;
 	uint64_t wanted = rl_segment_buckets(config->segment_keys);
 
-	if (wanted > buckets || wanted < buckets / 2)
+	if (wanted < buckets / 2)
 		log_event(LOG_WARNING, "size_kept",
 			  "segment=%s keys_held=%llu keys_configured=%llu msg=\"the segment keeps "
 			  "its "
-			  "size and counts; to resize it stop rl-agent, remove the file, start it "
-			  "again: its users follow, counts begin at 0\"",
+			  "size and counts; to make it smaller stop rl-agent, remove the file, "
+			  "start it again: its users follow, counts begin at 0\"",
 			  keeper->path, (unsigned long long)rl_segment_keys(buckets),
 			  (unsigned long long)config->segment_keys);
+}
+
+/* Large enough for what is configured: nothing is lost, and nobody is stopped, when it grows. */
+static int grow(struct keeper *keeper, const struct agent_config *config, char *why)
+{
+	int got = rl_segment_grow(keeper->path, config->segment_keys, why);
+
+	if (got == 1)
+		log_event(LOG_INFO, "grown", "segment=%s keys_configured=%llu", keeper->path,
+			  (unsigned long long)config->segment_keys);
+	else if (got < 0)
+		log_event(LOG_WARNING, "size_kept",
+			  "segment=%s keys_configured=%llu msg=\"the segment keeps its size and "
+			  "counts: %s\"",
+			  keeper->path, (unsigned long long)config->segment_keys, why);
+	return got;
 }
 
 /* A segment that is taken over gets the configured group and mode as well. */
@@ -107,6 +123,10 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 	char why[RL_WHY_MAX];
 	int error = rl_segment_attach(keeper->path, &keeper->seg, why);
 
+	if (error == 0 && grow(keeper, config, why) == 1) {
+		rl_segment_detach(&keeper->seg);
+		error = rl_segment_attach(keeper->path, &keeper->seg, why);
+	}
 	if (error == 0)
 		return take_over(keeper, config);
 	if (error == -ENOENT)

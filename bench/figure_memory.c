@@ -13,6 +13,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "bench/bench.h"
 #include "shm/rl_hash.h"
@@ -71,6 +72,16 @@ static uint64_t fill(struct rl_seg *seg)
 	return placed;
 }
 
+/* What its file takes: the rest of its last chunk is not allocated (rl_extent.h). */
+static double file_bytes(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		bench_die("cannot stat the segment");
+	return (double)st.st_blocks * 512;
+}
+
 static struct worst measure(const struct size *size)
 {
 	struct worst worst = {100, 0};
@@ -83,7 +94,7 @@ static struct worst measure(const struct size *size)
 		if (bench.seg.view.slot_count != size->slots)
 			bench_die("not the size that was asked for");
 		placed = (double)fill(&bench.seg);
-		bytes = (double)bench.seg.view.size / placed;
+		bytes = file_bytes(bench.path) / placed;
 		load = placed * 100 / (double)size->slots;
 		if (size->runs <= 8)
 			printf("%s: %.0f keys, %.2f %% of the slots, %.1f bytes a key\n",

@@ -119,7 +119,7 @@ static void count_lines(const struct run *run, struct ask *a)
 
 	if (index == RL_NO_SLOT)
 		bench_die("a key has no slot");
-	rl_tag_buckets(&id, view->bucket_count, bucket);
+	rl_tag_buckets(&id, &view->newest, bucket);
 	a->ring_lines = ring_lines(&view->slot[index], head);
 	a->other_heads = index != bucket[0] * RL_LANES + rl_tag_home(&id);
 	a->tag_lines = 0;
@@ -183,7 +183,8 @@ static inline uint64_t touch(_Atomic uint64_t *word, bool cas)
 static inline uint64_t touch_lines(const struct rl_seg *seg, const struct rl_id *id,
 				   const struct ask *a, bool cas)
 {
-	uint64_t count = seg->view.bucket_count, bucket = rl_tag_bucket(id, count), sum = 0;
+	uint64_t count = seg->view.bucket_count, bucket = rl_tag_bucket(id, &seg->view.newest),
+		 sum = 0;
 	struct rl_slot *slot = &seg->slot[bucket * RL_LANES + rl_tag_home(id)];
 	struct rl_slot *other = &seg->slot[bucket * RL_LANES + (id->word[1] >> 59)];
 	uint32_t cell = (uint32_t)(id->word[1] >> 58) % 2 * LINE_CELLS;

@@ -22,6 +22,7 @@ static_assert(RL_ERR_RULE == RL_E_RULE && RL_ERR_COST == RL_E_COST && RL_ERR_FUL
 		      RL_ERR_BUSY == RL_E_BUSY && RL_ERR_ALGORITHM == RL_E_ALGORITHM &&
 		      RL_ERR_TICKET == RL_E_TICKET && RL_ERR_HOLDERS == RL_E_HOLDERS,
 	      "one value, two names");
+static_assert(RL_ERR_GROWN == RL_E_GROWN, "one value, two names");
 static_assert(RL_ERR_SHARED == RL_E_SHARED && RL_ERR_CLOCK == RL_E_CLOCK, "one value, two names");
 static_assert(RL_STATE_FRESH == RL_FRESH && RL_STATE_STALE == RL_STALE &&
 		      RL_STATE_ALONE == RL_ALONE && RL_MAY_WAIT == RL_CHECK_MAY_WAIT,
@@ -121,11 +122,13 @@ static __attribute__((noinline)) int check_other(struct rl_client *client, uint6
 	if (client_refuses(client, key, key_len, cost, flags))
 		return client_error(-EINVAL, ret_result);
 	answer = client_into(ret_result, &own);
-	mapped = client_mapped(client);
-	begun_ns = client_begin(mapped);
-	got = rl_check_spend(&mapped->seg, client_member(mapped), rule, key, key_len, cost, flags,
-			     answer);
-	client_end(mapped, begun_ns);
+	do {
+		mapped = client_mapped(client);
+		begun_ns = client_begin(mapped);
+		got = rl_check_spend(&mapped->seg, client_member(mapped), rule, key, key_len, cost,
+				     flags, answer);
+		client_end(mapped, begun_ns);
+	} while (client_again(client, mapped, got));
 	return client_verdict(client, mapped, got, answer);
 }
 
@@ -145,6 +148,8 @@ static __attribute__((noinline)) int check_unusual(struct rl_client *client, str
 	else
 		got = rl_check_unusual(&mapped->seg, member, rule, key, 1, flags, answer);
 	client_end(mapped, begun_ns);
+	if (client_again(client, mapped, got))
+		return check_other(client, rule, key->bytes, key->len, 1, flags, ret_result);
 	return client_verdict(client, mapped, got, answer);
 }
 
@@ -178,17 +183,19 @@ int rl_check_at(struct rl_client *client, uint64_t rule, const void *key, size_t
 
 	if (client_refuses(client, key, key_len, cost, 0) || now_ns > RL_GIVEN_MAX_NS)
 		return client_error(-EINVAL, ret_result);
-	mapped = client_mapped(client);
-	if (!mapped->seg.view.given)
-		return client_error(client_look(client, mapped, RL_ERR_CLOCK), ret_result);
-	begun_ns = client_begin(mapped);
-	rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
-	asked.given = true;
-	rl_now_given(mapped->seg.live, now_ns + RL_CLOCK_BIAS_NS);
 	answer = client_into(ret_result, &own);
-	got = rl_check_spend_key(&mapped->seg, client_member(mapped), rule, &asked, cost, 0,
-				 answer);
-	client_end(mapped, begun_ns);
+	do {
+		mapped = client_mapped(client);
+		if (!mapped->seg.view.given)
+			return client_error(client_look(client, mapped, RL_ERR_CLOCK), ret_result);
+		begun_ns = client_begin(mapped);
+		rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
+		asked.given = true;
+		rl_now_given(mapped->seg.live, now_ns + RL_CLOCK_BIAS_NS);
+		got = rl_check_spend_key(&mapped->seg, client_member(mapped), rule, &asked, cost, 0,
+					 answer);
+		client_end(mapped, begun_ns);
+	} while (client_again(client, mapped, got));
 	return client_verdict(client, mapped, got, answer);
 }
 
@@ -203,8 +210,10 @@ int rl_peek(struct rl_client *client, uint64_t rule, const void *key, size_t key
 	if (client_refuses(client, key, key_len, cost, 0))
 		return client_error(-EINVAL, ret_result);
 	answer = client_into(ret_result, &own);
-	mapped = client_mapped(client);
-	got = rl_check_look(&mapped->seg.view, rule, key, key_len, cost, answer, &used);
+	do {
+		mapped = client_mapped(client);
+		got = rl_check_look(&mapped->seg.view, rule, key, key_len, cost, answer, &used);
+	} while (client_again(client, mapped, got));
 	return client_verdict(client, mapped, got, answer);
 }
 

@@ -62,6 +62,8 @@ extern "C" {
 #define RL_ERR_TICKET  (-4115) /* rl_release(): done before, or acquired by another process */
 #define RL_ERR_HOLDERS (-4116) /* rl_acquire(): 1,023 processes of the host do so already */
 
+#define RL_ERR_GROWN (-4118) /* the table has grown, this process could not map the rest of it */
+
 /* How far an answer can be trusted; field state of a result. */
 #define RL_STATE_FRESH 0 /* the agent is alive and, for a shared rule, Redis answers it */
 #define RL_STATE_STALE 1 /* shared rule: Redis has not answered for a while (250 ms) */
@@ -149,6 +151,10 @@ struct rl_ask {
  * amid a call for longer is answered RL_ERR_BUSY or RL_ERR_FULL, and nothing is spent. Each move
  * costs address space until rl_detach().
  *
+ * When the table of the segment grows (the agent was started with more keys) nothing begins anew:
+ * counts, keys, tickets and what is in flight stay good. The first call for a key that is not in
+ * what is mapped maps the rest, and is answered by it; RL_ERR_GROWN if it could not.
+ *
  * Thread-safe. Not async-signal-safe. Uses no malloc.
  */
 RL_API int rl_attach(const char *path, struct rl_client **ret_client, char *ret_why);
@@ -164,8 +170,8 @@ RL_API int rl_attach(const char *path, struct rl_client **ret_client, char *ret_
 RL_API int rl_open(const char *path, struct rl_client **ret_client, char *ret_why);
 
 /*
- * Look at the path now, whatever the answers were: at a moment of the program's own choosing, or to
- * learn what is wrong there.
+ * Look at the path now, and whether the segment there has grown, whatever the answers were: at a
+ * moment of the program's own choosing, or to learn what is wrong there.
  *
  * Returns 0 (the client has the segment that is there), 1 (it has it now), or an error of
  * rl_attach() with ret_why filled as there, and the client goes on with what it has, if anything.
@@ -206,6 +212,7 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  *   RL_ERR_COST   cost above what the rule can ever admit at once
  *   RL_ERR_FULL   no slot for a new key, nor for its rule's pool (on_full: pool)
  *   RL_ERR_ABSENT no segment yet: of a client of rl_open()
+ *   RL_ERR_GROWN  the table has grown and this process could not map the rest of it
  *   RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed (until the next one runs) or got
  *                 no processor while it rewrote or freed this key's slot, or the segment is damaged
  *   RL_ERR_CLOCK  the segment counts by the times that its callers give: rl_check_at()

@@ -17,6 +17,7 @@
 #include "shm/rl_check.h"
 #include "shm/rl_check_usual.h"
 #include "shm/rl_cold.h"
+#include "shm/rl_error.h"
 
 /*
  * Pages of our own, not malloc's: attaching must work inside a process whose allocator is not up
@@ -34,7 +35,10 @@ struct own {
 	_Atomic uint64_t kept_ns; /* when its lock was last seen to */
 };
 
-/* A segment that a client has mapped, now or before; it stays until rl_detach(). */
+/*
+ * A segment that a client has mapped, now or before; it stays until rl_detach(). One whose table
+ * has grown is mapped anew, whole: then both are the same file.
+ */
 struct mapped {
 	struct rl_seg seg;
 	struct mapped *before; /* what the client had until then; NULL: this was the first */
@@ -44,6 +48,12 @@ struct mapped {
 	_Atomic bool gone;     /* zeros in its place by now, or from the start; relaxed: once set
 				* they are there, and who does it again does no harm */
 };
+
+static inline bool client_same_file(const struct mapped *a, const struct mapped *b)
+{
+	return a->seg.view.file[0] == b->seg.view.file[0] &&
+	       a->seg.view.file[1] == b->seg.view.file[1];
+}
 
 struct rl_client {
 	struct mapped *_Atomic mapped; /* where checks go; pairs[client_mapped] */
@@ -89,11 +99,22 @@ static inline struct mapped *client_mapped(const struct rl_client *client)
 int client_new(const char *path, bool may_be_absent, struct rl_client **ret_client, char *why);
 
 /*
- * Go to the segment that lies at the path now, if that is another one: the one function by which
- * a client moves. 0: it is there already; 1: it is now; or an error of rl_attach(), with why, and
- * it stays where it is. Thread-safe; async-signal-safe when why is NULL.
+ * Go to the segment that lies at the path now, if that is another one or has grown: the one
+ * function by which a client moves. 0: it is there already; 1: it is now; or an error of
+ * rl_attach(), with why, and it stays where it is. Thread-safe; async-signal-safe when why is NULL.
  */
 int client_move(struct rl_client *client, char *why);
+
+/*
+ * After RL_E_GROWN from mapped: map all of the table. True: the client has it now, or is in another
+ * segment; ask again. So at most as often as a table can grow.
+ */
+bool client_follow(struct rl_client *client, struct mapped *mapped);
+
+static inline bool client_again(struct rl_client *client, struct mapped *mapped, int got)
+{
+	return RL_RARELY(got == RL_E_GROWN) && client_follow(client, mapped);
+}
 
 /* Give back the memory of the segments before this one. Thread- and async-signal-safe. */
 void client_let_go(struct mapped *mapped);

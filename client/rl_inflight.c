@@ -116,14 +116,17 @@ int rl_acquire(struct rl_client *client, uint64_t rule, const void *key, size_t 
 	       uint32_t cost, struct rl_result *ret_result)
 {
 	struct mapped *mapped;
-	int saved = errno, got = RL_E_HOLDER;
+	int saved = errno, got;
 
 	if (ret_result == NULL || client_refuses(client, key, key_len, cost, 0))
 		return client_error(-EINVAL, ret_result);
-	mapped = client_mapped(client);
-	for (int i = 0; i < TAKE_TRIES && got == RL_E_HOLDER; i++)
-		got = acquire(mapped, client->path, rule, key, key_len, cost,
-			      client_into(ret_result, NULL));
+	do {
+		mapped = client_mapped(client);
+		got = RL_E_HOLDER;
+		for (int i = 0; i < TAKE_TRIES && got == RL_E_HOLDER; i++)
+			got = acquire(mapped, client->path, rule, key, key_len, cost,
+				      client_into(ret_result, NULL));
+	} while (client_again(client, mapped, got));
 	errno = saved;
 	if (got == RL_E_HOLDER)
 		got = RL_E_BUSY;
@@ -141,13 +144,18 @@ static _Atomic uint64_t *place_of(struct rl_result *result)
 /*
  * In the segment that it is of, which its identity says: that is hashed by the segment's own key.
  * Only where the client is now the lock is seen to; nobody tests it in a segment that was replaced.
+ * Of one that has grown the newest mapping is whole: the others are zeros, soon.
  */
 static int release(struct mapped *mapped, uint64_t rule, const struct rl_ticket *ticket)
 {
+	struct mapped *whole = mapped;
 	int error = RL_E_TICKET;
 
-	for (; mapped != NULL && error == RL_E_TICKET; mapped = mapped->before)
-		error = rl_inflight_release(&mapped->seg, holder_of(mapped), rule, ticket);
+	for (; mapped != NULL && error == RL_E_TICKET; mapped = mapped->before) {
+		if (!client_same_file(mapped, whole))
+			whole = mapped;
+		error = rl_inflight_release(&whole->seg, holder_of(mapped), rule, ticket);
+	}
 	return error;
 }
 

@@ -46,6 +46,22 @@ int rl_key_make(struct rl_client *client, uint64_t rule, const void *key, size_t
 	return 0;
 }
 
+/* might_be_usual: of cost 1, with an answer asked for. */
+static int key_once(struct mapped *mapped, uint64_t rule, const struct rl_check_key *asked,
+		    uint32_t cost, uint32_t flags, bool might_be_usual, struct rl_answer *answer)
+{
+	uint64_t begun_ns = client_begin(mapped);
+	struct rl_member *member = client_member(mapped);
+	int got;
+
+	if (might_be_usual && begun_ns == 0) /* it is not, as was just seen */
+		got = rl_check_unusual(&mapped->seg, member, rule, asked, 1, flags, answer);
+	else
+		got = rl_check_spend_key(&mapped->seg, member, rule, asked, cost, flags, answer);
+	client_end(mapped, begun_ns);
+	return got;
+}
+
 static __attribute__((noinline)) int check_key_other(struct rl_client *client,
 						     const struct rl_key *key, uint32_t cost,
 						     uint32_t flags, struct rl_result *ret_result)
@@ -54,25 +70,20 @@ static __attribute__((noinline)) int check_key_other(struct rl_client *client,
 	struct rl_check_key asked;
 	struct rl_answer own, *answer;
 	struct mapped *mapped;
-	uint64_t begun_ns;
 	int got;
 
 	if (client_refuses(client, key, 1, cost, flags))
 		return client_error(-EINVAL, ret_result);
 	memcpy(&hashed, key, sizeof(hashed));
-	mapped = client_mapped(client);
-	if (hashed.of.segment != mapped->seg.view.hash_key[0])
-		return client_error(client_look(client, mapped, RL_ERR_KEY), ret_result);
 	answer = client_into(ret_result, &own);
 	asked = (struct rl_check_key){.id = hashed.of.id, .text = &hashed.text};
-	begun_ns = client_begin(mapped);
-	if (cost == 1 && ret_result != NULL && begun_ns == 0) /* not usual, as was just seen */
-		got = rl_check_unusual(&mapped->seg, client_member(mapped), hashed.of.rule, &asked,
-				       1, flags, answer);
-	else
-		got = rl_check_spend_key(&mapped->seg, client_member(mapped), hashed.of.rule,
-					 &asked, cost, flags, answer);
-	client_end(mapped, begun_ns);
+	do {
+		mapped = client_mapped(client);
+		if (hashed.of.segment != mapped->seg.view.hash_key[0])
+			return client_error(client_look(client, mapped, RL_ERR_KEY), ret_result);
+		got = key_once(mapped, hashed.of.rule, &asked, cost, flags,
+			       cost == 1 && ret_result != NULL, answer);
+	} while (client_again(client, mapped, got));
 	return client_verdict(client, mapped, got, answer);
 }
 
@@ -122,15 +133,17 @@ int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
 
 	if (client == NULL || ask == NULL || count < 1 || count > RL_ALL_MAX)
 		return -EINVAL;
-	mapped = client_mapped(client);
-	begun_ns = client_begin(mapped);
-	for (size_t i = 0; i < count; i++) {
-		if (ask_is_wrong(client, &ask[i]))
-			return -EINVAL;
-		begin_part(mapped, &ask[i], &part[i]);
-	}
-	got = rl_check_parts(&mapped->seg, client_member(mapped), part, count);
-	client_end(mapped, begun_ns);
+	do {
+		mapped = client_mapped(client);
+		begun_ns = client_begin(mapped);
+		for (size_t i = 0; i < count; i++) {
+			if (ask_is_wrong(client, &ask[i]))
+				return -EINVAL;
+			begin_part(mapped, &ask[i], &part[i]);
+		}
+		got = rl_check_parts(&mapped->seg, client_member(mapped), part, count);
+		client_end(mapped, begun_ns);
+	} while (client_again(client, mapped, got));
 	for (size_t i = 0; i < count; i++)
 		ask[i].answer = client_verdict(client, mapped, part[i].got, part[i].answer);
 	if (got < 0)
@@ -151,6 +164,9 @@ static int check_one(struct rl_client *client, struct mapped *mapped,
 	got = rl_check_spend_key(&mapped->seg, client_member(mapped), ask->rule, key, ask->cost,
 				 ask->flags, answer);
 	client_end(mapped, begun_ns);
+	if (client_again(client, mapped, got))
+		return rl_check(client, ask->rule, ask->key, ask->key_len, ask->cost, ask->flags,
+				&ask->result);
 	return client_verdict(client, mapped, got, answer);
 }
 
@@ -184,17 +200,19 @@ int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *result)
 {
 	struct rl_ticket ticket;
 	struct mapped *mapped;
+	int got;
 
 	if (client == NULL || result == NULL)
 		return -EINVAL;
 	if (rl_inflight_is_ticket(result->ticket[0]))
 		return RL_ERR_ALGORITHM; /* rl_release() gives it back: it stays good for that */
-	mapped = client_mapped(client);
 	ticket = (struct rl_ticket){result->ticket[0], result->ticket[1], result->ticket[2]};
 	memset(result->ticket, 0, sizeof(result->ticket));
-	if (rl_check_refund(&mapped->seg, client_member(mapped), rule, &ticket) == 1)
-		return RL_REFUNDED;
-	return RL_KEPT;
+	do {
+		mapped = client_mapped(client);
+		got = rl_check_refund(&mapped->seg, client_member(mapped), rule, &ticket);
+	} while (client_again(client, mapped, got));
+	return got == 1 ? RL_REFUNDED : RL_KEPT;
 }
 
 int rl_reset(struct rl_client *client, uint64_t rule, const void *key, size_t key_len)
@@ -205,9 +223,11 @@ int rl_reset(struct rl_client *client, uint64_t rule, const void *key, size_t ke
 
 	if (client_refuses(client, key, key_len, 1, 0))
 		return -EINVAL;
-	mapped = client_mapped(client);
-	rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
-	error = rl_check_reset(&mapped->seg, rule, &asked);
+	do {
+		mapped = client_mapped(client);
+		rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
+		error = rl_check_reset(&mapped->seg, rule, &asked);
+	} while (client_again(client, mapped, error));
 	return error < 0 ? client_look(client, mapped, error) : error;
 }
 
@@ -220,8 +240,10 @@ int rl_block(struct rl_client *client, uint64_t rule, const void *key, size_t ke
 
 	if (client_refuses(client, key, key_len, 1, 0))
 		return -EINVAL;
-	mapped = client_mapped(client);
-	rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
-	error = rl_check_block(&mapped->seg, client_member(mapped), rule, &asked, for_ns);
+	do {
+		mapped = client_mapped(client);
+		rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
+		error = rl_check_block(&mapped->seg, client_member(mapped), rule, &asked, for_ns);
+	} while (client_again(client, mapped, error));
 	return error < 0 ? client_look(client, mapped, error) : error;
 }

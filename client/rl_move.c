@@ -116,6 +116,38 @@ void rl_detach(struct rl_client *client)
 		munmap(client, PAGES_LEN);
 }
 
+/* Of one file, and no more of it than before: somebody writes over its header. */
+static bool is_no_gain(const struct mapped *old, const struct mapped *fresh)
+{
+	return client_same_file(old, fresh) && fresh->seg.view.extents <= old->seg.view.extents;
+}
+
+/*
+ * The same segment, mapped anew: this process is there who it was. Relaxed, all: what a thread
+ * changes in the old one from now on is found there, and left there (rl_detach()).
+ */
+static void inherit(const struct mapped *old, struct mapped *fresh)
+{
+	struct own *own = own_of(fresh), *was = own_of(old);
+	struct rl_member *line = atomic_load_explicit(&was->line, memory_order_relaxed);
+	uint64_t pid = atomic_load_explicit(&was->pid, memory_order_relaxed);
+	uint32_t holder = atomic_load_explicit(&was->holder, memory_order_relaxed);
+
+	if (!client_same_file(old, fresh))
+		return;
+	if (line != NULL)
+		line = fresh->seg.member + (line - old->seg.member);
+	atomic_store_explicit(&own->line, line, memory_order_relaxed);
+	atomic_store_explicit(&own->pid, pid, memory_order_relaxed);
+	atomic_store_explicit(&own->holder, holder, memory_order_relaxed);
+}
+
+static void drop(struct mapped *fresh)
+{
+	rl_segment_detach(&fresh->seg);
+	munmap(fresh, PAGES_LEN);
+}
+
 /*
  * A child forked by another thread amid this has a mapping too many, as long as it lives; and so
  * does a process whose thread is killed here, which ends with it.
@@ -126,7 +158,7 @@ int client_move(struct rl_client *client, char *why)
 	bool forks_apart;
 	int error;
 
-	if (rl_segment_is_at(&old->seg.view, client->path))
+	if (rl_segment_is_at(&old->seg.view, client->path) && !rl_segment_has_grown(&old->seg.view))
 		return 0;
 	fresh = make_pages(&forks_apart);
 	if (fresh == NULL)
@@ -137,14 +169,30 @@ int client_move(struct rl_client *client, char *why)
 		munmap(fresh, PAGES_LEN);
 		return error;
 	}
+	if (is_no_gain(old, fresh)) {
+		drop(fresh);
+		return 0;
+	}
 	fresh->before = old;
+	inherit(old, fresh);
 	/* pairs[client_mapped.rel]: the segment is attached before it is named. */
 	if (!atomic_compare_exchange_strong_explicit(&client->mapped, &old, fresh,
-						     memory_order_release, memory_order_relaxed)) {
-		rl_segment_detach(&fresh->seg); /* another thread was first: nobody saw ours */
-		munmap(fresh, PAGES_LEN);
-	}
+						     memory_order_release, memory_order_relaxed))
+		drop(fresh); /* another thread was first: nobody saw ours */
 	return 1;
+}
+
+RL_COLD bool client_follow(struct rl_client *client, struct mapped *mapped)
+{
+	int saved = errno;
+
+	if (client_mapped(client) == mapped)
+		client_move(client, NULL);
+	errno = saved;
+	if (client_mapped(client) != mapped)
+		return true;
+	rl_member_count(&client_member(mapped)->errors, 1); /* not counted by the check itself */
+	return false;
 }
 
 /* One of all threads gets to look, each LOOK_NS. */

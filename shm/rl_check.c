@@ -64,6 +64,8 @@ RL_COLD int rl_check_failed(struct rl_seg *seg, struct rl_member *member, uint64
 	struct rl_rule rule;
 
 	*ret = (struct rl_answer){0};
+	if (error == RL_E_GROWN) /* no answer yet: it is asked again */
+		return error;
 	rl_member_count(&member->errors, 1);
 	if (error == RL_E_FULL)
 		rl_member_count(&member->full, 1);
@@ -221,6 +223,8 @@ int rl_check_look_key(const struct rl_view *view, uint64_t handle, const struct 
 		return got;
 	if (index != RL_NO_SLOT)
 		got = look_at_slot(view, index, head, &rule, key, cost, ret, ret_used);
+	else if (rl_segment_has_grown(view))
+		return RL_E_GROWN;
 	else
 		got = look_unknown(view, &rule, key, cost, ret);
 	return rl_check_shadow(&rule, key, got, ret);

@@ -61,8 +61,10 @@ int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handl
 	uint32_t cost = (uint32_t)(ticket->place & RL_LIMIT_MAX);
 	struct rl_rule rule;
 
-	if (cost == 0 || index >= seg->view.slot_count)
+	if (cost == 0)
 		return 0;
+	if (index >= seg->view.slot_count)
+		return rl_segment_has_grown(&seg->view) ? RL_E_GROWN : 0;
 	for (int i = 0; i < REFUND_TRIES; i++) {
 		/* pairs[slot_head.acq]: as any reader of a slot. */
 		uint64_t head = atomic_load_explicit(&seg->slot[index].head, memory_order_acquire);
@@ -196,7 +198,7 @@ int rl_check_parts(struct rl_seg *seg, struct rl_member *member, struct rl_check
 
 void rl_check_prefetch(const struct rl_view *view, const struct rl_id *id)
 {
-	uint64_t bucket = rl_tag_bucket(id, view->bucket_count);
+	uint64_t bucket = rl_tag_bucket(id, &view->newest);
 	uint64_t home = bucket * RL_LANES + rl_tag_home(id);
 
 	/* A key lies in its home lane unless that was taken. */

@@ -79,7 +79,7 @@ int rl_check_reset(struct rl_seg *seg, uint64_t handle, const struct rl_check_ke
 		if (error != 0)
 			return error;
 		if (index == RL_NO_SLOT && !rl_table_holds(seg, &key->id))
-			return 0;
+			return rl_segment_has_grown(&seg->view) ? RL_E_GROWN : 0;
 		if (index != RL_NO_SLOT && reset_once(seg, index, head, &rule) &&
 		    stands(seg, &key->id, index))
 			return 0;
@@ -123,7 +123,7 @@ int rl_check_block(struct rl_seg *seg, struct rl_member *member, uint64_t handle
 		int got = local_rule(&seg->view, handle, &rule);
 
 		if (got == 0 && index == RL_NO_SLOT && word == 0 && !rl_table_holds(seg, &key->id))
-			return 0;
+			return rl_segment_has_grown(&seg->view) ? RL_E_GROWN : 0;
 		if (got == 0 && index == RL_NO_SLOT)
 			got = rl_check_claim(seg, member, key, &rule);
 		if (got < 0)

@@ -37,7 +37,7 @@ struct rl_usual {
 /* A guess of where the key's slot is, for usual_find(): the home lane, or better. */
 static inline uint64_t usual_home(const struct rl_view *view, const struct rl_id *id)
 {
-	return rl_tag_bucket(id, view->bucket_count) * RL_LANES + rl_tag_home(id);
+	return rl_tag_bucket(id, &view->newest) * RL_LANES + rl_tag_home(id);
 }
 
 static inline uint64_t usual_guess(const struct rl_view *view, const struct rl_id *id)

@@ -15,6 +15,7 @@
 #define CLAIM_TRIES   64 /* each lost try is another process's progress */
 #define ROOM_TO_SPARE 16 /* free lanes: costs no load before the first full bucket, see DESIGN */
 #define ROOM_SCARCE   4  /* fewer free lanes: the third bucket is looked at as well */
+#define TENTS_MAX     96 /* a bucket's lanes, three times: no more are ever tentative at once */
 
 /* All slots of one identity that matter, as its buckets showed them. */
 struct sight {
@@ -23,7 +24,7 @@ struct sight {
 	struct {
 		uint64_t index;
 		uint64_t head;
-	} tent[RL_CHOICES * RL_LANES]; /* in ascending order of index */
+	} tent[TENTS_MAX]; /* in ascending order of index */
 };
 
 static uint64_t load_head(const struct rl_slot *slot)
@@ -60,23 +61,27 @@ static void look_at(const struct rl_seg *seg, const struct rl_id *id, uint64_t i
 		sight->open = index; /* being re-based is open, but for a moment */
 		return;
 	}
+	if (sight->tents >= TENTS_MAX)
+		return; /* damage */
 	sight->tent[sight->tents].index = index;
 	sight->tent[sight->tents].head = head;
 	sight->tents++;
 }
 
-/* The buckets of an identity in ascending order. */
-static void rising_buckets(const struct rl_seg *seg, const struct rl_id *id,
-			   uint64_t ret[RL_CHOICES])
+/* The buckets of an identity in ascending order, and how many. */
+static uint32_t rising_buckets(const struct rl_seg *seg, const struct rl_id *id,
+			       uint64_t ret[RL_CANDIDATES])
 {
-	rl_tag_buckets(id, seg->view.bucket_count, ret);
-	for (uint32_t i = 1; i < RL_CHOICES; i++)
+	uint32_t count = rl_tag_candidates(&seg->view, id, ret);
+
+	for (uint32_t i = 1; i < count; i++)
 		for (uint32_t j = i; j > 0 && ret[j - 1] > ret[j]; j--) {
 			uint64_t higher = ret[j - 1];
 
 			ret[j - 1] = ret[j];
 			ret[j] = higher;
 		}
+	return count;
 }
 
 /*
@@ -85,12 +90,12 @@ static void rising_buckets(const struct rl_seg *seg, const struct rl_id *id,
  */
 static void look(const struct rl_seg *seg, const struct rl_id *id, struct sight *ret)
 {
-	uint64_t bucket[RL_CHOICES], tag = rl_tag_of(id);
+	uint64_t bucket[RL_CANDIDATES], tag = rl_tag_of(id);
+	uint32_t count = rising_buckets(seg, id, bucket);
 
 	ret->open = RL_NO_SLOT;
 	ret->tents = 0;
-	rising_buckets(seg, id, bucket);
-	for (uint32_t b = 0; b < RL_CHOICES; b++)
+	for (uint32_t b = 0; b < count; b++)
 		for (uint32_t w = 0; w < RL_LANE_WORDS; w++) {
 			uint64_t word = atomic_load_explicit(&seg->tags[bucket[b]].word[w],
 							     memory_order_seq_cst);
@@ -282,14 +287,17 @@ static bool propose_in(struct rl_seg *seg, uint64_t bucket, const struct rl_id *
 }
 
 /*
- * The first bucket while it has room to spare (a lookup then reads one tag line), else the emptier
- * of two; the emptiest of three where that one is nearly full.
+ * Of the newest extent the first bucket while it has room to spare (a lookup then reads one tag
+ * line), else the emptier of two; the emptiest of three where that one is nearly full.
  */
-static uint32_t best_bucket(const struct rl_seg *seg, const uint64_t bucket[RL_CHOICES])
+static uint64_t best_bucket(const struct rl_seg *seg, const struct rl_id *id)
 {
 	static const uint32_t enough[RL_CHOICES] = {ROOM_TO_SPARE, ROOM_SCARCE, 0};
-	uint32_t best = 0, most = free_lanes(seg, bucket[0]);
+	uint64_t bucket[RL_CHOICES];
+	uint32_t best = 0, most;
 
+	rl_tag_buckets(id, &seg->view.newest, bucket);
+	most = free_lanes(seg, bucket[0]);
 	for (uint32_t b = 1; b < RL_CHOICES && most < enough[b - 1]; b++) {
 		uint32_t lanes = free_lanes(seg, bucket[b]);
 
@@ -298,23 +306,21 @@ static uint32_t best_bucket(const struct rl_seg *seg, const uint64_t bucket[RL_C
 			best = b;
 		}
 	}
-	return best;
+	return bucket[best];
 }
 
 /* Propose in the best bucket, else in the others. False in *ret_tried: all are full. */
 static void propose(struct rl_seg *seg, const struct rl_id *id, const struct rl_claim *claim,
 		    bool *ret_tried)
 {
-	uint64_t bucket[RL_CHOICES];
-	uint32_t best;
+	uint64_t bucket[RL_CANDIDATES], best = best_bucket(seg, id);
+	uint32_t count = rl_tag_candidates(&seg->view, id, bucket);
 	bool done;
 
-	rl_tag_buckets(id, seg->view.bucket_count, bucket);
-	best = best_bucket(seg, bucket);
 	*ret_tried = false;
-	done = propose_in(seg, bucket[best], id, claim, ret_tried);
-	for (uint32_t b = 0; b < RL_CHOICES && !done; b++)
-		done = b != best && propose_in(seg, bucket[b], id, claim, ret_tried);
+	done = propose_in(seg, best, id, claim, ret_tried);
+	for (uint32_t b = 0; b < count && !done; b++)
+		done = bucket[b] != best && propose_in(seg, bucket[b], id, claim, ret_tried);
 }
 
 int rl_table_claim(struct rl_seg *seg, const struct rl_id *id, const struct rl_claim *claim)
@@ -329,6 +335,9 @@ int rl_table_claim(struct rl_seg *seg, const struct rl_id *id, const struct rl_c
 				withdraw(seg, sight.tent[t].index, sight.tent[t].head);
 			return 0;
 		}
+		/* After the look that saw what may be finished: rl_table.h. */
+		if (rl_segment_has_grown(&seg->view))
+			return RL_E_GROWN;
 		if (sight.tents > 0) {
 			if (finish_lowest(seg, id, claim, &sight))
 				return 1;

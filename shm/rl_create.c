@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "shm/rl_clock_check.h"
+#include "shm/rl_extent.h"
 #include "shm/rl_lists.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_segment.h"
@@ -296,6 +297,27 @@ int rl_segment_permit(const char *path, const struct rl_segment_spec *spec, char
 	return error;
 }
 
+static uint64_t chunk_here(void)
+{
+	return RL_CHUNK_MIN * ((uint64_t)sysconf(_SC_PAGESIZE) / RL_PAGE);
+}
+
+/* All but the rest of the last chunk, which nobody uses before the table grows. */
+static int allocate(int fd, const struct rl_hdr *hdr)
+{
+	uint64_t off = hdr->tags_off, room = rl_chunk_end(hdr->bucket_count, hdr->chunk);
+	int error = posix_fallocate(fd, 0, (off_t)hdr->tags_off);
+
+	for (int a = 0; a < RL_ARRAYS && error == 0; a++) {
+		error = posix_fallocate(fd, (off_t)off,
+					(off_t)(hdr->bucket_count * rl_array_bytes(a)));
+		off += room * rl_array_bytes(a);
+	}
+	return error != 0 ? error
+			  : posix_fallocate(fd, (off_t)hdr->dirty_off,
+					    (off_t)(hdr->total_size - hdr->dirty_off));
+}
+
 /* Allocate, fill and give the final mode to the open temporary file. */
 static int build(int fd, const struct rl_segment_spec *spec, char *why)
 {
@@ -315,10 +337,11 @@ static int build(int fd, const struct rl_segment_spec *spec, char *why)
 	char *base;
 	int error;
 
+	hdr.chunk = chunk_here();
 	rl_segment_lay_out(&hdr, rl_segment_buckets(spec->keys),
 			   list_slots_for(spec->list_entries));
 	rl_clock_sign(&hdr);
-	error = posix_fallocate(fd, 0, (off_t)hdr.total_size);
+	error = allocate(fd, &hdr);
 	if (error != 0)
 		return rl_refuse(-error, why, "cannot allocate %llu MiB for %llu keys: %s",
 				 (unsigned long long)(hdr.total_size >> 20),

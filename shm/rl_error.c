@@ -30,6 +30,7 @@ static const struct {
 	 "wrong call for the rule's algorithm: rl_acquire() and rl_release() go with concurrency, "
 	 "all others with the rest"},
 	{RL_E_TICKET, "nothing to give back: done before, or acquired by another process"},
+	{RL_E_GROWN, "the table has grown, and this process could not map the rest of it"},
 	{RL_E_HOLDERS, "too many processes hold requests: 1023 at most"},
 	{RL_E_RULES, "too many rules, or two rules with the same id"},
 };

@@ -26,6 +26,7 @@
 	(-4114) /* acquire of a rule that has windows, or a check of one that has none */
 #define RL_E_TICKET  (-4115) /* given back before, or not of this process */
 #define RL_E_HOLDERS (-4116) /* RL_HOLDERS_MAX processes hold requests */
+#define RL_E_GROWN   (-4118) /* the table has grown: a key may be where it is not mapped here */
 #define RL_E_HOLDER  (-4117) /* inside only: this process was taken for dead, it lost its lock */
 
 #define RL_WHY_MAX 256 /* bytes of a buffer for the text of a refusal, with its NUL */

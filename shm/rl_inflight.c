@@ -300,6 +300,8 @@ int rl_inflight_look(const struct rl_view *view, uint64_t handle, const void *ke
 	*ret_used = 0;
 	if (error != 0)
 		return error;
+	if (index == RL_NO_SLOT && rl_segment_has_grown(view))
+		return RL_E_GROWN;
 	if (index != RL_NO_SLOT) {
 		uint64_t state = load(&view->slot[index].state);
 

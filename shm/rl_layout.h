@@ -19,6 +19,8 @@
  *   dirty_off        words        a bit for each slot that has something to report
  *   holders_off      rl_holders   the processes that hold requests in flight: rl_holder.h
  *   holds_off        rl_hold[]    who holds how many of a key: rl_hold.h, one line each
+ *   total_size       what the table has grown by: more tags, slots, sides, texts and dirty bits,
+ *                    in this order, for each time; mapped behind those above (rl_extent.h)
  *
  * Every word that more than one process touches is an 8-byte (or smaller) C11 atomic.
  * No locks, pointers, enums, bools or longs: a word here means the same to every build.
@@ -34,13 +36,14 @@
 #include <stdint.h>
 
 #define RL_MAGIC     UINT64_C(0x314745534c455441) /* "ATELSEG1" read as little-endian bytes */
-#define RL_ABI_MAJOR 4u /* a reader of another major refuses the segment */
+#define RL_ABI_MAJOR 5u /* a reader of another major refuses the segment */
 #define RL_ABI_MINOR 0u /* a reader of an older minor ignores the new fields */
 
 #define RL_PAGE        4096u
 #define RL_RING        24u  /* K: stamps in a slot, hence limits up to 23 are an exact log */
 #define RL_LANES       32u  /* slots in a bucket: smaller buckets fill before 90 % load */
 #define RL_CHOICES     3u   /* buckets a key may lie in (rl_tags.h); readers look at all of them */
+#define RL_EXTENTS_MAX 6u   /* a table and what it has grown by, five times */
 #define RL_LANE_WORDS  8u   /* 64-bit words holding a bucket's 32 tags of 16 bits */
 #define RL_RULES_MAX   256u /* rules in one bank */
 #define RL_NAME_WORDS  8u   /* a rule's name: up to 63 bytes and a NUL, as 64-bit words */
@@ -51,6 +54,9 @@
 #define RL_LATENCY_ONE_IN  1024u /* checks: the one after is timed; a power of two */
 
 #define RL_BUCKETS_MAX (UINT64_C(1) << 27) /* 4.3 billion slots, 1.4 TiB: far above any host */
+
+#define RL_CHUNK_MIN 64u    /* buckets: their tags are a page of 4 KiB */
+#define RL_CHUNK_MAX 16384u /* of 1 MiB */
 
 #define RL_HOLDERS_MAX 1024u  /* processes that hold requests in flight, less one: 0 is none */
 #define RL_HOLD_CELLS  6u     /* of them in one line of a key */
@@ -63,7 +69,10 @@
 #define RL_CLOCK_OWN   0u /* this machine's */
 #define RL_CLOCK_GIVEN 1u /* what the callers of each check say: rl_now.h */
 
-/* Bytes 0..4095. Written before the segment gets its name, never afterwards. */
+/*
+ * Bytes 0..4095. Written before the segment gets its name, never afterwards, but for what it has
+ * grown by: rl_segment_grow().
+ */
 struct rl_hdr {
 	uint64_t magic;         /* RL_MAGIC; also catches the other byte order */
 	uint32_t abi_major;     /* RL_ABI_MAJOR */
@@ -76,7 +85,7 @@ struct rl_hdr {
 	uint32_t ring_stamps;   /* RL_RING */
 	_Atomic uint32_t ready; /* 0 = being built, 1 = usable; pairs[seg_ready] */
 	uint32_t clock;         /* RL_CLOCK_* */
-	uint64_t bucket_count;  /* RL_CHOICES .. RL_BUCKETS_MAX */
+	uint64_t bucket_count;  /* of the first extent: RL_CHOICES .. RL_BUCKETS_MAX */
 	uint64_t members_off;   /* bytes from the start of the file, 4096-aligned */
 	uint64_t tags_off;      /* likewise */
 	uint64_t slots_off;     /* likewise */
@@ -95,7 +104,12 @@ struct rl_hdr {
 	uint64_t holders_off;  /* as lists_off */
 	uint64_t holds_off;    /* likewise */
 	uint64_t hold_count;   /* follows from bucket_count */
-	uint8_t pad1[3880];    /* zero; room for minor versions */
+	uint64_t slot_count;   /* of the first extent: bucket_count says the same */
+	uint64_t chunk;        /* buckets: the table's arrays are cut there; a power of two */
+	_Atomic uint64_t grown; /* extents beyond the first; written last; pairs[grown] */
+	_Atomic uint64_t
+		extent_end[RL_EXTENTS_MAX - 1]; /* buckets up to the end of each; relaxed */
+	uint8_t pad1[3816];                     /* zero; room for minor versions */
 };
 static_assert(sizeof(struct rl_hdr) == 4096, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_hdr, ready) == 40, "shared layout: bump RL_ABI_MAJOR");

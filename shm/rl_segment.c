@@ -10,6 +10,7 @@
 
 #include "shm/rl_clock.h"
 #include "shm/rl_clock_check.h"
+#include "shm/rl_extent.h"
 #include "shm/rl_lists.h"
 
 #define LOAD_PERCENT 90 /* while keys come and go: at 93, one new key in 160,000 finds no slot */
@@ -20,17 +21,6 @@
 #define BEFORE_OFF (FLEET_OFF + sizeof(struct rl_fleet))
 
 #define SLOT_BYTES (sizeof(struct rl_slot) + sizeof(struct rl_side) + sizeof(struct rl_text))
-
-static uint64_t round_to_page(uint64_t bytes)
-{
-	return (bytes + RL_PAGE - 1) / RL_PAGE * RL_PAGE;
-}
-
-/* Words of one bit for each of count things. */
-static uint64_t bit_words(uint64_t count)
-{
-	return (count + 63) / 64;
-}
 
 uint64_t rl_segment_keys(uint64_t bucket_count)
 {
@@ -65,25 +55,28 @@ static uint64_t hold_count(uint64_t slots)
 
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots)
 {
-	uint64_t slots = bucket_count * RL_LANES, words = bit_words(slots);
+	uint64_t slots = bucket_count * RL_LANES;
+	uint64_t room = rl_chunk_end(bucket_count, hdr->chunk); /* buckets that an array has */
 
 	hdr->bucket_count = bucket_count;
+	hdr->slot_count = slots;
 	hdr->list_slots = list_slots;
 	hdr->member_count = rl_segment_members(bucket_count);
-	hdr->lists_off = round_to_page(BEFORE_OFF + RL_RULES_MAX * sizeof(struct rl_before));
+	hdr->lists_off = rl_round_to_page(BEFORE_OFF + RL_RULES_MAX * sizeof(struct rl_before));
 	hdr->members_off =
-		round_to_page(hdr->lists_off + 2 * list_slots * sizeof(struct rl_list_entry));
+		rl_round_to_page(hdr->lists_off + 2 * list_slots * sizeof(struct rl_list_entry));
 	hdr->tags_off =
-		round_to_page(hdr->members_off + hdr->member_count * sizeof(struct rl_member));
-	hdr->slots_off = round_to_page(hdr->tags_off + bucket_count * sizeof(struct rl_tags));
-	hdr->sides_off = round_to_page(hdr->slots_off + slots * sizeof(struct rl_slot));
-	hdr->texts_off = round_to_page(hdr->sides_off + slots * sizeof(struct rl_side));
-	hdr->dirty_off = round_to_page(hdr->texts_off + slots * sizeof(struct rl_text));
+		rl_round_to_page(hdr->members_off + hdr->member_count * sizeof(struct rl_member));
+	hdr->slots_off = hdr->tags_off + room * rl_array_bytes(RL_TAGS);
+	hdr->sides_off = hdr->slots_off + room * rl_array_bytes(RL_SLOTS);
+	hdr->texts_off = hdr->sides_off + room * rl_array_bytes(RL_SIDES);
+	hdr->dirty_off = hdr->texts_off + room * rl_array_bytes(RL_TEXTS);
 	hdr->holders_off =
-		round_to_page(hdr->dirty_off + (bit_words(words) + words) * sizeof(uint64_t));
+		rl_round_to_page(hdr->dirty_off + rl_dirty_words(slots) * sizeof(uint64_t));
 	hdr->holds_off = hdr->holders_off + sizeof(struct rl_holders);
 	hdr->hold_count = hold_count(slots);
-	hdr->total_size = round_to_page(hdr->holds_off + hdr->hold_count * sizeof(struct rl_hold));
+	hdr->total_size =
+		rl_round_to_page(hdr->holds_off + hdr->hold_count * sizeof(struct rl_hold));
 }
 
 static bool sizes_agree(const struct rl_hdr *hdr)
@@ -97,22 +90,28 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 		return false;
 	if (hdr->bucket_count < RL_CHOICES || hdr->bucket_count > RL_BUCKETS_MAX)
 		return false;
+	if (hdr->chunk < RL_CHUNK_MIN || hdr->chunk > RL_CHUNK_MAX ||
+	    (hdr->chunk & (hdr->chunk - 1)) != 0)
+		return false;
 	if (hdr->tick_ns < 1 || hdr->tick_ns > RL_TICK_MAX_NS || hdr->clock > RL_CLOCK_GIVEN)
 		return false;
 	if (hdr->list_slots < 2 || hdr->list_slots > 4 * (uint64_t)RL_LISTS_MAX ||
 	    (hdr->list_slots & (hdr->list_slots - 1)) != 0)
 		return false;
+	want.chunk = hdr->chunk;
 	rl_segment_lay_out(&want, hdr->bucket_count, hdr->list_slots);
-	return hdr->member_count == want.member_count && hdr->lists_off == want.lists_off &&
-	       hdr->members_off == want.members_off && hdr->tags_off == want.tags_off &&
-	       hdr->slots_off == want.slots_off && hdr->sides_off == want.sides_off &&
-	       hdr->texts_off == want.texts_off && hdr->dirty_off == want.dirty_off &&
-	       hdr->holders_off == want.holders_off && hdr->holds_off == want.holds_off &&
-	       hdr->hold_count == want.hold_count && hdr->total_size == want.total_size;
+	return hdr->slot_count == want.slot_count && hdr->member_count == want.member_count &&
+	       hdr->lists_off == want.lists_off && hdr->members_off == want.members_off &&
+	       hdr->tags_off == want.tags_off && hdr->slots_off == want.slots_off &&
+	       hdr->sides_off == want.sides_off && hdr->texts_off == want.texts_off &&
+	       hdr->dirty_off == want.dirty_off && hdr->holders_off == want.holders_off &&
+	       hdr->holds_off == want.holds_off && hdr->hold_count == want.hold_count &&
+	       hdr->total_size == want.total_size;
 }
 
 int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
 {
+	struct rl_plan plan;
 	uint32_t ready;
 
 	if (file_size < sizeof(*hdr))
@@ -133,23 +132,47 @@ int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
 			"its layout is version %u, this program speaks version %u: use the "
 			"rl-agent, rlctl and librl of one release",
 			hdr->abi_major, RL_ABI_MAJOR);
-	if (!sizes_agree(hdr))
+	if (!sizes_agree(hdr) || rl_plan_make(hdr, &plan) != 0)
 		return rl_refuse(
 			RL_E_SIZES, why,
 			"its header contradicts this build's layout: it is damaged, or made by "
 			"an incompatible build; remove it and start rl-agent again");
-	if (file_size < hdr->total_size)
+	if (file_size < plan.file_size)
 		return rl_refuse(
 			RL_E_SHORT, why,
 			"it says %llu bytes and has only %llu: it was truncated; remove it and "
 			"start rl-agent again",
-			(unsigned long long)hdr->total_size, (unsigned long long)file_size);
+			(unsigned long long)plan.file_size, (unsigned long long)file_size);
 	return 0;
 }
 
-static void point_view(struct rl_view *view, const char *base, const struct rl_hdr *hdr,
-		       const uint64_t file[2])
+static const void *at_array(const char *base, const struct rl_plan *plan, int array)
 {
+	return base + plan->array_at[array];
+}
+
+/* The extents, as they are when this is mapped. */
+static void point_table(struct rl_view *view, const char *base, const struct rl_plan *plan)
+{
+	view->tags = at_array(base, plan, RL_TAGS);
+	view->slot = at_array(base, plan, RL_SLOTS);
+	view->side = at_array(base, plan, RL_SIDES);
+	view->text = at_array(base, plan, RL_TEXTS);
+	view->extents = plan->extents;
+	for (uint32_t e = 0; e < plan->extents; e++) {
+		view->extent[e] = view->newest = plan->extent[e];
+		view->dirty_at[e] = plan->dirty_at[e];
+	}
+	view->bucket_count = view->newest.first + view->newest.count;
+	view->slot_count = view->bucket_count * RL_LANES;
+	view->size = plan->size;
+}
+
+static void point_view(struct rl_view *view, const char *base, const struct rl_hdr *hdr,
+		       const struct rl_plan *plan, const uint64_t file[2])
+{
+	const char *tail = base + plan->tail_at;
+
 	view->hdr = (const struct rl_hdr *)(const void *)base;
 	view->live = (const struct rl_live *)(const void *)(base + LIVE_OFF);
 	view->bank = (const struct rl_bank *)(const void *)(base + BANK_OFF);
@@ -159,50 +182,64 @@ static void point_view(struct rl_view *view, const char *base, const struct rl_h
 	view->before = (const struct rl_before *)(const void *)(base + BEFORE_OFF);
 	view->member_count = (uint32_t)hdr->member_count;
 	view->member = (const struct rl_member *)(const void *)(base + hdr->members_off);
-	view->tags = (const struct rl_tags *)(const void *)(base + hdr->tags_off);
-	view->slot = (const struct rl_slot *)(const void *)(base + hdr->slots_off);
-	view->side = (const struct rl_side *)(const void *)(base + hdr->sides_off);
-	view->text = (const struct rl_text *)(const void *)(base + hdr->texts_off);
-	view->holders = (const struct rl_holders *)(const void *)(base + hdr->holders_off);
-	view->hold = (const struct rl_hold *)(const void *)(base + hdr->holds_off);
+	point_table(view, base, plan);
+	view->holders = (const void *)(tail + (hdr->holders_off - hdr->dirty_off));
+	view->hold = (const void *)(tail + (hdr->holds_off - hdr->dirty_off));
 	view->hold_count = (uint32_t)hdr->hold_count;
-	view->bucket_count = hdr->bucket_count;
-	view->slot_count = hdr->bucket_count * RL_LANES;
 	view->hash_key[0] = hdr->hash_key[0];
 	view->hash_key[1] = hdr->hash_key[1];
 	view->tick_ns = hdr->tick_ns;
 	view->given = hdr->clock == RL_CLOCK_GIVEN;
 	view->file[0] = file[0];
 	view->file[1] = file[1];
-	view->size = hdr->total_size;
+}
+
+static void point_dirty(struct rl_seg *seg, char *base, uint32_t e)
+{
+	struct rl_dirty *dirty = &seg->dirty[e];
+
+	dirty->words = rl_bit_words(seg->view.extent[e].count * RL_LANES);
+	dirty->sums = rl_bit_words(dirty->words);
+	dirty->sum = (void *)(base + seg->view.dirty_at[e]);
+	dirty->word = dirty->sum + dirty->sums;
 }
 
 static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr,
-		      const uint64_t file[2])
+		      const struct rl_plan *plan, const uint64_t file[2])
 {
-	point_view(&seg->view, base, hdr, file);
+	char *tail = base + plan->tail_at;
+
+	point_view(&seg->view, base, hdr, plan, file);
 	seg->live = (struct rl_live *)(void *)(base + LIVE_OFF);
 	seg->bank = (struct rl_bank *)(void *)(base + BANK_OFF);
 	seg->fleet = (struct rl_fleet *)(void *)(base + FLEET_OFF);
 	seg->lists = (struct rl_list_entry *)(void *)(base + hdr->lists_off);
 	seg->before = (struct rl_before *)(void *)(base + BEFORE_OFF);
 	seg->member = (struct rl_member *)(void *)(base + hdr->members_off);
-	seg->tags = (struct rl_tags *)(void *)(base + hdr->tags_off);
-	seg->slot = (struct rl_slot *)(void *)(base + hdr->slots_off);
-	seg->side = (struct rl_side *)(void *)(base + hdr->sides_off);
-	seg->text = (struct rl_text *)(void *)(base + hdr->texts_off);
-	seg->holders = (struct rl_holders *)(void *)(base + hdr->holders_off);
-	seg->hold = (struct rl_hold *)(void *)(base + hdr->holds_off);
-	seg->dirty_words = bit_words(seg->view.slot_count);
-	seg->dirty_sums = bit_words(seg->dirty_words);
-	seg->dirty_sum = (_Atomic uint64_t *)(void *)(base + hdr->dirty_off);
-	seg->dirty = seg->dirty_sum + seg->dirty_sums;
+	seg->tags = (struct rl_tags *)(void *)(base + plan->array_at[RL_TAGS]);
+	seg->slot = (struct rl_slot *)(void *)(base + plan->array_at[RL_SLOTS]);
+	seg->side = (struct rl_side *)(void *)(base + plan->array_at[RL_SIDES]);
+	seg->text = (struct rl_text *)(void *)(base + plan->array_at[RL_TEXTS]);
+	seg->holders = (void *)(tail + (hdr->holders_off - hdr->dirty_off));
+	seg->hold = (void *)(tail + (hdr->holds_off - hdr->dirty_off));
+	for (uint32_t e = 0; e < plan->extents; e++)
+		point_dirty(seg, base, e);
 	seg->timed = 0;
 }
 
 static const struct rl_live *live_after(const void *hdr)
 {
 	return (const struct rl_live *)(const void *)((const char *)hdr + sizeof(struct rl_hdr));
+}
+
+/* It may be growing: with as many extents as it has when the copy begins. */
+static void copy_header(const struct rl_hdr *from, struct rl_hdr *ret)
+{
+	/* pairs[grown.acq]: the ends of so many were written before. */
+	uint64_t grown = atomic_load_explicit(&from->grown, memory_order_acquire);
+
+	memcpy(ret, from, sizeof(*ret));
+	atomic_store_explicit(&ret->grown, grown, memory_order_relaxed); /* our own */
 }
 
 /* Map the header alone and decide whether the file is a segment we may use. */
@@ -229,7 +266,7 @@ static int inspect(int fd, struct rl_hdr *ret_hdr, uint64_t ret_file[2], char *w
 	ret_file[0] = st.st_dev;
 	ret_file[1] = st.st_ino;
 	/* A copy first: what is checked and what is used must be the same bytes. */
-	memcpy(ret_hdr, page, sizeof(*ret_hdr));
+	copy_header(page, ret_hdr);
 	error = rl_segment_usable(page, (uint64_t)st.st_size, why);
 	if (error == 0)
 		error = rl_segment_usable(ret_hdr, (uint64_t)st.st_size, why);
@@ -266,23 +303,28 @@ static int refuse_open(const char *path, int open_errno, char *why)
 	return rl_refuse(-open_errno, why, "%s", rl_error_text(-open_errno));
 }
 
-static int map_file(const char *path, int open_flags, int prot, struct rl_hdr *ret_hdr,
-		    uint64_t ret_file[2], char **ret_base, char *why)
+/* A segment's file, mapped. */
+struct found {
+	struct rl_hdr hdr;
+	struct rl_plan plan;
+	uint64_t file[2];
+	char *base;
+};
+
+static int map_file(const char *path, int open_flags, int prot, struct found *ret, char *why)
 {
 	/* What is no file must neither hold us up nor become our terminal. */
 	int fd = open(path, open_flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	void *base;
 	int error;
 
 	if (fd < 0)
 		return refuse_open(path, errno, why);
-	error = inspect(fd, ret_hdr, ret_file, why);
+	error = inspect(fd, &ret->hdr, ret->file, why);
 	if (error == 0) {
-		base = mmap(NULL, ret_hdr->total_size, prot, MAP_SHARED, fd, 0);
-		if (base == MAP_FAILED)
-			error = rl_refuse(-errno, why, "cannot map it: %s", rl_error_text(-errno));
-		else
-			*ret_base = base;
+		rl_plan_make(&ret->hdr, &ret->plan); /* as inspect() did */
+		error = rl_plan_map(&ret->plan, &ret->hdr, fd, prot, &ret->base);
+		if (error != 0)
+			rl_refuse(error, why, "cannot map it: %s", rl_error_text(error));
 	}
 	close(fd);
 	return error;
@@ -290,25 +332,21 @@ static int map_file(const char *path, int open_flags, int prot, struct rl_hdr *r
 
 int rl_segment_attach(const char *path, struct rl_seg *ret, char *why)
 {
-	struct rl_hdr hdr;
-	uint64_t file[2];
-	char *base;
-	int error = map_file(path, O_RDWR, PROT_READ | PROT_WRITE, &hdr, file, &base, why);
+	struct found found;
+	int error = map_file(path, O_RDWR, PROT_READ | PROT_WRITE, &found, why);
 
 	if (error == 0)
-		point_seg(ret, base, &hdr, file);
+		point_seg(ret, found.base, &found.hdr, &found.plan, found.file);
 	return error;
 }
 
 int rl_segment_view(const char *path, struct rl_view *ret, char *why)
 {
-	struct rl_hdr hdr;
-	uint64_t file[2];
-	char *base;
-	int error = map_file(path, O_RDONLY, PROT_READ, &hdr, file, &base, why);
+	struct found found;
+	int error = map_file(path, O_RDONLY, PROT_READ, &found, why);
 
 	if (error == 0)
-		point_view(ret, base, &hdr, file);
+		point_view(ret, found.base, &found.hdr, &found.plan, found.file);
 	return error;
 }
 
@@ -329,14 +367,16 @@ static void *map_zeros(size_t size)
 int rl_segment_blank(struct rl_seg *ret)
 {
 	static const uint64_t no_file[2];
-	struct rl_hdr hdr = {0};
+	struct rl_hdr hdr = {.chunk = RL_CHUNK_MIN};
+	struct rl_plan plan;
 	void *base;
 
-	rl_segment_lay_out(&hdr, 2, 1);
-	base = map_zeros(hdr.total_size);
+	rl_segment_lay_out(&hdr, RL_CHOICES, 1);
+	rl_plan_make(&hdr, &plan);
+	base = map_zeros(plan.size);
 	if (base == MAP_FAILED)
 		return -errno;
-	point_seg(ret, base, &hdr, no_file);
+	point_seg(ret, base, &hdr, &plan, no_file);
 	return 0;
 }
 

@@ -24,6 +24,11 @@
 #define RL_STALE_AFTER_NS   UINT64_C(250000000)  /* unless configured */
 #define RL_SEGMENT_KEYS_MAX UINT64_C(3000000000) /* under RL_BUCKETS_MAX buckets */
 
+/* A stretch of buckets: what the table was made with, or has grown by once. */
+struct rl_extent {
+	uint64_t first, count;
+};
+
 struct rl_view {
 	const struct rl_hdr *hdr;
 	const struct rl_live *live;
@@ -39,15 +44,26 @@ struct rl_view {
 	const struct rl_holders *holders;
 	const struct rl_hold *hold; /* [hold_count] */
 	uint32_t hold_count;
-	uint64_t bucket_count;
+	uint64_t bucket_count; /* of all extents */
 	uint64_t slot_count;
-	uint64_t list_slots; /* a power of two */
+	struct rl_extent newest; /* where a key is looked for first, and made */
+	struct rl_extent extent[RL_EXTENTS_MAX];
+	uint32_t extents;
+	uint64_t dirty_at[RL_EXTENTS_MAX]; /* bytes from hdr: the dirty bits of each */
+	uint64_t list_slots;               /* a power of two */
 	uint32_t member_count;
 	uint64_t hash_key[2];
 	uint64_t tick_ns;
 	bool given;       /* RL_CLOCK_GIVEN */
 	uint64_t file[2]; /* device and inode; 0,0: of no file, rl_segment_blank() */
 	size_t size;      /* bytes mapped */
+};
+
+/* The dirty bits of an extent. */
+struct rl_dirty {
+	_Atomic uint64_t *sum;  /* [sums]: a bit for each word */
+	_Atomic uint64_t *word; /* [words]: a bit for each slot */
+	uint64_t sums, words;
 };
 
 struct rl_seg {
@@ -64,9 +80,7 @@ struct rl_seg {
 	struct rl_text *text;
 	struct rl_holders *holders;
 	struct rl_hold *hold;
-	_Atomic uint64_t *dirty_sum; /* [dirty_sums]: a bit for each word of dirty */
-	_Atomic uint64_t *dirty;     /* [dirty_words]: a bit for each slot */
-	uint64_t dirty_sums, dirty_words;
+	struct rl_dirty dirty[RL_EXTENTS_MAX];
 	_Atomic uint32_t timed; /* 1: this process's next check is to be timed; rl_member.h */
 };
 
@@ -101,6 +115,16 @@ void rl_segment_unview(struct rl_view *view);
 
 /* Is the file at path the one that is mapped here? Async-signal-safe. */
 bool rl_segment_is_at(const struct rl_view *view, const char *path);
+
+/*
+ * Has the table grown since it was mapped here? Then a key that is not found may be in the rest of
+ * it, and none may be made. What is here stays right.
+ */
+static inline bool rl_segment_has_grown(const struct rl_view *view)
+{
+	/* pairs[grown.acq]: what it says is filled. seq_cst: see rl_table.h, who claims. */
+	return atomic_load_explicit(&view->hdr->grown, memory_order_seq_cst) >= view->extents;
+}
 
 /*
  * What stands in for a segment that is not there yet: zeros in memory of this process's own, in
@@ -143,6 +167,15 @@ pid_t rl_segment_lock_holder(const char *path);
 int rl_segment_create(const char *path, const struct rl_segment_spec *spec, struct rl_seg *ret,
 		      char *why);
 
+/*
+ * Let the table of the segment at path hold so many keys, by another extent; all that is in it
+ * stays where it is, and who uses it goes on. The caller holds the lock. Every page is allocated
+ * first. 1, or 0 when it holds as many already, or -errno and why: -ENOSPC also of a table that has
+ * grown RL_EXTENTS_MAX - 1 times. The caller's own mapping is the old one until it attaches again.
+ * A kill before the last step leaves a longer file, which the next one cuts off.
+ */
+int rl_segment_grow(const char *path, uint64_t keys, char *why);
+
 /* Give the segment at path the group and mode of spec. 0, or -errno and why. */
 int rl_segment_permit(const char *path, const struct rl_segment_spec *spec, char *why);
 
@@ -159,7 +192,7 @@ int rl_segment_denied(const char *path, char *why);
  * How many keys a table of so many buckets holds at once, and how many buckets it takes to hold
  * so many keys. A promise while keys come and go, hence below what fits into a new table: DESIGN.
  */
-uint64_t rl_segment_keys(uint64_t bucket_count);
+uint64_t rl_segment_keys(uint64_t bucket_count); /* of one extent or of more */
 uint64_t rl_segment_buckets(uint64_t keys);
 
 /*
@@ -168,7 +201,7 @@ uint64_t rl_segment_buckets(uint64_t keys);
  */
 uint32_t rl_segment_members(uint64_t bucket_count);
 
-/* For shm/ only: fill in the offsets and the counts that follow from these. */
+/* For shm/ only: fill in the offsets and the counts that follow from these and chunk. */
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots);
 
 #endif

@@ -57,55 +57,81 @@ uint32_t rl_key_part(uint32_t rule_id, const struct rl_key_text *text)
 	return rl_side_part(rule_id, name, name_of(text, name));
 }
 
-void rl_dirty_mark(struct rl_seg *seg, uint64_t index)
+static void mark(struct rl_dirty *dirty, uint64_t slot)
 {
-	uint64_t word = index / 64, bit = UINT64_C(1) << (index % 64);
-	_Atomic uint64_t *dirty = &seg->dirty[word], *sum = &seg->dirty_sum[word / 64];
-	uint64_t sum_bit = UINT64_C(1) << (word % 64);
+	uint64_t at = slot / 64, bit = UINT64_C(1) << (slot % 64);
+	_Atomic uint64_t *word = &dirty->word[at], *sum = &dirty->sum[at / 64];
+	uint64_t sum_bit = UINT64_C(1) << (at % 64);
 
 	/* Relaxed: a bit that is seen set is one that the agent has still to take. It clears
 	 * the bit before it reads the slot, so a mark that comes too late for that is set anew. */
-	if ((atomic_load_explicit(dirty, memory_order_relaxed) & bit) != 0 &&
+	if ((atomic_load_explicit(word, memory_order_relaxed) & bit) != 0 &&
 	    (atomic_load_explicit(sum, memory_order_relaxed) & sum_bit) != 0)
 		return;
 	/* pairs[dirty.rel]: the slot's count before its bit, its bit before the summary's.
 	 * Killed between the two: the next mark sets the summary's. */
-	atomic_fetch_or_explicit(dirty, bit, memory_order_release);
+	atomic_fetch_or_explicit(word, bit, memory_order_release);
 	atomic_fetch_or_explicit(sum, sum_bit, memory_order_release);
 }
 
-static void take_word(struct rl_seg *seg, uint64_t word, void (*each)(uint64_t, void *), void *arg)
+void rl_dirty_mark(struct rl_seg *seg, uint64_t index)
+{
+	uint32_t e = seg->view.extents - 1;
+
+	while (e > 0 && index < seg->view.extent[e].first * RL_LANES)
+		e--;
+	mark(&seg->dirty[e], index - seg->view.extent[e].first * RL_LANES);
+}
+
+/* What each slot that is taken is told to. */
+struct taker {
+	void (*each)(uint64_t index, void *arg);
+	void *arg;
+	uint64_t first, count; /* slots of the extent */
+};
+
+static void take_word(struct rl_dirty *dirty, uint64_t at, const struct taker *taker)
 {
 	/* pairs[dirty.acq]: with the bit comes what the slot has to report. */
-	uint64_t bits = atomic_exchange_explicit(&seg->dirty[word], 0, memory_order_acq_rel);
+	uint64_t bits = atomic_exchange_explicit(&dirty->word[at], 0, memory_order_acq_rel);
 
 	for (; bits != 0; bits &= bits - 1) {
-		uint64_t index = word * 64 + (uint64_t)__builtin_ctzll(bits);
+		uint64_t slot = at * 64 + (uint64_t)__builtin_ctzll(bits);
 
-		if (index < seg->view.slot_count)
-			each(index, arg);
+		if (slot < taker->count)
+			taker->each(taker->first + slot, taker->arg);
+	}
+}
+
+static void take_extent(struct rl_dirty *dirty, bool whole, const struct taker *taker)
+{
+	for (uint64_t s = 0; s < dirty->sums; s++) {
+		uint64_t bits = 0;
+
+		/* Relaxed: nothing to take costs no write. */
+		if (atomic_load_explicit(&dirty->sum[s], memory_order_relaxed) != 0)
+			/* pairs[dirty.acq]: as in take_word(). */
+			bits = atomic_exchange_explicit(&dirty->sum[s], 0, memory_order_acq_rel);
+		if (whole)
+			bits = UINT64_MAX;
+		for (; bits != 0; bits &= bits - 1) {
+			uint64_t at = s * 64 + (uint64_t)__builtin_ctzll(bits);
+
+			if (at < dirty->words)
+				take_word(dirty, at, taker);
+		}
 	}
 }
 
 void rl_dirty_take(struct rl_seg *seg, bool whole, void (*each)(uint64_t index, void *arg),
 		   void *arg)
 {
-	for (uint64_t s = 0; s < seg->dirty_sums; s++) {
-		uint64_t bits = 0;
+	for (uint32_t e = 0; e < seg->view.extents; e++) {
+		const struct rl_extent *extent = &seg->view.extent[e];
+		const struct taker taker = {each, arg, extent->first * RL_LANES,
+					    extent->count * RL_LANES};
 
-		/* Relaxed: nothing to take costs no write. */
-		if (atomic_load_explicit(&seg->dirty_sum[s], memory_order_relaxed) != 0)
-			/* pairs[dirty.acq]: as in take_word(). */
-			bits = atomic_exchange_explicit(&seg->dirty_sum[s], 0,
-							memory_order_acq_rel);
-		if (whole)
-			bits = UINT64_MAX;
-		for (; bits != 0; bits &= bits - 1) {
-			uint64_t word = s * 64 + (uint64_t)__builtin_ctzll(bits);
-
-			if (word < seg->dirty_words)
-				take_word(seg, word, each, arg);
-		}
+		take_extent(&seg->dirty[e], whole, &taker);
 	}
 }
 

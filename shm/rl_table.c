@@ -5,8 +5,6 @@
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
-#define BUCKETS_MOST 8 /* rl_tag_buckets() tells fewer */
-
 static bool id_is(const struct rl_slot *slot, const struct rl_id *id)
 {
 	/* Relaxed: ordered after the acquire of head, and final while head keeps that value. */
@@ -47,11 +45,10 @@ static inline uint64_t find_in_word(const struct rl_view *view, const struct rl_
 RL_COLD static uint64_t find_anywhere(const struct rl_view *view, const struct rl_id *id,
 				      uint64_t *ret_head)
 {
-	uint32_t home = rl_tag_home(id) / 4;
-	uint64_t bucket[RL_CHOICES];
+	uint64_t bucket[RL_CANDIDATES];
+	uint32_t home = rl_tag_home(id) / 4, count = rl_tag_candidates(view, id, bucket);
 
-	rl_tag_buckets(id, view->bucket_count, bucket);
-	for (uint32_t b = 0; b < RL_CHOICES; b++)
+	for (uint32_t b = 0; b < count; b++)
 		for (uint32_t i = 0; i < RL_LANE_WORDS; i++) {
 			uint64_t index = find_in_word(view, id, bucket[b],
 						      (home + i) % RL_LANE_WORDS, ret_head);
@@ -69,7 +66,7 @@ RL_COLD static uint64_t find_anywhere(const struct rl_view *view, const struct r
  */
 uint64_t rl_table_find(const struct rl_view *view, const struct rl_id *id, uint64_t *ret_head)
 {
-	uint64_t bucket = rl_tag_bucket(id, view->bucket_count);
+	uint64_t bucket = rl_tag_bucket(id, &view->newest);
 	uint64_t home = bucket * RL_LANES + rl_tag_home(id), index;
 
 	__builtin_prefetch(&view->tags[bucket]);
@@ -196,15 +193,13 @@ bool rl_table_in_place(const struct rl_view *view, uint64_t index)
 		&view->tags[index / RL_LANES].word[index % RL_LANES / 4], memory_order_relaxed);
 	struct rl_id id = {{atomic_load_explicit(&slot->id[0], memory_order_relaxed),
 			    atomic_load_explicit(&slot->id[1], memory_order_relaxed)}};
-	uint64_t bucket[BUCKETS_MOST];
+	uint64_t bucket[RL_CANDIDATES];
+	uint32_t count = rl_tag_candidates(view, &id, bucket);
 
-	for (size_t i = 0; i < BUCKETS_MOST; i++)
-		bucket[i] = UINT64_MAX;
-	rl_tag_buckets(&id, view->bucket_count, bucket);
 	if (id.word[0] == 0 || id.word[1] == 0 ||
 	    (word >> (index % 4 * 16) & 0xffff) != rl_tag_of(&id))
 		return false;
-	for (size_t i = 0; i < BUCKETS_MOST; i++)
+	for (uint32_t i = 0; i < count; i++)
 		if (bucket[i] == index / RL_LANES)
 			return true;
 	return false;

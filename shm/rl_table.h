@@ -3,9 +3,10 @@
  *
  * Rooms:  shm/ and, for the sweep, agent/. Lock-free; bounded work in every call.
  *
- * A key has three buckets of 32 slots, picked by its 128-bit keyed identity. A bucket's 32
- * tags (16 bits of the identity each) share one cache line. A lookup reads the key's home slot
- * and, if that is not it, one to three tag lines and, nearly always, only the right slot.
+ * A key has three buckets of 32 slots (in each extent, of a table that has grown), picked by its
+ * 128-bit keyed identity. A bucket's 32 tags (16 bits of the identity each) share one cache line. A
+ * lookup reads the key's home slot and, if that is not it, one to three tag lines and, nearly
+ * always, only the right slot.
  *
  * GUARANTEES
  *   A. Two slots of one identity are never open at once, whoever is stopped or killed.
@@ -34,6 +35,14 @@
  * on a TENT. "Lower wins, loser withdraws itself" is wrong: a higher one that scanned earlier still
  * opens. tests/model plants that, the missing second read, and the bucket left out because there is
  * room before it, and must catch all three.
+ *
+ * GROWING: an extent is another stretch of buckets, and a key may lie in those of each. Who has not
+ * mapped the newest finds what there was before; before it takes a slot, and before it opens one
+ * that it saw tentative, it asks whether the table has grown, and if so does neither. This is
+ * Dekker's once more: a claimant in the newest extent knew of it before its TENT and looks at all
+ * buckets after that. So either it sees what the other has made tentative, or the other reads that
+ * the table has grown after making it so. What is left tentative the next claimant finishes. All
+ * older extents lie at lower indices: the lowest TENT is the same to both.
  *
  * WHO WITH WHOM                 find  claim  free  walk
  *   find   (any worker)          -      -     -     -
@@ -76,7 +85,8 @@ struct rl_claim {
 /*
  * Make sure that id has an open slot. Returns 1 when this call opened it, 0 when another
  * did (look it up again in both cases), RL_E_FULL when all its buckets are full, RL_E_BUSY
- * when others changed them through all tries. Killed anywhere: guarantee B.
+ * when others changed them through all tries, RL_E_GROWN when there are more buckets than are
+ * mapped here. Killed anywhere: guarantee B.
  */
 int rl_table_claim(struct rl_seg *seg, const struct rl_id *id, const struct rl_claim *claim);
 

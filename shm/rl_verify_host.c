@@ -181,14 +181,15 @@ static void check_marks(struct rl_verify *verify, const _Atomic uint64_t *word, 
 static void check_dirty(struct rl_verify *verify)
 {
 	const struct rl_view *view = verify->view;
-	uint64_t words = (view->slot_count + 63) / 64;
-	const _Atomic uint64_t *sum;
-	struct rl_hdr hdr;
 
-	rl_segment_lay_out(&hdr, view->bucket_count, view->list_slots);
-	sum = (const _Atomic uint64_t *)(const void *)((const char *)view->hdr + hdr.dirty_off);
-	check_marks(verify, sum, words);
-	check_marks(verify, sum + (words + 63) / 64, view->slot_count);
+	for (uint32_t e = 0; e < view->extents; e++) {
+		uint64_t slots = view->extent[e].count * RL_LANES, words = (slots + 63) / 64;
+		const _Atomic uint64_t *sum =
+			(const void *)((const char *)view->hdr + view->dirty_at[e]);
+
+		check_marks(verify, sum, words);
+		check_marks(verify, sum + (words + 63) / 64, slots);
+	}
 }
 
 void rl_verify_host(struct rl_verify *verify)

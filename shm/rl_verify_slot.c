@@ -12,8 +12,7 @@
 #include "shm/rl_tags.h"
 #include "shm/rl_verify_steps.h"
 
-#define LOOKS        1000 /* each failed one is an admit in this slot */
-#define BUCKETS_MOST 8    /* rl_tag_buckets() tells fewer */
+#define LOOKS 1000 /* each failed one is an admit in this slot */
 
 /* A slot at one moment: its head was the same before and after. */
 struct picture {
@@ -78,15 +77,6 @@ static const void *tag_place(const struct rl_view *view, uint64_t index)
 	return (const char *)&view->tags[index / RL_LANES] + index % RL_LANES * 2;
 }
 
-/* Where an identity may lie: all its buckets, ended by UINT64_MAX. */
-static void buckets_of(const struct rl_view *view, const struct rl_id *id,
-		       uint64_t ret[BUCKETS_MOST])
-{
-	for (size_t i = 0; i < BUCKETS_MOST; i++)
-		ret[i] = UINT64_MAX;
-	rl_tag_buckets(id, view->bucket_count, ret);
-}
-
 /* Another open slot of this identity behind this one, or RL_NO_SLOT. */
 static uint64_t twin_in(const struct rl_view *view, uint64_t bucket, const struct picture *p)
 {
@@ -108,14 +98,15 @@ static uint64_t twin_in(const struct rl_view *view, uint64_t bucket, const struc
 static void check_place(struct rl_verify *verify, const struct picture *p)
 {
 	const struct rl_view *view = verify->view;
-	uint64_t bucket[BUCKETS_MOST], tag = tag_at(view, p->index), twin;
+	uint64_t bucket[RL_CANDIDATES], tag = tag_at(view, p->index), twin;
 	bool mine = false;
+	uint32_t count;
 
 	if (head_of(view, p->index) == p->head && tag != rl_tag_of(&p->id))
 		rl_verify_say(verify, RL_FAULT_SLOT_TAG, p->index, tag_place(view, p->index), tag,
 			      rl_tag_of(&p->id));
-	buckets_of(view, &p->id, bucket);
-	for (size_t i = 0; i < BUCKETS_MOST && bucket[i] != UINT64_MAX; i++) {
+	count = rl_tag_candidates(view, &p->id, bucket);
+	for (uint32_t i = 0; i < count; i++) {
 		mine = mine || bucket[i] == p->index / RL_LANES;
 		twin = twin_in(view, bucket[i], p);
 		if (twin != RL_NO_SLOT)

@@ -4,11 +4,14 @@
  * Method: random interleavings of single loads and CASes, 2 to 4 claimants of one key on six
  *         slots, two in each of its buckets, one of them nearly stopped, other keys coming and
  *         going. Sequentially consistent, as rl_claim.c's loads and CASes are (seq_cst). A
- *         claimant takes any free slot: which bucket is preferred is no part of the proof.
+ *         claimant takes any free slot: which bucket is preferred is no part of the proof. In half
+ *         of the runs the last two slots are what the table grows by, at some moment: claimants map
+ *         them when they learn of it.
  *
- * usage: claim [BUG=withdraw-self | BUG=no-second-look | BUG=third-left-out] [RUNS=n]
+ * usage: claim [BUG=withdraw-self | no-second-look | third-left-out | grown-asked-once] [RUNS=n]
  * The first two bugs are the usual first thoughts, the third is a tempting shortcut: to look at
- * the third bucket only when there is no room before it, as it is only taken then. With one
+ * the third bucket only when there is no room before it, as it is only taken then. The fourth asks
+ * whether the table has grown only before it takes a slot, not before it opens one. With one
  * planted the model must find two open slots and exits 1.
  */
 #include <stdbool.h>
@@ -22,12 +25,14 @@ enum { SLOTS = 6, THIRD = 4, CLAIMANTS_MAX = 4, STEPS = 400 };
 /* A head word: one of these, or TENT + nonce. */
 enum { FREE, OTHER_KEY, OPEN, SPOILED, TENT = 16 };
 
-enum bug { NO_BUG, WITHDRAW_SELF, NO_SECOND_LOOK, THIRD_LEFT_OUT };
+enum bug { NO_BUG, WITHDRAW_SELF, NO_SECOND_LOOK, THIRD_LEFT_OUT, GROWN_ASKED_ONCE };
 
-enum step { LOOK, DECIDE, CLAIM, LOOK_AGAIN, JUDGE, WITHDRAW_HIGHER, FINISH, WITHDRAW_ALL };
+enum step { LOOK, ASK, DECIDE, CLAIM, LOOK_AGAIN, JUDGE, WITHDRAW_HIGHER, FINISH, WITHDRAW_ALL };
 
 struct claimant {
 	enum step step;
+	int maps;      /* so many slots */
+	bool asked;    /* whether there are more */
 	int at;        /* slot the next load or CAS touches */
 	int mine;      /* slot it is about to claim, or has claimed; -1 = none */
 	int lowest;    /* candidate to be opened */
@@ -47,6 +52,7 @@ static uint32_t below(uint32_t bound)
 }
 
 static uint32_t slot[SLOTS], nonce;
+static bool grown;
 
 static bool swap(int i, uint32_t from, uint32_t to)
 {
@@ -89,6 +95,18 @@ static void go(struct claimant *c, enum step step)
 	c->at = 0;
 }
 
+/* Has the table grown? Then with all of it, from the start. */
+static void ask(struct claimant *c, enum step next)
+{
+	bool more = grown && c->maps < SLOTS && !(bug == GROWN_ASKED_ONCE && c->asked);
+
+	c->asked = true;
+	if (more)
+		c->maps = SLOTS;
+	c->step = more ? LOOK : next;
+	c->at = 0;
+}
+
 static int count_free(const struct claimant *c, int slots)
 {
 	int free_slots = 0;
@@ -105,8 +123,12 @@ static void load_one(struct claimant *c, enum step next)
 	if (++c->at == THIRD && bug == THIRD_LEFT_OUT && count_free(c, THIRD) > 0)
 		while (c->at < SLOTS)
 			c->seen[c->at++] = OTHER_KEY; /* the bug: not read, so nothing of ours */
-	if (c->at == SLOTS)
-		go(c, next);
+	if (c->at >= c->maps) {
+		while (c->at < SLOTS)
+			c->seen[c->at++] = OTHER_KEY; /* not mapped */
+		c->step = next;
+		c->at = 0;
+	}
 }
 
 static void pick_free(struct claimant *c)
@@ -142,7 +164,7 @@ static void decide(struct claimant *c)
 	} else {
 		c->lowest = lowest;
 		c->word = c->seen[lowest];
-		go(c, bug == NO_BUG || bug == THIRD_LEFT_OUT ? LOOK_AGAIN : FINISH);
+		go(c, bug == WITHDRAW_SELF || bug == NO_SECOND_LOOK ? FINISH : LOOK_AGAIN);
 	}
 }
 
@@ -170,7 +192,10 @@ static void take_step(struct claimant *c)
 {
 	switch (c->step) {
 	case LOOK:
-		load_one(c, DECIDE);
+		load_one(c, ASK);
+		break;
+	case ASK:
+		ask(c, DECIDE);
 		break;
 	case DECIDE:
 		decide(c);
@@ -204,8 +229,9 @@ static void take_step(struct claimant *c)
 /* Other keys come and go; the agent wipes what was given up. */
 static void others_move(void)
 {
-	int i = (int)below(SLOTS);
+	int i = (int)below(grown ? SLOTS : THIRD);
 
+	grown = grown || below(40) == 0;
 	if (slot[i] == FREE)
 		slot[i] = OTHER_KEY;
 	else if (slot[i] == OTHER_KEY || slot[i] == SPOILED)
@@ -220,10 +246,14 @@ static int run(void)
 	int most = 0;
 
 	nonce = 0;
+	grown = below(2) == 0;
 	for (int i = 0; i < SLOTS; i++)
-		slot[i] = below(3) != 0 ? OTHER_KEY : FREE;
-	for (uint32_t i = 0; i < claimants; i++)
+		slot[i] = below(3) != 0 && (grown || i < THIRD) ? OTHER_KEY : FREE;
+	for (uint32_t i = 0; i < claimants; i++) {
 		claimant[i].mine = -1;
+		claimant[i].maps = grown ? SLOTS : THIRD;
+		go(&claimant[i], LOOK);
+	}
 	for (int s = 0; s < STEPS; s++) {
 		uint32_t who = below(claimants);
 
@@ -250,6 +280,8 @@ int main(int argc, char **argv)
 			bug = NO_SECOND_LOOK;
 		else if (strcmp(argv[i], "BUG=third-left-out") == 0)
 			bug = THIRD_LEFT_OUT;
+		else if (strcmp(argv[i], "BUG=grown-asked-once") == 0)
+			bug = GROWN_ASKED_ONCE;
 		else if (strncmp(argv[i], "RUNS=", 5) == 0)
 			runs = atol(argv[i] + 5);
 		else

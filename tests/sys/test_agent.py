@@ -160,10 +160,37 @@ def test_agent__changed_segment_needs_a_restart_and_says_so(rig):
     wait_for("the reload", lambda: rig.status()["rules"][0]["limit"] == 3)
 
 
-def test_agent__other_size_keeps_the_segment_and_says_how_to_resize(rig):
+def test_agent__larger_size_grows_the_table_and_keeps_the_counts(rig):
     rig.agent({"login": "2/h"}).stop()
+    slots = rig.status()["table"]["slots"]
     rig.rlctl("check", "login", "bob")
     agent = rig.agent({"login": "2/h"}, keys=50000)
+    contains(agent.output(), f"event=grown segment={rig.segment} keys_configured=50000")
+    assert rig.status()["table"]["slots"] > 40 * slots, rig.status()
+    equal(rig.rlctl("check", "login", "bob")[0], 0)
+    equal(rig.rlctl("check", "login", "bob")[0], 1)
+    equal(rig.rlctl("check", "login", "carol")[0], 0)
+    agent.stop()
+    equal(rig.rlctl("verify")[0], 0)
+    agent = rig.agent({"login": "2/h"}, keys=50000)
+    assert "event=grown" not in agent.output(), agent.output()
+    equal(rig.rlctl("check", "login", "bob")[0], 1)
+
+
+def test_agent__table_that_cannot_grow_is_kept_and_says_why(rig):
+    rig.agent({"login": "2/h"}).stop()
+    rig.rlctl("check", "login", "bob")
+    agent = rig.agent({"login": "2/h"}, keys=2000000000)
+    contains(agent.output(), "event=size_kept")
+    contains(agent.output(), "cannot allocate another")
+    equal(rig.rlctl("check", "login", "bob")[0], 0)
+    equal(rig.rlctl("check", "login", "bob")[0], 1)
+
+
+def test_agent__smaller_size_keeps_the_segment_and_says_how_to_resize(rig):
+    rig.agent({"login": "2/h"}, keys=5000).stop()
+    rig.rlctl("check", "login", "bob")
+    agent = rig.agent({"login": "2/h"}, keys=1000)
     contains(agent.output(), "event=size_kept")
     contains(agent.output(), "stop rl-agent, remove the file, start it again")
     equal(rig.rlctl("check", "login", "bob")[0], 0)
@@ -196,7 +223,7 @@ def spoil(rig, offset, data):
 def test_agent__segment_of_another_abi_is_refused_by_all(rig):
     rig.agent({"login": "2/h"}).stop()
     spoil(rig, 8, struct.pack("<I", 99))
-    words = "its layout is version 99, this program speaks version 4"
+    words = "its layout is version 99, this program speaks version 5"
     for argv in ((AGENT, "--config", rig.path("rl.yaml")),
                  (RLCTL, "--segment", rig.segment, "status"),
                  (RLCTL, "--segment", rig.segment, "check", "login", "bob"),

@@ -155,7 +155,7 @@ def test_rlctl__status_shows_the_agent_first(rig):
     assert lines[0].startswith("agent    alive: heartbeat "), lines[0]
     contains(lines[0], f"pid {agent.pid}")
     equal(lines[1], "state    fresh")
-    contains(out, f"segment  {rig.segment}, ABI 4.0, ")
+    contains(out, f"segment  {rig.segment}, ABI 5.0, ")
     contains(out, "table    17 of ")  # and two rules' pools
     contains(out, "totals   allowed 1, limited 0, errors 0 (of these table full 0)")
     contains(out, "rules    2, generation 1\n         login                    5/h\n"

@@ -75,7 +75,7 @@ static uint32_t rings(void)
 
 static bool is_dirty(void)
 {
-	return (k.t.seg.dirty[k.index / 64] >> (k.index % 64) & 1) != 0;
+	return (k.t.seg.dirty[0].word[k.index / 64] >> (k.index % 64) & 1) != 0;
 }
 
 static void test_shared__credit_moves_to_the_count_with_its_stamp(void **state)
@@ -477,7 +477,7 @@ static void photograph(struct picture *ret)
 	memset(ret, 0, sizeof(*ret));
 	memcpy(&ret->slot, shared_slot(&k), sizeof(ret->slot));
 	memcpy(&ret->side, shared_side(&k), sizeof(ret->side));
-	ret->dirty = k.t.seg.dirty[k.index / 64];
+	ret->dirty = k.t.seg.dirty[0].word[k.index / 64];
 	ret->rings = rings();
 }
 

@@ -265,7 +265,7 @@ static void test_side__half_a_mark_is_mended_by_the_next_mark(void **state)
 	struct rl_seg *seg = &((struct shared_key *)*state)->t.seg;
 	struct taken taken = {0};
 
-	seg->dirty[1] = 1;
+	seg->dirty[0].word[1] = 1;
 	assert_int_equal(take(seg, false, &taken), 0);
 	rl_dirty_mark(seg, 64);
 	assert_int_equal(take(seg, false, &taken), 1);
@@ -277,7 +277,7 @@ static void test_side__half_a_mark_is_found_by_a_look_at_the_whole(void **state)
 	struct rl_seg *seg = &((struct shared_key *)*state)->t.seg;
 	struct taken taken = {0};
 
-	seg->dirty[1] = 1;
+	seg->dirty[0].word[1] = 1;
 	assert_int_equal(take(seg, true, &taken), 1);
 	assert_int_equal(taken.slot[0], 64);
 	assert_int_equal(take(seg, true, &taken), 0);
@@ -290,8 +290,8 @@ static void test_side__bits_of_no_slot_are_not_passed_on(void **state)
 	struct taken taken = {0};
 
 	if (beyond != 0)
-		seg->dirty[seg->dirty_words - 1] = ~((UINT64_C(1) << beyond) - 1);
-	seg->dirty_sum[0] = UINT64_MAX; /* words that are not there, too */
+		seg->dirty[0].word[seg->dirty[0].words - 1] = ~((UINT64_C(1) << beyond) - 1);
+	seg->dirty[0].sum[0] = UINT64_MAX; /* words that are not there, too */
 	assert_int_equal(take(seg, false, &taken), 0);
 }
 

@@ -306,7 +306,7 @@ static struct rl_id upward_id(const struct rl_seg *seg, uint64_t *seed, uint64_t
 
 	do {
 		id = random_id(seed);
-		rl_tag_buckets(&id, seg->view.bucket_count, bucket);
+		rl_tag_buckets(&id, &seg->view.newest, bucket);
 	} while (bucket[0] > bucket[1]);
 	return id;
 }
@@ -343,7 +343,7 @@ static int choice(struct t_seg *t, uint64_t *seed, uint32_t first, uint32_t seco
 	uint64_t bucket[RL_CHOICES], head, index;
 	int at = -1;
 
-	rl_tag_buckets(&id, t->seg.view.bucket_count, bucket);
+	rl_tag_buckets(&id, &t->seg.view.newest, bucket);
 	for (uint32_t b = 0; b < RL_CHOICES; b++)
 		leave_free(&t->seg, bucket[b], lanes[b]);
 	if (rl_table_claim(&t->seg, &id, &made_for) == RL_E_FULL)
@@ -384,7 +384,7 @@ static void test_table__key_in_its_third_bucket_is_not_claimed_when_there_is_roo
 	for (int i = 0; i < 20; i++) { /* whichever of the three comes first in the table */
 		struct rl_id id = random_id(&seed);
 
-		rl_tag_buckets(&id, t->seg.view.bucket_count, bucket);
+		rl_tag_buckets(&id, &t->seg.view.newest, bucket);
 		leave_free(&t->seg, bucket[0], 0);
 		leave_free(&t->seg, bucket[1], 0);
 		leave_free(&t->seg, bucket[2], RL_LANES);
@@ -557,12 +557,16 @@ static void test_table__three_buckets_always_differ(void **state)
 			struct rl_id id = random_id(&seed);
 			uint64_t bucket[RL_CHOICES];
 
-			rl_tag_buckets(&id, buckets, bucket);
-			assert_true(bucket[0] < buckets && bucket[1] < buckets &&
-				    bucket[2] < buckets);
-			assert_int_not_equal(bucket[0], bucket[1]);
-			assert_int_not_equal(bucket[0], bucket[2]);
-			assert_int_not_equal(bucket[1], bucket[2]);
+			for (uint64_t first = 0; first < 20; first += 7) {
+				const struct rl_extent extent = {first, buckets};
+
+				rl_tag_buckets(&id, &extent, bucket);
+				for (uint32_t b = 0; b < RL_CHOICES; b++)
+					assert_in_range(bucket[b], first, first + buckets - 1);
+				assert_int_not_equal(bucket[0], bucket[1]);
+				assert_int_not_equal(bucket[0], bucket[2]);
+				assert_int_not_equal(bucket[1], bucket[2]);
+			}
 		}
 }
 
@@ -570,6 +574,7 @@ static void test_table__three_buckets_always_differ(void **state)
 static void test_table__one_bucket_says_nothing_about_the_others(void **state)
 {
 	enum { BUCKETS = 1000, IDS = 100000 };
+	const struct rl_extent extent = {0, BUCKETS};
 	uint64_t seed = t_seed(), near[RL_CHOICES] = {0};
 
 	(void)state;
@@ -577,7 +582,7 @@ static void test_table__one_bucket_says_nothing_about_the_others(void **state)
 		struct rl_id id = random_id(&seed);
 		uint64_t bucket[RL_CHOICES];
 
-		rl_tag_buckets(&id, BUCKETS, bucket);
+		rl_tag_buckets(&id, &extent, bucket);
 		for (uint32_t b = 0; b < RL_CHOICES; b++) {
 			uint64_t other = bucket[(b + 1) % RL_CHOICES];
 

@@ -331,12 +331,12 @@ static void test_verify__marks_of_slots_that_are_not_there_are_found(void **stat
 	struct fixture *f = *state;
 	struct rl_seg *seg = &f->t.seg;
 
-	seg->dirty[0] = UINT64_MAX; /* slots that are there */
+	seg->dirty[0].word[0] = UINT64_MAX; /* slots that are there */
 	nothing(f);
-	found_with(f, &seg->dirty_sum[0], UINT64_C(1) << seg->dirty_words, RL_FAULT_DIRTY, 0);
+	found_with(f, &seg->dirty[0].sum[0], UINT64_C(1) << seg->dirty[0].words, RL_FAULT_DIRTY, 0);
 	if (seg->view.slot_count % 64 != 0)
-		found_with(f, &seg->dirty[seg->dirty_words - 1], UINT64_C(1) << 63, RL_FAULT_DIRTY,
-			   0);
+		found_with(f, &seg->dirty[0].word[seg->dirty[0].words - 1], UINT64_C(1) << 63,
+			   RL_FAULT_DIRTY, 0);
 }
 
 static void test_verify__heads_that_nobody_writes_are_found(void **state)
@@ -432,7 +432,7 @@ static bool is_bucket_of(const struct rl_seg *seg, uint64_t slot_index, uint64_t
 	uint64_t its[8] = {RL_NO_SLOT, RL_NO_SLOT, RL_NO_SLOT, RL_NO_SLOT,
 			   RL_NO_SLOT, RL_NO_SLOT, RL_NO_SLOT, RL_NO_SLOT};
 
-	rl_tag_buckets(&id, seg->view.bucket_count, its);
+	rl_tag_buckets(&id, &seg->view.newest, its);
 	for (int i = 0; i < 8; i++)
 		if (its[i] == bucket)
 			return true;

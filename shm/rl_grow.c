@@ -1,0 +1,127 @@
+/*
+ * rl_grow.c - rl_segment_grow() of rl_segment.h: another extent for a table in use.
+ *
+ * Nothing that is there moves: the file gets longer, the header says last that it is. Who has it
+ * mapped goes on with what there was until it looks for a key that is not in it
+ * (rl_segment_has_grown()); rl_table.h says why no key is then made twice.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/rl_extent.h"
+#include "shm/rl_word.h"
+
+/* The header as it is, which must be one that could be attached to. */
+static int read_header(int fd, struct rl_hdr *ret, char *why)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return rl_refuse(-errno, why, "cannot stat it: %s", strerror(errno));
+	if (pread(fd, ret, sizeof(*ret), 0) != (ssize_t)sizeof(*ret))
+		return rl_refuse(RL_E_SHORT, why, "it has no header");
+	return rl_segment_usable(ret, (uint64_t)st.st_size, why);
+}
+
+/* The header with one extent more, to hold so many keys. 1, or 0: it does. */
+static int add_extent(struct rl_hdr *hdr, const struct rl_plan *old, uint64_t keys, char *why)
+{
+	const struct rl_extent *last = &old->extent[old->extents - 1];
+	uint64_t end = rl_segment_buckets(keys), least = last->first + last->count + RL_CHOICES;
+
+	if (end <= last->first + last->count)
+		return 0;
+	if (old->extents == RL_EXTENTS_MAX)
+		return rl_refuse(-ENOSPC, why, "it has grown %u times, which is all it can",
+				 RL_EXTENTS_MAX - 1);
+	if (end > RL_BUCKETS_MAX)
+		return rl_refuse(-ERANGE, why, "%llu keys: must be 1 .. %llu",
+				 (unsigned long long)keys, (unsigned long long)RL_SEGMENT_KEYS_MAX);
+	/* Relaxed, both: our own copy. */
+	atomic_store_explicit(&hdr->extent_end[old->extents - 1], end > least ? end : least,
+			      memory_order_relaxed);
+	atomic_store_explicit(&hdr->grown, old->extents, memory_order_relaxed);
+	return 1;
+}
+
+/* What a grow that was killed has left behind the end is cut off: it may be of another size. */
+static int lengthen(int fd, const struct rl_plan *old, const struct rl_plan *plan, char *why)
+{
+	int error = ftruncate(fd, (off_t)old->file_size) == 0
+			    ? posix_fallocate(fd, 0, (off_t)plan->file_size)
+			    : errno;
+
+	if (error == 0)
+		return 0;
+	if (ftruncate(fd, (off_t)old->file_size) != 0)
+		error = errno;
+	return rl_refuse(-error, why, "cannot allocate another %llu MiB: %s",
+			 (unsigned long long)((plan->file_size - old->file_size) >> 20),
+			 strerror(error));
+}
+
+static void free_slots(char *base, const struct rl_plan *plan)
+{
+	struct rl_slot *slot = (void *)(base + plan->array_at[RL_SLOTS]);
+	const struct rl_extent *fresh = &plan->extent[plan->extents - 1];
+	uint64_t end = (fresh->first + fresh->count) * RL_LANES;
+
+	/* Relaxed: nobody looks here before grown says that there is something. */
+	for (uint64_t i = fresh->first * RL_LANES; i < end; i++)
+		atomic_store_explicit(&slot[i].head, rl_head_closed(RL_N_FIRST, RL_KIND_FREE),
+				      memory_order_relaxed);
+}
+
+/* Killed before the last store: nobody has seen anything of it. */
+static void tell(struct rl_hdr *hdr, const struct rl_plan *plan)
+{
+	const struct rl_extent *fresh = &plan->extent[plan->extents - 1];
+
+	/* Relaxed: not looked at before grown. */
+	atomic_store_explicit(&hdr->extent_end[plan->extents - 2], fresh->first + fresh->count,
+			      memory_order_relaxed);
+	/* pairs[grown.rel]: all of it is filled. seq_cst: before anybody claims there. */
+	atomic_store_explicit(&hdr->grown, plan->extents - 1, memory_order_seq_cst);
+}
+
+static int grow(int fd, uint64_t keys, char *why)
+{
+	struct rl_plan old, plan;
+	struct rl_hdr hdr;
+	char *base;
+	int error = read_header(fd, &hdr, why);
+
+	if (error != 0)
+		return error;
+	rl_plan_make(&hdr, &old); /* as rl_segment_usable() did */
+	error = add_extent(&hdr, &old, keys, why);
+	if (error <= 0)
+		return error;
+	rl_plan_make(&hdr, &plan);
+	error = lengthen(fd, &old, &plan, why);
+	if (error != 0)
+		return error;
+	error = rl_plan_map(&plan, &hdr, fd, PROT_READ | PROT_WRITE, &base);
+	if (error != 0)
+		return rl_refuse(error, why, "cannot map it: %s", rl_error_text(error));
+	free_slots(base, &plan);
+	tell((void *)base, &plan);
+	munmap(base, plan.size);
+	return 1;
+}
+
+int rl_segment_grow(const char *path, uint64_t keys, char *why)
+{
+	int fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int error;
+
+	if (fd < 0)
+		return rl_refuse(-errno, why, "cannot open it: %s", strerror(errno));
+	error = grow(fd, keys, why);
+	close(fd);
+	return error;
+}
