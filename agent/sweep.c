@@ -105,7 +105,8 @@ static bool is_idle(const struct sweep *sweep, uint64_t index, uint64_t head,
 static void visit_damaged(struct sweep *sweep, uint64_t index, uint64_t head)
 {
 	sweep->damaged++;
-	rl_table_wipe(sweep->seg, index, head);
+	if (rl_table_wipe(sweep->seg, index, head) && !rl_head_is(head, RL_KIND_FREE))
+		count(&sweep->seg->live->slots_evicted);
 }
 
 static bool is_in_flight(const struct rl_slot *slot)
@@ -301,8 +302,25 @@ void sweep_slot(struct sweep *sweep, uint64_t index, uint64_t now_ns)
 	sweep->used += used;
 }
 
+/* Said once, until it has fallen below 80 % of what the table promises to hold. */
+static void note_pressure(struct sweep *sweep)
+{
+	uint64_t keys = rl_segment_keys(sweep->seg->view.bucket_count);
+	bool high = sweep->used * 10 > keys * 9;
+
+	if (high && !sweep->pressed)
+		log_event(LOG_WARNING, "table_pressure",
+			  "used=%llu keys=%llu msg=\"soon new keys find no slot: configure more "
+			  "keys and start rl-agent again, the table then grows and keeps its "
+			  "counts\"",
+			  (unsigned long long)sweep->used, (unsigned long long)keys);
+	if (high || sweep->used * 10 < keys * 8)
+		sweep->pressed = high;
+}
+
 static void end_pass(struct sweep *sweep)
 {
+	note_pressure(sweep);
 	count(&sweep->seg->live->sweep_passes);
 	if (sweep->damaged > 0)
 		log_event(LOG_WARNING, "damaged",

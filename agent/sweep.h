@@ -28,6 +28,7 @@ struct sweep {
 	uint64_t next;       /* slot the next slice begins with */
 	uint64_t used;       /* slots not free, counted in this pass */
 	uint64_t damaged;    /* slots with words nobody writes, in this pass */
+	bool pressed;        /* the table is nearly full, and that was said */
 	bool holds_short;    /* inflight_pass(): lines for keys in flight are wanted */
 	bool hurry;          /* this pass left a slot of a short window for the next one */
 	uint32_t pass_ms;    /* of the pass that is under way */

@@ -48,17 +48,33 @@ static int add_extent(struct rl_hdr *hdr, const struct rl_plan *old, uint64_t ke
 	return 1;
 }
 
-/* What a grow that was killed has left behind the end is cut off: it may be of another size. */
+/*
+ * What a grow that was killed has left behind the end may be of another size: zeros in its place.
+ * The file never gets shorter: were the header damaged, others would use what was cut off.
+ */
+static int clear_rest(int fd, const struct rl_plan *old)
+{
+	struct stat st;
+	off_t end = (off_t)old->file_size;
+
+	if (fstat(fd, &st) != 0)
+		return errno;
+	if (st.st_size <= end)
+		return 0;
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, st.st_size - end) == 0
+		       ? 0
+		       : errno;
+}
+
 static int lengthen(int fd, const struct rl_plan *old, const struct rl_plan *plan, char *why)
 {
-	int error = ftruncate(fd, (off_t)old->file_size) == 0
-			    ? posix_fallocate(fd, 0, (off_t)plan->file_size)
-			    : errno;
+	int error = clear_rest(fd, old);
 
 	if (error == 0)
+		error = posix_fallocate(fd, 0, (off_t)plan->file_size);
+	if (error == 0)
 		return 0;
-	if (ftruncate(fd, (off_t)old->file_size) != 0)
-		error = errno;
+	clear_rest(fd, old);
 	return rl_refuse(-error, why, "cannot allocate another %llu MiB: %s",
 			 (unsigned long long)((plan->file_size - old->file_size) >> 20),
 			 strerror(error));

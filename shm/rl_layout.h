@@ -154,9 +154,10 @@ struct rl_live {
 	_Atomic uint64_t slots_freed;    /* idle slots given back since creation; relaxed */
 	_Atomic uint64_t slots_rebased;  /* since creation; relaxed */
 	_Atomic uint64_t slots_reaped;   /* claims left by killed processes, taken back; relaxed */
-	_Atomic uint64_t given_ns; /* RL_CLOCK_GIVEN: the latest moment; relaxed, only grows */
-	_Atomic uint64_t off_all;  /* 1: every rule is off; relaxed, the agent's */
-	uint8_t pad1[120];
+	_Atomic uint64_t given_ns;      /* RL_CLOCK_GIVEN: the latest moment; relaxed, only grows */
+	_Atomic uint64_t off_all;       /* 1: every rule is off; relaxed, the agent's */
+	_Atomic uint64_t slots_evicted; /* of damaged words, emptied with a live count; relaxed */
+	uint8_t pad1[112];
 	struct rl_journal journal;
 	uint8_t pad2[3568];
 };

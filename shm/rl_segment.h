@@ -172,7 +172,8 @@ int rl_segment_create(const char *path, const struct rl_segment_spec *spec, stru
  * stays where it is, and who uses it goes on. The caller holds the lock. Every page is allocated
  * first. 1, or 0 when it holds as many already, or -errno and why: -ENOSPC also of a table that has
  * grown RL_EXTENTS_MAX - 1 times. The caller's own mapping is the old one until it attaches again.
- * A kill before the last step leaves a longer file, which the next one cuts off.
+ * A kill before the last step leaves a longer file, whose end the next one clears. It never gets
+ * shorter.
  */
 int rl_segment_grow(const char *path, uint64_t keys, char *why);
 

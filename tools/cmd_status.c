@@ -18,7 +18,7 @@ struct status {
 	struct tool_agent agent;
 	struct fleet fleet;
 	struct rl_totals totals;
-	uint64_t slots, used, freed, rebased, reaped, generation;
+	uint64_t slots, keys, used, freed, rebased, reaped, evicted, generation;
 	int rule_count; /* negative: could not be read */
 	struct rl_named_rule rule[RL_RULES_MAX];
 	struct rl_rule_totals counts[RL_RULES_MAX]; /* of rule[] */
@@ -36,10 +36,12 @@ static void collect(const struct rl_view *view, struct status *ret)
 	fleet_read(view, &ret->fleet);
 	rl_member_totals(view, &ret->totals);
 	ret->slots = view->slot_count;
+	ret->keys = rl_segment_keys(view->bucket_count);
 	ret->used = rl_table_used(view);
 	ret->freed = number(&view->live->slots_freed);
 	ret->rebased = number(&view->live->slots_rebased);
 	ret->reaped = number(&view->live->slots_reaped);
+	ret->evicted = number(&view->live->slots_evicted);
 	ret->rule_count = rl_rules_list(view, ret->rule, &ret->generation);
 	for (int i = 0; i < ret->rule_count; i++) {
 		tool_printable(ret->rule[i].name);
@@ -154,6 +156,21 @@ static void print_latency(const struct rl_totals *totals)
 	       rl_member_latency(totals, 1), timed, RL_LATENCY_ONE_IN);
 }
 
+/* Of what the table promises to hold: above 100, new keys may find no slot. */
+static double pressure_percent(const struct status *status)
+{
+	return 100.0 * (double)status->used / (double)status->keys;
+}
+
+static void print_table(const struct status *status)
+{
+	printf("table    %" PRIu64 " of %" PRIu64 " slots used, %.1f %% of its %" PRIu64
+	       " keys; freed %" PRIu64 ", re-based %" PRIu64 ", reaped %" PRIu64
+	       ", evicted %" PRIu64 "\n",
+	       status->used, status->slots, pressure_percent(status), status->keys, status->freed,
+	       status->rebased, status->reaped, status->evicted);
+}
+
 static void print_text(const struct tool *tool, const struct rl_view *view,
 		       const struct status *status)
 {
@@ -162,13 +179,10 @@ static void print_text(const struct tool *tool, const struct rl_view *view,
 	if (status->fleet.shared)
 		fleet_print(&status->fleet, tool, status->agent.pid);
 	print_segment(tool, view);
-	printf("table    %" PRIu64 " of %" PRIu64 " slots used (%.1f %%); freed %" PRIu64
-	       ", re-based %" PRIu64 ", reaped %" PRIu64 "\n",
-	       status->used, status->slots, 100.0 * (double)status->used / (double)status->slots,
-	       status->freed, status->rebased, status->reaped);
+	print_table(status);
 	print_members(view, status->totals.members);
 	printf("totals   allowed %" PRIu64 ", limited %" PRIu64 ", errors %" PRIu64
-	       " (of these table full %" PRIu64 ")\n",
+	       "; without a slot %" PRIu64 "\n",
 	       status->totals.allowed, status->totals.limited, status->totals.errors,
 	       status->totals.full);
 	print_latency(&status->totals);
@@ -253,10 +267,12 @@ static void print_json(const struct tool *tool, const struct rl_view *view,
 	json_t *agent = json_pack("{s:b, s:I, s:f}", "alive", status->agent.alive, "pid",
 				  (json_int_t)status->agent.pid, "heartbeat_age_s",
 				  (double)status->agent.age_ns / 1e9);
-	json_t *table =
-		json_pack("{s:I, s:I, s:I, s:I, s:I}", "slots", (json_int_t)status->slots, "used",
-			  (json_int_t)status->used, "freed", (json_int_t)status->freed, "rebased",
-			  (json_int_t)status->rebased, "reaped", (json_int_t)status->reaped);
+	json_t *table = json_pack(
+		"{s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I}", "slots", (json_int_t)status->slots,
+		"keys", (json_int_t)status->keys, "used", (json_int_t)status->used,
+		"pressure_percent", pressure_percent(status), "evicted",
+		(json_int_t)status->evicted, "freed", (json_int_t)status->freed, "rebased",
+		(json_int_t)status->rebased, "reaped", (json_int_t)status->reaped);
 	json_t *totals = json_pack(
 		"{s:I, s:I, s:I, s:I, s:I}", "allowed", (json_int_t)status->totals.allowed,
 		"limited", (json_int_t)status->totals.limited, "errors",

@@ -177,6 +177,20 @@ def test_agent__larger_size_grows_the_table_and_keeps_the_counts(rig):
     equal(rig.rlctl("check", "login", "bob")[0], 1)
 
 
+def test_agent__table_that_is_nearly_full_is_told_of_once(rig):
+    agent = rig.agent({"login": no_pool("2/h")}, keys=1)  # 86 keys, 96 slots
+    keys = rig.status()["table"]["keys"]
+    for number in range(keys * 9 // 10):
+        equal(rig.rlctl("check", "login", f"key-{number}")[0], 0)
+    equal(agent.output().count("table_pressure"), 0)
+    for number in range(4):
+        equal(rig.rlctl("check", "login", f"more-{number}")[0], 0)
+    wait_for("the event", lambda: "event=table_pressure used=" in agent.output())
+    assert rig.status()["table"]["pressure_percent"] > 90
+    agent.stop()
+    equal(agent.output().count("table_pressure"), 1)
+
+
 def test_agent__table_that_cannot_grow_is_kept_and_says_why(rig):
     rig.agent({"login": "2/h"}).stop()
     rig.rlctl("check", "login", "bob")
@@ -277,6 +291,7 @@ def test_agent__damaged_slots_do_not_hang_it_and_their_keys_start_anew(rig):
     agent.signal(signal.SIGHUP)
     wait_for("the clean-up", lambda: "event=damaged slots=3" in agent.output())
     equal(rig.status()["state"], "fresh")
+    equal(rig.status()["table"]["evicted"], 3)
     equal(rig.rlctl("check", "login", "a")[0], 0)
     agent.signal(signal.SIGTERM)
     equal(agent.wait(), 0)

@@ -18,6 +18,7 @@ from rig import AGENT, BUILD, RLCTL, equal, main, wait_for
 PROGRAM = os.path.join(BUILD, "tests", "hostile", "hostile")
 GUARD = os.path.join(BUILD, "tests", "hostile", "guard.so")
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "10"))
+KEYS = 190
 SEED = int(os.environ.get("SEED", time.time_ns() % 1000000))
 
 # A sanitizer's exit status must not be taken for an answer's.
@@ -77,7 +78,7 @@ class Agents:
                 last.signal(signal.SIGKILL)
                 last.wait()
             elif dice < 0.5 and "event=started" in last.output():  # before it SIGHUP ends it
-                self.rig.config(self.rng.choice(RULES), keys=150)
+                self.rig.config(self.rng.choice(RULES), keys=KEYS)
                 last.signal(signal.SIGHUP)
             return
         code = last.wait()
@@ -150,7 +151,8 @@ def test_hostile__writer_makes_answers_wrong_and_no_more(rig):
     rng = random.Random(SEED)
     print(f"# SEED={SEED}", flush=True)
     rig.redis()
-    rig.agent(RULES[0], keys=150).stop()
+    rig.agent(RULES[0], keys=100).stop()
+    rig.agent(RULES[0], keys=KEYS).stop()  # it grows
     until = time.monotonic() + SECONDS
     agents, slowest, failures = Agents(rig, rng), {}, []
     wait_for("the agent", lambda: rig.status()["agent"]["alive"])
@@ -183,7 +185,7 @@ def test_hostile__writer_makes_answers_wrong_and_no_more(rig):
 
 def recovers(rig, agents):
     """The writer has gone: with the rules written anew, and a sweep, keys are answered again."""
-    rig.config(RULES[0], keys=150)
+    rig.config(RULES[0], keys=KEYS)
     if not agents.all[-1].running():
         agents.start()
     wait_for("an agent", lambda: "event=started" in agents.all[-1].output(), 20)

@@ -553,6 +553,24 @@ static void test_grow__what_a_killed_agent_left_does_no_harm(void **state)
 	assert_sound();
 }
 
+/* Damage that hides an extent: who uses that must not find it gone from the file. */
+static void test_grow__file_never_gets_shorter_whatever_the_header_says(void **state)
+{
+	struct stat before, after;
+	uint64_t none = 0;
+	const char *key;
+
+	(void)state;
+	grow_to(20 * KEYS);
+	key = key_beyond("window");
+	assert_int_equal(stat(t.path, &before), 0);
+	write_at(offsetof(struct rl_hdr, grown), &none, sizeof(none));
+	assert_int_equal(rl_segment_grow(t.path, 2 * KEYS, NULL), 1);
+	assert_int_equal(stat(t.path, &after), 0);
+	assert_true(after.st_size >= before.st_size);
+	(void)check(fresh, "window", key); /* any answer will do */
+}
+
 static void test_grow__header_that_contradicts_itself_is_refused(void **state)
 {
 	static const struct {
@@ -614,6 +632,7 @@ int main(void)
 		TEST(test_grow__dirty_marks_of_each_extent_are_taken),
 		TEST(test_grow__idle_slots_of_the_rest_are_given_back),
 		TEST(test_grow__what_a_killed_agent_left_does_no_harm),
+		TEST(test_grow__file_never_gets_shorter_whatever_the_header_says),
 		TEST(test_grow__header_that_contradicts_itself_is_refused),
 		TEST(test_grow__without_room_on_the_device_nothing_changes),
 	};

@@ -222,6 +222,7 @@ static void test_sweep__damaged_slot_is_emptied_and_its_key_starts_anew(void **s
 		assert_int_equal(slot_of(f, "bob"), f->index);
 	}
 	assert_int_equal(f->sweep.damaged, sizeof(heads) / sizeof(heads[0]));
+	assert_int_equal(f->t.seg.live->slots_evicted, 4); /* two were free */
 }
 
 static void test_sweep__damaged_shape_or_window_empties_the_slot(void **state)
