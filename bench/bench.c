@@ -49,6 +49,18 @@ void bench_rules(struct rl_seg *seg, size_t count, const char *const *rules)
 		bench_die("the rules were refused");
 }
 
+void bench_keys(struct bench_key *key, uint32_t keys, uint32_t *order, uint32_t count)
+{
+	uint64_t seed = 20261121;
+
+	for (uint32_t k = 0; k < keys; k++)
+		key[k].len =
+			(size_t)snprintf(key[k].text, sizeof(key[k].text), "10.%u.%u.%u",
+					 (unsigned)(bench_random(&seed) >> 56), k / 256, k % 256);
+	for (uint32_t i = 0; i < count; i++)
+		order[i] = (uint32_t)(bench_random(&seed) >> 32) % keys;
+}
+
 uint64_t bench_rule(const struct rl_view *view, const char *name)
 {
 	uint64_t handle;

@@ -28,6 +28,13 @@ void bench_rules(struct rl_seg *seg, size_t count, const char *const *rules);
 /* Handle of a rule that exists; exits when it does not. */
 uint64_t bench_rule(const struct rl_view *view, const char *name);
 
+/* Addresses, and the order in which to ask for them: the same in every figure. */
+struct bench_key {
+	char text[16];
+	size_t len;
+};
+void bench_keys(struct bench_key *key, uint32_t keys, uint32_t *order, uint32_t count);
+
 /* Print "figure name value unit". */
 void bench_figure(const char *name, double value, const char *unit);
 

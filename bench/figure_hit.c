@@ -31,11 +31,6 @@ enum { KEYS = 1024, ORDER = 8192, ROUNDS = 10, CALLS = 1000000, TIMED = 2000000 
 
 #define MOST_OVER_FLOOR 2.5 /* more is exit status 1 */
 
-struct key {
-	char text[16];
-	size_t len;
-};
-
 /* One word for each key, alone in its cache line. */
 struct line {
 	_Alignas(64) _Atomic uint64_t word;
@@ -48,21 +43,9 @@ struct run {
 	bool coarse;
 };
 
-static struct key key[KEYS];
+static struct bench_key key[KEYS];
 static uint32_t order[ORDER];
 static struct line line[KEYS];
-
-static void make_keys(void)
-{
-	uint64_t seed = 20261121;
-
-	for (uint32_t k = 0; k < KEYS; k++)
-		key[k].len =
-			(size_t)snprintf(key[k].text, sizeof(key[k].text), "10.%u.%u.%u",
-					 (unsigned)(bench_random(&seed) >> 56), k / 256, k % 256);
-	for (uint32_t i = 0; i < ORDER; i++)
-		order[i] = (uint32_t)(bench_random(&seed) >> 32) % KEYS;
-}
 
 static double time_hits(const struct run *run, int expected)
 {
@@ -71,7 +54,7 @@ static double time_hits(const struct run *run, int expected)
 	uint64_t other = 0;
 
 	for (uint32_t i = 0; i < CALLS; i++) {
-		const struct key *k = &key[order[i % ORDER]];
+		const struct bench_key *k = &key[order[i % ORDER]];
 
 		other += rl_check(run->client, run->rule, k->text, k->len, 1, 0, &result) !=
 			 expected;
@@ -140,7 +123,7 @@ static double time_two_rules(const struct run *run, uint64_t second_rule)
 	uint64_t other = 0;
 
 	for (uint32_t i = 0; i < CALLS; i++) {
-		const struct key *k = &key[order[i % ORDER]];
+		const struct bench_key *k = &key[order[i % ORDER]];
 		struct rl_ask ask[2] = {
 			{.rule = run->rule, .key = k->text, .key_len = k->len, .cost = 1},
 			{.rule = second_rule, .key = k->text, .key_len = k->len, .cost = 1}};
@@ -197,7 +180,7 @@ static void time_each(const struct run *run, uint32_t *spent, uint32_t offset)
 	struct rl_result result;
 
 	for (uint32_t i = 0; i < TIMED; i++) {
-		const struct key *k = &key[order[(i + offset) % ORDER]];
+		const struct bench_key *k = &key[order[(i + offset) % ORDER]];
 		uint64_t start = bench_now_ns();
 		int got = rl_check(run->client, run->rule, k->text, k->len, 1, 0, &result);
 		uint64_t took = bench_now_ns() - start;
@@ -262,7 +245,7 @@ int main(void)
 	char why[RL_WHY_SIZE];
 	double over_floor;
 
-	make_keys();
+	bench_keys(key, KEYS, order, ORDER);
 	bench_seg_make(&bench, 4 * KEYS);
 	bench_rules(&bench.seg, 3, wide);
 	if (rl_attach(bench.path, &client, why) != 0)

@@ -65,25 +65,8 @@ static struct peer peer[] = {
 
 enum { PEERS = sizeof(peer) / sizeof(peer[0]) };
 
-struct key {
-	char text[16];
-	size_t len;
-};
-
-static struct key key[KEYS];
+static struct bench_key key[KEYS];
 static uint32_t order[ORDER];
-
-static void make_keys(void)
-{
-	uint64_t seed = 20261121;
-
-	for (uint32_t k = 0; k < KEYS; k++)
-		key[k].len =
-			(size_t)snprintf(key[k].text, sizeof(key[k].text), "10.%u.%u.%u",
-					 (unsigned)(bench_random(&seed) >> 56), k / 256, k % 256);
-	for (uint32_t i = 0; i < ORDER; i++)
-		order[i] = (uint32_t)(bench_random(&seed) >> 32) % KEYS;
-}
 
 static _Noreturn void peer_failed(const struct peer *p)
 {
@@ -172,7 +155,7 @@ static double time_ours(struct rl_client *client, uint64_t rule)
 	uint64_t other = 0;
 
 	for (uint32_t i = 0; i < CALLS; i++) {
-		const struct key *k = &key[order[i % ORDER]];
+		const struct bench_key *k = &key[order[i % ORDER]];
 
 		other += rl_check(client, rule, k->text, k->len, 1, 0, &result) != RL_ALLOWED;
 	}
@@ -222,7 +205,7 @@ int main(int argc, char **argv)
 		bench_die(
 			"usage: figure_peers FOLDER  (of the peers' programs: make figure-peers)");
 	signal(SIGPIPE, SIG_IGN);
-	make_keys();
+	bench_keys(key, KEYS, order, ORDER);
 	bench_seg_make(&bench, 4 * KEYS);
 	bench_rules(&bench.seg, 1, rules);
 	if (rl_attach(bench.path, &client, why) != 0)

@@ -215,7 +215,9 @@ int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *result)
 	return got == 1 ? RL_REFUNDED : RL_KEPT;
 }
 
-int rl_reset(struct rl_client *client, uint64_t rule, const void *key, size_t key_len)
+/* What is said of a key: blocked for so long, or forgotten. */
+static int say(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
+	       const uint64_t *block_ns)
 {
 	struct rl_check_key asked;
 	struct mapped *mapped;
@@ -226,24 +228,20 @@ int rl_reset(struct rl_client *client, uint64_t rule, const void *key, size_t ke
 	do {
 		mapped = client_mapped(client);
 		rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
-		error = rl_check_reset(&mapped->seg, rule, &asked);
+		error = block_ns == NULL ? rl_check_reset(&mapped->seg, rule, &asked)
+					 : rl_check_block(&mapped->seg, client_member(mapped), rule,
+							  &asked, *block_ns);
 	} while (client_again(client, mapped, error));
 	return error < 0 ? client_look(client, mapped, error) : error;
+}
+
+int rl_reset(struct rl_client *client, uint64_t rule, const void *key, size_t key_len)
+{
+	return say(client, rule, key, key_len, NULL);
 }
 
 int rl_block(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 	     uint64_t for_ns)
 {
-	struct rl_check_key asked;
-	struct mapped *mapped;
-	int error;
-
-	if (client_refuses(client, key, key_len, 1, 0))
-		return -EINVAL;
-	do {
-		mapped = client_mapped(client);
-		rl_check_hash(&mapped->seg.view, rule, key, key_len, &asked);
-		error = rl_check_block(&mapped->seg, client_member(mapped), rule, &asked, for_ns);
-	} while (client_again(client, mapped, error));
-	return error < 0 ? client_look(client, mapped, error) : error;
+	return say(client, rule, key, key_len, &for_ns);
 }

@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "client/rl.h"
 
 /* Names of the last segment that was made: what a failed test leaves behind. */
 static struct t_seg left;
@@ -93,6 +96,41 @@ uint64_t t_rule(const struct rl_view *view, const char *name)
 
 	assert_int_equal(rl_rules_find(view, name, &handle), 0);
 	return handle;
+}
+
+struct rl_client *t_attach(const struct t_seg *t)
+{
+	struct rl_client *client = NULL;
+	char why[RL_WHY_SIZE];
+
+	if (rl_attach(t->path, &client, why) != 0)
+		fail_msg("%s", why);
+	return client;
+}
+
+uint64_t t_client_rule(struct rl_client *client, const char *name)
+{
+	uint64_t handle = 0;
+
+	assert_int_equal(rl_rule(client, name, &handle), 0);
+	return handle;
+}
+
+void *t_shared(size_t size)
+{
+	void *zeros = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(zeros != MAP_FAILED);
+	return zeros;
+}
+
+void t_kill(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 uint64_t t_now_ns(void)

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <cmocka.h>
 
@@ -32,6 +33,12 @@ void t_seg_drop(struct t_seg *t);
 int t_seg_setup(void **state, uint64_t keys);
 int t_seg_teardown(void **state);
 
+struct rl_client;
+
+/* A client of the segment, and the handle of a rule of it; both must be there. */
+struct rl_client *t_attach(const struct t_seg *t);
+uint64_t t_client_rule(struct rl_client *client, const char *name);
+
 /* Publish rules: "name limit" each, e.g. t_rules(&seg, 2, "a 5/10s", "b 100/minute"). */
 void t_rules(struct rl_seg *seg, int count, ...);
 
@@ -48,6 +55,12 @@ static inline uint64_t t_below(uint64_t *state, uint64_t bound)
 {
 	return t_random(state) % bound;
 }
+
+/* Zeros that this process shares with those it forks. */
+void *t_shared(size_t size);
+
+/* SIGKILL a child, and see that this is what it died of. */
+void t_kill(pid_t pid);
 
 /* Nanoseconds, CLOCK_MONOTONIC. */
 uint64_t t_now_ns(void);

@@ -65,9 +65,7 @@ static int setup(void **state)
 	assert_true(inflight_prepare(&inflight, t.path, &config, 0660));
 	assert_int_equal(rl_rules_publish(&t.seg, config.rule, 1, &other), 0);
 	rule = t_rule(&t.seg.view, "r");
-	notes = mmap(NULL, sizeof(*notes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		     0);
-	assert_true(notes != MAP_FAILED);
+	notes = t_shared(sizeof(*notes));
 	return 0;
 }
 
@@ -157,15 +155,6 @@ static pid_t start(void (*role)(void))
 	return pid;
 }
 
-static void kill_for_real(pid_t pid)
-{
-	int status;
-
-	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
 static struct rl_client *attach(void)
 {
 	struct rl_client *client = NULL;
@@ -202,7 +191,7 @@ static void test_inflight_kill__stopped_holder_keeps_and_killed_one_gives_back(v
 	for (int i = 0; i < 5; i++)
 		two_passes();
 	assert_int_equal(used("k"), 2);
-	kill_for_real(holder);
+	t_kill(holder);
 	inflight_pass(&inflight);
 	assert_int_equal(used("k"), 2);
 	inflight_pass(&inflight);
@@ -220,7 +209,7 @@ static void test_inflight_kill__living_holder_releases_after_many_passes(void **
 	assert_int_equal(used("k"), 2);
 	go_to(2);
 	assert_int_equal(used("k"), 0);
-	kill_for_real(holder);
+	t_kill(holder);
 }
 
 static void fork_and_release(void)
@@ -251,7 +240,7 @@ static void test_inflight_kill__child_holds_for_itself_and_its_parent_for_itself
 	wait_until_reached(1);
 	two_passes();
 	assert_int_equal(used("k"), 3); /* and not what the child left behind by detaching */
-	kill_for_real(parent);
+	t_kill(parent);
 	two_passes();
 	assert_int_equal(used("k"), 1);
 	go_to(1);
@@ -288,7 +277,7 @@ static void test_inflight_kill__descriptors_closed_in_a_child_are_the_childs(voi
 	wait_until_reached(1);
 	two_passes();
 	assert_int_equal(used("k"), 2);
-	kill_for_real(holder);
+	t_kill(holder);
 	two_passes();
 	assert_int_equal(used("k"), 0);
 }
@@ -332,7 +321,7 @@ static void test_inflight_kill__closed_descriptor_is_opened_again_by_the_next_ca
 	go_to(3);
 	two_passes();
 	assert_int_equal(used("k"), 1);
-	kill_for_real(holder);
+	t_kill(holder);
 	two_passes();
 	assert_int_equal(used("k"), 0);
 }
@@ -362,7 +351,7 @@ static void test_inflight_kill__client_that_detaches_leaves_the_other_its_lock(v
 	assert_int_equal(used("k"), 2);
 	go_to(2);
 	assert_int_equal(used("k"), 0);
-	kill_for_real(holder);
+	t_kill(holder);
 }
 
 static void become_another_program(void)
@@ -389,7 +378,7 @@ static void test_inflight_kill__program_that_takes_the_process_over_holds_nothin
 		nap_ms(10);
 	}
 	assert_int_equal(used("k"), 0);
-	kill_for_real(holder);
+	t_kill(holder);
 }
 
 static void new_agent(void)
@@ -406,7 +395,7 @@ static void test_inflight_kill__next_agent_finds_who_died_without_one(void **sta
 	(void)state;
 	wait_until_reached(1);
 	inflight_pass(&inflight);
-	kill_for_real(holder);
+	t_kill(holder);
 	inflight_pass(&inflight);
 	new_agent();
 	inflight_pass(&inflight);
@@ -445,7 +434,7 @@ static void test_inflight_kill__file_made_anew_takes_nobody_for_dead(void **stat
 	go_to(2); /* locks the new file as well */
 	two_passes();
 	assert_int_equal(used("k"), 3);
-	kill_for_real(holder);
+	t_kill(holder);
 	two_passes();
 	assert_int_equal(used("k"), 0);
 }
@@ -559,7 +548,7 @@ static void test_inflight_kill__after_kills_at_random_the_living_hold_what_is_he
 			int victim = (int)t_below(&seed, WORKERS);
 
 			nanosleep(&nap, NULL);
-			kill_for_real(worker[victim]);
+			t_kill(worker[victim]);
 			worker[victim] = start_worker(victim, &seed);
 			if (i % 7 == 0)
 				inflight_pass(&inflight);
@@ -571,7 +560,7 @@ static void test_inflight_kill__after_kills_at_random_the_living_hold_what_is_he
 		judge_living();
 	}
 	for (int i = 0; i < WORKERS; i++)
-		kill_for_real(worker[i]);
+		t_kill(worker[i]);
 	two_passes();
 	for (uint32_t key = 0; key < KEYS; key++)
 		assert_int_equal(used(key_name[key]), 0);
@@ -675,7 +664,7 @@ static void test_inflight_kill__after_any_instruction_only_the_living_hold(void 
 		assert_int_equal(used("new"), 0);
 		reap(&sweep, kills);
 	}
-	kill_for_real(other);
+	t_kill(other);
 	printf("# %u kills\n", kills);
 	assert_true(kills > 20);
 }
@@ -739,7 +728,7 @@ static void test_inflight_kill__agent_killed_after_any_instruction_loses_nothing
 		assert_int_equal(used("idle"), 0);
 		assert_int_equal(notes->failed, 0);
 	}
-	kill_for_real(other);
+	t_kill(other);
 	printf("# %u kills\n", kills);
 	assert_true(kills > 20);
 }

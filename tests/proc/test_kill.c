@@ -46,9 +46,7 @@ static int setup(void **state)
 	seed = t_seed();
 	t_seg_make(&t, 4000);
 	t_rules(&t.seg, 3, "many 2000000000/h", "few 50/h", "moving 100/h");
-	notes = mmap(NULL, sizeof(*notes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		     0);
-	assert_true(notes != MAP_FAILED);
+	notes = t_shared(sizeof(*notes));
 	return 0;
 }
 
@@ -119,16 +117,6 @@ static pid_t start(void (*role)(uint64_t))
 		role(own_seed);
 	assert_true(pid > 0);
 	return pid;
-}
-
-/* SIGKILL it, and see that this is what it died of. */
-static void kill_for_real(pid_t pid)
-{
-	int status;
-
-	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 static void wait_randomly(void)
@@ -257,14 +245,14 @@ static void test_kill__workers_killed_at_random_lose_and_invent_nothing(void **s
 		int victim = (int)t_below(&seed, WORKERS);
 
 		wait_randomly();
-		kill_for_real(worker[victim]);
+		t_kill(worker[victim]);
 		worker[victim] = start(work);
 		if (kills % 50 == 0)
 			wait_for_progress();
 	}
 	wait_for_progress();
 	for (int w = 0; w < WORKERS; w++, kills++)
-		kill_for_real(worker[w]);
+		t_kill(worker[w]);
 	assert_int_equal(atomic_load(&notes->busy), 0);
 	judge(kills);
 }
@@ -282,13 +270,13 @@ static void test_kill__agents_killed_at_random_leave_counts_and_slots_right(void
 		pid_t agent = start(keep);
 
 		wait_randomly();
-		kill_for_real(agent);
+		t_kill(agent);
 		if (kills % 50 == 0)
 			wait_for_progress(); /* with no agent at all */
 	}
 	wait_for_progress();
 	for (int w = 0; w < WORKERS; w++)
-		kill_for_real(worker[w]);
+		t_kill(worker[w]);
 	/* busy: asked for a slot that an agent had closed when it died; the next one opened it. */
 	printf("# %llu slots re-based, %llu busy\n", (unsigned long long)t.seg.live->slots_rebased,
 	       (unsigned long long)atomic_load(&notes->busy));

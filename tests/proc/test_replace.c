@@ -145,9 +145,7 @@ static int setup(void **state)
 	(void)state;
 	t_seg_make(&t, 100);
 	assert_int_equal(unlink(t.path), 0);
-	notes = mmap(NULL, sizeof(*notes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		     0);
-	assert_true(notes != MAP_FAILED);
+	notes = t_shared(sizeof(*notes));
 	return 0;
 }
 

@@ -67,15 +67,6 @@ static pid_t start(const char *program, const char *const *argv)
 	return pid;
 }
 
-static void kill_for_real(pid_t pid)
-{
-	int status;
-
-	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
 static const char *redis_server(void)
 {
 	static const char *const at[] = {"/usr/bin/redis-server", "/usr/local/bin/redis-server"};
@@ -170,9 +161,7 @@ static int setup(void **state)
 	snprintf(config, sizeof(config), "%s/yaml", dir);
 	snprintf(server_socket, sizeof(server_socket), "%s/sock", dir);
 	snprintf(agent_log, sizeof(agent_log), "%s/log", dir);
-	notes = mmap(NULL, sizeof(*notes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		     0);
-	assert_true(notes != MAP_FAILED);
+	notes = t_shared(sizeof(*notes));
 	return 0;
 }
 
@@ -261,12 +250,12 @@ static void kill_at_random(uint64_t wanted)
 {
 	for (uint64_t kills = 0; kills < wanted; kills++) {
 		nap_ns(t_below(&seed, kills % 3 == 0 ? 100000000 : 20000000));
-		kill_for_real(agent_pid);
+		t_kill(agent_pid);
 		start_agent();
 		if (kills % 3 == 0) {
 			uint32_t w = (uint32_t)t_below(&seed, WORKERS);
 
-			kill_for_real(worker_pid[w]);
+			t_kill(worker_pid[w]);
 			worker_pid[w] = start_worker();
 		}
 		if (kills % 10 == 9)
@@ -363,7 +352,7 @@ static void test_sync_kill__totals_in_redis_are_what_was_admitted(void **state)
 	kill_at_random(wanted);
 	wait_for_admits();
 	for (int w = 0; w < WORKERS; w++) {
-		kill_for_real(worker_pid[w]);
+		t_kill(worker_pid[w]);
 		worker_pid[w] = 0;
 	}
 	wait_until_quiet();

@@ -29,7 +29,7 @@ static int setup(void **state)
 {
 	(void)state;
 	t_seg_make(&t, 200);
-	assert_int_equal(rl_attach(t.path, &client, NULL), 0);
+	client = t_attach(&t);
 	return 0;
 }
 

@@ -107,8 +107,8 @@ static int setup(void **state)
 	(void)state;
 	t_seg_make(&t, 100);
 	t_rules(&t.seg, 1, "r 500/h");
-	assert_int_equal(rl_attach(t.path, &client, NULL), 0);
-	assert_int_equal(rl_rule(client, "r", &rule), 0);
+	client = t_attach(&t);
+	rule = t_client_rule(client, "r");
 	return 0;
 }
 

@@ -48,7 +48,7 @@ static int setup(void **state)
 	t_seg_make(&t, 100);
 	publish(RL_SLIDING, 5, RL_FULL_POOL, HOUR_NS);
 	assert_int_equal(rl_pool_ensure(&t.seg), 0);
-	assert_int_equal(rl_attach(t.path, &client, NULL), 0);
+	client = t_attach(&t);
 	return 0;
 }
 
@@ -170,7 +170,7 @@ static void test_full__own_slot_begins_with_what_the_pool_holds(void **state)
 				got += check("r", "k", &result) == RL_ALLOWED;
 			assert_int_equal(result.decided_by, RL_BY_POOL);
 			empty();
-			assert_int_equal(rl_rule(client, "r", &rule), 0);
+			rule = t_client_rule(client, "r");
 			assert_true(rl_peek(client, rule, "k", 1, 1, &result) >= 0);
 			peeked = result.remaining;
 			assert_int_equal(peeked, most - got);
@@ -357,7 +357,7 @@ static void test_full__requests_in_flight_have_no_pool(void **state)
 	assert_true(fd >= 0);
 	publish(RL_CONCURRENCY, 5, RL_FULL_POOL, RL_WINDOW_MIN_NS); /* what nobody can configure */
 	assert_int_equal(rl_rules_on_full(&t.seg.view, rl_hash_rule("r")), RL_FULL_DENY);
-	assert_int_equal(rl_rule(client, "r", &rule), 0);
+	rule = t_client_rule(client, "r");
 	assert_int_equal(rl_acquire(client, rule, "old", 3, 1, &result), RL_ALLOWED);
 	fill();
 	assert_int_equal(rl_pool_ensure(&t.seg), 0);

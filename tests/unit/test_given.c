@@ -37,13 +37,11 @@ static void publish(uint32_t algorithm, uint32_t limit, uint64_t window_ns)
 static int setup(void **state)
 {
 	const struct rl_segment_spec spec = {.keys = 1000, .mode = 0660, .clock_given = true};
-	char why[RL_WHY_SIZE];
 
 	(void)state;
 	t_seg_make_as(&t, &spec);
 	publish(RL_SLIDING, 5, MINUTE_NS);
-	if (rl_attach(t.path, &client, why) != 0)
-		fail_msg("%s", why);
+	client = t_attach(&t);
 	return 0;
 }
 
@@ -57,10 +55,7 @@ static int teardown(void **state)
 
 static uint64_t rule(void)
 {
-	uint64_t handle;
-
-	assert_int_equal(rl_rule(client, "r", &handle), 0);
-	return handle;
+	return t_client_rule(client, "r");
 }
 
 static int at(uint64_t now_ns, const char *key, struct rl_result *result)

@@ -57,7 +57,7 @@ static int setup(void **state)
 	fd = rl_alive_make(&t.seg, t.path, &spec, NULL);
 	assert_true(fd >= 0);
 	close(fd);
-	assert_int_equal(rl_attach(t.path, &old, NULL), 0);
+	old = t_attach(&t);
 	fresh = NULL;
 	return 0;
 }
@@ -82,22 +82,14 @@ static void grow_to(uint64_t keys)
 	rl_segment_detach(&t.seg);
 	assert_int_equal(rl_segment_attach(t.path, &t.seg, why), 0);
 	if (fresh == NULL)
-		assert_int_equal(rl_attach(t.path, &fresh, NULL), 0);
-}
-
-static uint64_t rule(struct rl_client *client, const char *name)
-{
-	uint64_t handle;
-
-	assert_int_equal(rl_rule(client, name, &handle), 0);
-	return handle;
+		fresh = t_attach(&t);
 }
 
 static int check(struct rl_client *client, const char *name, const char *key)
 {
 	struct rl_result result;
 
-	return rl_check(client, rule(client, name), key, strlen(key), 1, 0, &result);
+	return rl_check(client, t_client_rule(client, name), key, strlen(key), 1, 0, &result);
 }
 
 static int admits(struct rl_client *client, const char *name, const char *key)
@@ -223,7 +215,8 @@ static void test_grow__client_of_before_finds_what_lies_in_the_rest(void **state
 	(void)state;
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(rl_attach(t.path, &other[i], NULL), 0);
-	assert_int_equal(rl_key_make(other[5], rule(old, "window"), "prehashed", 9, &hashed), 0);
+	assert_int_equal(
+		rl_key_make(other[5], t_client_rule(old, "window"), "prehashed", 9, &hashed), 0);
 	grow_to(20 * KEYS);
 	key = key_beyond("window");
 	for (int n = 1; n < LIMIT; n++)
@@ -231,12 +224,14 @@ static void test_grow__client_of_before_finds_what_lies_in_the_rest(void **state
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(client_mapped(other[i])->seg.view.extents, 1);
 	assert_int_equal(check(other[0], "window", key), RL_LIMITED);
-	assert_int_equal(rl_check(other[1], rule(old, "window"), key, strlen(key), 2, 0, NULL),
-			 RL_LIMITED);
-	assert_int_equal(rl_peek(other[2], rule(old, "window"), key, strlen(key), 1, &result),
-			 RL_LIMITED);
+	assert_int_equal(
+		rl_check(other[1], t_client_rule(old, "window"), key, strlen(key), 2, 0, NULL),
+		RL_LIMITED);
+	assert_int_equal(
+		rl_peek(other[2], t_client_rule(old, "window"), key, strlen(key), 1, &result),
+		RL_LIMITED);
 	for (int i = 0; i < 2; i++) {
-		ask[i].rule = rule(old, i == 0 ? "window" : "fixed");
+		ask[i].rule = t_client_rule(old, i == 0 ? "window" : "fixed");
 		ask[i].key = key;
 		ask[i].key_len = strlen(key);
 	}
@@ -247,10 +242,11 @@ static void test_grow__client_of_before_finds_what_lies_in_the_rest(void **state
 	while (check(fresh, "window", "prehashed") == RL_ALLOWED)
 		;
 	assert_int_equal(rl_check_key(other[5], &hashed, 1, 0, &result), RL_LIMITED);
-	assert_int_equal(rl_reset(other[6], rule(old, "window"), key, strlen(key)), 0);
+	assert_int_equal(rl_reset(other[6], t_client_rule(old, "window"), key, strlen(key)), 0);
 	assert_int_equal(admits(fresh, "window", key), LIMIT);
-	assert_int_equal(rl_reset(fresh, rule(old, "window"), key, strlen(key)), 0);
-	assert_int_equal(rl_block(other[7], rule(old, "window"), key, strlen(key), HOUR_NS), 0);
+	assert_int_equal(rl_reset(fresh, t_client_rule(old, "window"), key, strlen(key)), 0);
+	assert_int_equal(
+		rl_block(other[7], t_client_rule(old, "window"), key, strlen(key), HOUR_NS), 0);
 	assert_int_equal(check(fresh, "window", key), RL_LIMITED);
 	for (int i = 0; i < 8; i++) {
 		assert_int_equal(client_mapped(other[i])->seg.view.extents, 2);
@@ -266,9 +262,10 @@ static void test_grow__ticket_of_the_rest_is_good_in_a_client_of_before(void **s
 	(void)state;
 	grow_to(20 * KEYS);
 	key = key_beyond("window");
-	assert_int_equal(rl_check(fresh, rule(fresh, "window"), key, strlen(key), 1, 0, &result),
-			 RL_ALLOWED);
-	assert_int_equal(rl_refund(old, rule(old, "window"), &result), RL_REFUNDED);
+	assert_int_equal(
+		rl_check(fresh, t_client_rule(fresh, "window"), key, strlen(key), 1, 0, &result),
+		RL_ALLOWED);
+	assert_int_equal(rl_refund(old, t_client_rule(old, "window"), &result), RL_REFUNDED);
 	assert_int_equal(admits(old, "window", key), LIMIT - 1);
 }
 
@@ -277,7 +274,7 @@ static void test_grow__requests_in_flight_are_released_after_the_move(void **sta
 {
 	struct rl_result held[LIMIT], more;
 	struct rl_member *line;
-	uint64_t flight = rule(old, "flight");
+	uint64_t flight = t_client_rule(old, "flight");
 	uint32_t who;
 
 	(void)state;
@@ -306,12 +303,12 @@ static void test_grow__requests_in_flight_are_released_after_the_move(void **sta
 /* What a thread acquires in the old mapping while another one moves the client. */
 static void test_grow__request_acquired_beside_the_move_is_released_too(void **state)
 {
-	uint64_t flight = rule(old, "flight");
+	uint64_t flight = t_client_rule(old, "flight");
 	struct mapped *before = client_mapped(old), *after;
 	struct rl_result first, held;
 
 	(void)state;
-	assert_int_equal(rl_attach(t.path, &fresh, NULL), 0);
+	fresh = t_attach(&t);
 	assert_int_equal(rl_acquire(fresh, flight, "k", 1, 1, &first), RL_ALLOWED);
 	grow_to(20 * KEYS);
 	assert_int_equal(rl_refresh(old, NULL), 1);
@@ -542,7 +539,7 @@ static void test_grow__what_a_killed_agent_left_does_no_harm(void **state)
 		write_at(size + (uint64_t)i * sizeof(rubbish), rubbish, sizeof(rubbish));
 	write_at(offsetof(struct rl_hdr, extent_end), &end, sizeof(end));
 	assert_int_equal(check(old, "window", "k"), RL_ALLOWED);
-	assert_int_equal(rl_attach(t.path, &fresh, NULL), 0);
+	fresh = t_attach(&t);
 	assert_int_equal(check(fresh, "window", "k"), RL_ALLOWED);
 	rl_detach(fresh);
 	fresh = NULL;

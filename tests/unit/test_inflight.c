@@ -551,8 +551,8 @@ static void test_inflight__other_calls_say_that_they_are_the_wrong_ones(void **s
 	uint64_t rate;
 
 	(void)state;
-	assert_int_equal(rl_attach(t.path, &client, NULL), 0);
-	assert_int_equal(rl_rule(client, "rate", &rate), 0);
+	client = t_attach(&t);
+	rate = t_client_rule(client, "rate");
 	ask.rule = rule;
 	assert_int_equal(rl_check(client, rule, "k", 1, 1, 0, NULL), RL_ERR_ALGORITHM);
 	assert_int_equal(rl_check_all(client, &ask, 1), RL_ERR_ALGORITHM);
@@ -624,7 +624,7 @@ static void test_inflight__missing_or_foreign_file_is_an_error(void **state)
 	(void)state;
 	snprintf(name, sizeof(name), "%s.alive", t.path);
 	assert_int_equal(unlink(name), 0);
-	assert_int_equal(rl_attach(t.path, &client, NULL), 0);
+	client = t_attach(&t);
 	assert_int_equal(rl_acquire(client, rule, "k", 1, 1, &result), -ENOENT);
 	other = open(name, O_CREAT | O_RDWR, 0600);
 	assert_true(other >= 0);

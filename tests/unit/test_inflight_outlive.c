@@ -41,7 +41,7 @@ static int setup(void **state)
 	t_seg_make(&t, 200);
 	furnish(&t.seg);
 	assert_int_equal(rl_open(t.path, &client, NULL), 0);
-	assert_int_equal(rl_rule(client, "two", &rule), 0);
+	rule = t_client_rule(client, "two");
 	return 0;
 }
 

@@ -61,7 +61,7 @@ static int setup(void **state)
 
 	(void)state;
 	t_seg_make_as(&t, &segment);
-	assert_int_equal(rl_attach(t.path, &client, NULL), 0);
+	client = t_attach(&t);
 	begin(RL_SLIDING, 5);
 	publish();
 	return 0;
@@ -77,10 +77,7 @@ static int teardown(void **state)
 
 static uint64_t rule(void)
 {
-	uint64_t handle;
-
-	assert_int_equal(rl_rule(client, "r", &handle), 0);
-	return handle;
+	return t_client_rule(client, "r");
 }
 
 static int check(const char *key, struct rl_result *result)

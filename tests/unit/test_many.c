@@ -37,19 +37,17 @@ static int setup(void **state)
 			   .no_credit = RL_NO_CREDIT_DENY,
 			   .on_unreachable = RL_OPEN}},
 	};
-	char why[RL_WHY_SIZE];
 	size_t other;
 
 	(void)state;
 	t_seg_make(&t, 4000);
 	assert_int_equal(rl_rules_publish(&t.seg, spec, sizeof(spec) / sizeof(spec[0]), &other), 0);
-	if (rl_attach(t.path, &client, why) != 0)
-		fail_msg("%s", why);
-	assert_int_equal(rl_rule(client, "five", &five), 0);
-	assert_int_equal(rl_rule(client, "two", &two), 0);
-	assert_int_equal(rl_rule(client, "many", &many), 0);
-	assert_int_equal(rl_rule(client, "tokens", &tokens), 0);
-	assert_int_equal(rl_rule(client, "brief", &brief), 0);
+	client = t_attach(&t);
+	five = t_client_rule(client, "five");
+	two = t_client_rule(client, "two");
+	many = t_client_rule(client, "many");
+	tokens = t_client_rule(client, "tokens");
+	brief = t_client_rule(client, "brief");
 	return 0;
 }
 
@@ -331,7 +329,7 @@ static void test_many__shared_units_are_kept(void **state)
 	uint64_t shared;
 
 	(void)state;
-	assert_int_equal(rl_rule(client, "shared", &shared), 0);
+	shared = t_client_rule(client, "shared");
 	t.seg.live->beat_ns -= 10 * RL_SECOND_NS; /* alone: its policy lets it pass */
 	assert_int_equal(rl_check(client, shared, "s", 1, 1, 0, &result), RL_ALLOWED);
 	assert_int_equal(result.state, RL_STATE_ALONE);

@@ -41,7 +41,7 @@ static int setup_as(bool given)
 		.keys = 200, .mode = 0660, .list_entries = 16, .clock_given = given};
 
 	t_seg_make_as(&t, &segment);
-	assert_int_equal(rl_attach(t.path, &client, NULL), 0);
+	client = t_attach(&t);
 	spec = (struct rl_rule_spec){.name = "r", .terms = {20, HOUR_NS}};
 	publish();
 	return 0;

@@ -101,7 +101,7 @@ static int setup(void **state)
 	assert_true(moved_status != MAP_FAILED);
 	t_seg_make(&t, 4000);
 	prepare(&t.seg);
-	assert_int_equal(rl_attach(t.path, &client, NULL), 0);
+	client = t_attach(&t);
 	assert_int_equal(unlink(t.path), 0);
 	assert_int_equal(rl_segment_create(t.path, &spec, &fresh, NULL), 0);
 	prepare(&fresh);

@@ -46,13 +46,11 @@ static void publish(uint32_t algorithm, uint32_t limit, uint64_t window_ns)
 
 static int setup(void **state)
 {
-	char why[RL_WHY_SIZE];
 
 	(void)state;
 	t_seg_make(&t, 4000);
 	publish(RL_SLIDING, 100, HOUR_NS);
-	if (rl_attach(t.path, &client, why) != 0)
-		fail_msg("%s", why);
+	client = t_attach(&t);
 	return 0;
 }
 
@@ -66,10 +64,7 @@ static int teardown(void **state)
 
 static uint64_t rule_of(const char *name)
 {
-	uint64_t rule;
-
-	assert_int_equal(rl_rule(client, name, &rule), 0);
-	return rule;
+	return t_client_rule(client, name);
 }
 
 static int check(const char *key, uint32_t cost, struct rl_result *result)
