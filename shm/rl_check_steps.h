@@ -1,7 +1,7 @@
 /*
- * rl_check_steps.h - the steps that a check by the own window and one by credit have in common.
+ * rl_check_steps.h - the steps that all kinds of checks have in common.
  *
- * Rooms:  rl_check.c and rl_check_shared.c only. Inline: they are the hot path.
+ * Rooms:  rl_check*.c and rl_inflight.c. Inline: the hot path has them, too.
  */
 #ifndef RL_CHECK_STEPS_H
 #define RL_CHECK_STEPS_H

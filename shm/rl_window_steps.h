@@ -1,7 +1,7 @@
 /*
  * rl_window_steps.h - the steps of one try in a slot's sliding window: rl_window.h has the proof.
  *
- * Rooms:  rl_window.c and rl_check.c only. Inline: they are the hot path.
+ * Rooms:  rl_window.c, and rl_check_usual.h for who includes that. Inline: they are the hot path.
  */
 #ifndef RL_WINDOW_STEPS_H
 #define RL_WINDOW_STEPS_H
