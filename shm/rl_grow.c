@@ -10,10 +10,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "shm/rl_clock_check.h"
 #include "shm/rl_extent.h"
 #include "shm/rl_word.h"
+
+#define PIECE (UINT64_C(64) << 20) /* bytes: some 50 ms */
+#define FRONT (sizeof(struct rl_hdr) + sizeof(struct rl_live))
 
 /* The header as it is, which must be one that could be attached to. */
 static int read_header(int fd, struct rl_hdr *ret, char *why)
@@ -66,12 +71,42 @@ static int clear_rest(int fd, const struct rl_plan *old)
 		       : errno;
 }
 
-static int lengthen(int fd, const struct rl_plan *old, const struct rl_plan *plan, char *why)
+/* Asked first: nobody's memory is taken for a part of it. */
+static int see_room(int fd, uint64_t bytes)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(fd, &fs) != 0)
+		return errno;
+	return bytes / fs.f_frsize >= fs.f_bavail ? ENOSPC : 0;
+}
+
+/*
+ * A piece at a time, with a heartbeat in between: it may take seconds, and whoever keeps the
+ * segment is alive.
+ */
+static int allocate(int fd, struct rl_live *live, uint64_t end)
+{
+	int error = 0;
+
+	for (uint64_t off = 0; error == 0 && off < end; off += PIECE) {
+		uint64_t len = end - off < PIECE ? end - off : PIECE;
+
+		rl_clock_beat(live);
+		error = posix_fallocate(fd, (off_t)off, (off_t)len);
+	}
+	return error;
+}
+
+static int lengthen(int fd, struct rl_live *live, const struct rl_plan *old,
+		    const struct rl_plan *plan, char *why)
 {
 	int error = clear_rest(fd, old);
 
 	if (error == 0)
-		error = posix_fallocate(fd, 0, (off_t)plan->file_size);
+		error = see_room(fd, plan->file_size - old->file_size);
+	if (error == 0)
+		error = allocate(fd, live, plan->file_size);
 	if (error == 0)
 		return 0;
 	clear_rest(fd, old);
@@ -82,14 +117,18 @@ static int lengthen(int fd, const struct rl_plan *old, const struct rl_plan *pla
 
 static void free_slots(char *base, const struct rl_plan *plan)
 {
+	struct rl_live *live = (void *)(base + sizeof(struct rl_hdr));
 	struct rl_slot *slot = (void *)(base + plan->array_at[RL_SLOTS]);
 	const struct rl_extent *fresh = &plan->extent[plan->extents - 1];
 	uint64_t end = (fresh->first + fresh->count) * RL_LANES;
 
-	/* Relaxed: nobody looks here before grown says that there is something. */
-	for (uint64_t i = fresh->first * RL_LANES; i < end; i++)
+	for (uint64_t i = fresh->first * RL_LANES; i < end; i++) {
+		/* Relaxed: nobody looks here before grown says that there is something. */
 		atomic_store_explicit(&slot[i].head, rl_head_closed(RL_N_FIRST, RL_KIND_FREE),
 				      memory_order_relaxed);
+		if (i % (PIECE / sizeof(struct rl_slot)) == 0)
+			rl_clock_beat(live);
+	}
 }
 
 /* Killed before the last store: nobody has seen anything of it. */
@@ -118,7 +157,11 @@ static int grow(int fd, uint64_t keys, char *why)
 	if (error <= 0)
 		return error;
 	rl_plan_make(&hdr, &plan);
-	error = lengthen(fd, &old, &plan, why);
+	base = mmap(NULL, FRONT, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED)
+		return rl_refuse(-errno, why, "cannot map it: %s", strerror(errno));
+	error = lengthen(fd, (void *)(base + sizeof(hdr)), &old, &plan, why);
+	munmap(base, FRONT);
 	if (error != 0)
 		return error;
 	error = rl_plan_map(&plan, &hdr, fd, PROT_READ | PROT_WRITE, &base);

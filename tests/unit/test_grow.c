@@ -527,6 +527,16 @@ static void write_at(uint64_t off, const void *bytes, size_t size)
 	close(fd);
 }
 
+static void test_grow__who_grows_it_is_seen_to_live(void **state)
+{
+	uint64_t now_ns = rl_clock_precise_ns();
+
+	(void)state;
+	t.seg.live->beat_ns = now_ns - 60 * RL_SECOND_NS;
+	grow_to(20 * KEYS);
+	assert_true(t.seg.live->beat_ns >= now_ns);
+}
+
 /* Killed with a longer file, heads in it, and an end in the header. */
 static void test_grow__what_a_killed_agent_left_does_no_harm(void **state)
 {
@@ -628,6 +638,7 @@ int main(void)
 		TEST(test_grow__claim_under_way_is_finished_where_it_is),
 		TEST(test_grow__dirty_marks_of_each_extent_are_taken),
 		TEST(test_grow__idle_slots_of_the_rest_are_given_back),
+		TEST(test_grow__who_grows_it_is_seen_to_live),
 		TEST(test_grow__what_a_killed_agent_left_does_no_harm),
 		TEST(test_grow__file_never_gets_shorter_whatever_the_header_says),
 		TEST(test_grow__header_that_contradicts_itself_is_refused),
