@@ -71,6 +71,21 @@ static void test_segment__created_is_attachable_and_empty(void **state)
 	rl_segment_unview(&view);
 }
 
+static void test_segment__is_known_by_its_file_and_not_by_its_name(void **state)
+{
+	struct t_seg *t = *state;
+	const struct rl_segment_spec spec = {.keys = 1000, .mode = 0660};
+	struct rl_seg other;
+
+	assert_true(rl_segment_is_at(&t->seg.view, t->path));
+	assert_int_equal(unlink(t->path), 0);
+	assert_false(rl_segment_is_at(&t->seg.view, t->path));
+	assert_int_equal(rl_segment_create(t->path, &spec, &other, NULL), 0);
+	assert_false(rl_segment_is_at(&t->seg.view, t->path));
+	assert_true(rl_segment_is_at(&other.view, t->path));
+	rl_segment_detach(&other);
+}
+
 static void test_segment__missing_is_enoent_and_says_what_to_do(void **state)
 {
 	struct rl_view view;
@@ -575,6 +590,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_segment__created_is_attachable_and_empty),
+		TEST(test_segment__is_known_by_its_file_and_not_by_its_name),
 		TEST(test_segment__missing_is_enoent_and_says_what_to_do),
 		TEST(test_segment__short_file_is_refused),
 		TEST(test_segment__truncated_file_is_refused),
