@@ -62,14 +62,17 @@ static inline uint64_t rl_block_word(uint64_t id, uint64_t until_ns)
 	       (uint32_t)((until_ns + RL_SECOND_NS - 1) / RL_SECOND_NS);
 }
 
-/* Until when the key whose identity begins with id is blocked; 0: it is not. */
+/* Until when a block word blocks the key whose identity begins with id; 0: it does not. */
+static inline uint64_t rl_block_until_by(uint64_t word, uint64_t id)
+{
+	return word >> 32 == (RL_MARK_BLOCK >> 32 | id >> 33) ? (word & UINT32_MAX) * RL_SECOND_NS
+							      : 0;
+}
+
 static inline uint64_t rl_block_until(const struct rl_side *side, uint64_t id)
 {
 	/* Relaxed: as rl_mark_of(). */
-	uint64_t word = atomic_load_explicit(&side->total, memory_order_relaxed);
-
-	return word >> 32 == (RL_MARK_BLOCK >> 32 | id >> 33) ? (word & UINT32_MAX) * RL_SECOND_NS
-							      : 0;
+	return rl_block_until_by(atomic_load_explicit(&side->total, memory_order_relaxed), id);
 }
 
 /* Is this slot's own key blocked at now? */

@@ -102,6 +102,15 @@ static bool image_is_sound(const struct rl_image *image)
 	       rl_count_scale(image->hint) != 0;
 }
 
+/* Of the slot that has been closed: does its key need the flag that checks of a window look for? */
+static bool is_blocked(const struct rl_seg *seg, uint64_t index, uint64_t now_ns)
+{
+	/* seq_cst: after the close, in the one order that who blocks goes by (rl_check_reset.c). */
+	uint64_t word = atomic_load_explicit(&seg->side[index].total, memory_order_seq_cst);
+
+	return rl_block_until_by(word, take(&seg->slot[index].id[0])) > now_ns;
+}
+
 bool rl_rebase_count_take(struct rl_seg *seg, uint64_t index)
 {
 	struct rl_journal *journal = &seg->live->journal;
@@ -122,7 +131,7 @@ bool rl_rebase_count_take(struct rl_seg *seg, uint64_t index)
 	if (algorithm == RL_SLIDING)
 		image.shape = shape_for(image.shape, held);
 	image.n = next_n(rl_head_n(closed), algorithm, rl_shape_q(image.shape));
-	if (algorithm == RL_SLIDING && rl_block_holds(slot, &seg->side[index], now_ns))
+	if (algorithm == RL_SLIDING && is_blocked(seg, index, now_ns))
 		image.state = RL_MARK_BLOCK;
 	if (algorithm == RL_SLIDING)
 		window_image(held, now_ns, &image);
