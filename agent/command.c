@@ -101,6 +101,17 @@ static bool read_hex(const char *hex, struct command *ret)
 	return true;
 }
 
+/* A misspelt 'rule' would switch all of them. */
+static bool is_known(json_t *line)
+{
+	static const char *const known[] = {"do", "rule", "key", "for_s"};
+	size_t found = 0;
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		found += json_object_get(line, known[i]) != NULL;
+	return found == json_object_size(line);
+}
+
 /* NULL, or what is wrong with it. */
 static const char *read_command(json_t *line, const struct kind **ret_kind, struct command *ret)
 {
@@ -113,6 +124,8 @@ static const char *read_command(json_t *line, const struct kind **ret_kind, stru
 			*ret_kind = &kinds[i];
 	if (*ret_kind == NULL)
 		return "'do' must be off, on, reset or block";
+	if (!is_known(line))
+		return "a command has 'do', 'rule', 'key' and 'for_s', and nothing else";
 	if (rule != NULL && !json_is_string(rule))
 		return "'rule' must be a rule's name";
 	ret->name = (*ret_kind)->name;

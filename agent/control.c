@@ -18,12 +18,15 @@
 
 #define CALLERS_MAX 16 /* more are turned away: each holds a descriptor */
 #define BACKLOG     128
-#define IDLE_S      10 /* a caller that says nothing is hung up on */
+#define IDLE_S      10    /* a caller that says nothing is hung up on */
+#define UNREAD_MAX  65536 /* bytes of answers: and one that asks and asks, and reads none */
 
 struct control {
 	struct event_base *base;
 	struct rl_seg *seg;
 	struct evconnlistener *listener;
+	dev_t dev; /* of the socket's file: another agent's may take its place */
+	ino_t ino;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct bufferevent *caller[CALLERS_MAX];
 };
@@ -56,20 +59,21 @@ static void name_caller(struct bufferevent *caller, char *ret, size_t size)
 
 static void on_line(struct bufferevent *caller, void *arg)
 {
+	struct evbuffer *input = bufferevent_get_input(caller),
+			*output = bufferevent_get_output(caller);
 	struct control *control = arg;
 	char by[64], *line, *text;
 	size_t len;
 
 	name_caller(caller, by, sizeof(by));
-	while ((line = evbuffer_readln(bufferevent_get_input(caller), &len, EVBUFFER_EOL_LF)) !=
-	       NULL) {
+	while ((line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF)) != NULL) {
 		text = command_run(control->seg, line, len, by);
 		if (text != NULL)
-			evbuffer_add_printf(bufferevent_get_output(caller), "%s\n", text);
+			evbuffer_add_printf(output, "%s\n", text);
 		free(text);
 		free(line);
 	}
-	if (evbuffer_get_length(bufferevent_get_input(caller)) > COMMAND_MAX)
+	if (evbuffer_get_length(input) > COMMAND_MAX || evbuffer_get_length(output) > UNREAD_MAX)
 		hang_up(control, caller);
 }
 
@@ -118,10 +122,13 @@ static int bind_as(const char *path, const char *segment)
 	before = umask(0177);
 	failed = bind(fd, (struct sockaddr *)&address, sizeof(address));
 	umask(before);
-	/* The group first: the mode is for it. */
+	/* The group first: the mode is for it. Where we may not give it away, nobody's group may:
+	 * it is ours, and not the segment's. */
 	if (failed == 0 && stat(segment, &st) == 0) {
-		failed = lchown(path, (uid_t)-1, st.st_gid) != 0 && errno != EPERM;
-		failed = failed || chmod(path, st.st_mode & 0666) != 0;
+		bool given = lchown(path, (uid_t)-1, st.st_gid) == 0;
+
+		failed = !given && errno != EPERM;
+		failed = failed || chmod(path, st.st_mode & (given ? 0666 : 0600)) != 0;
 	}
 	if (failed != 0) {
 		close(fd);
@@ -133,9 +140,13 @@ static int bind_as(const char *path, const char *segment)
 static bool listen_on(struct control *control, const char *segment)
 {
 	int fd = bind_as(control->path, segment);
+	struct stat st = {0};
 
 	if (fd < 0)
 		return false;
+	stat(control->path, &st);
+	control->dev = st.st_dev;
+	control->ino = st.st_ino;
 	control->listener =
 		evconnlistener_new(control->base, on_caller, control,
 				   LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG, fd);
@@ -173,6 +184,15 @@ struct control *control_new(struct event_base *base, struct rl_seg *seg, const c
 	return NULL;
 }
 
+/* Whoever removed the segment with its lock, and started another agent, is not to find it deaf. */
+static bool is_ours(const struct control *control)
+{
+	struct stat st;
+
+	return stat(control->path, &st) == 0 && st.st_dev == control->dev &&
+	       st.st_ino == control->ino;
+}
+
 void control_free(struct control *control)
 {
 	if (control == NULL)
@@ -181,6 +201,7 @@ void control_free(struct control *control)
 		if (control->caller[i] != NULL)
 			bufferevent_free(control->caller[i]);
 	evconnlistener_free(control->listener);
-	unlink(control->path); /* still under the lock */
+	if (is_ours(control))
+		unlink(control->path);
 	free(control);
 }

@@ -4,7 +4,8 @@
  * Rooms:  agent/main.c. On the loop's thread; no command takes longer than a check.
  *
  * A stream socket beside the segment, "<segment>.ctl", with the segment's group and mode: who may
- * write to the segment may command. One JSON object a line, one line in answer:
+ * write to the segment may command. One JSON object a line, of these members only, one line in
+ * answer. Who asks on and on and reads no answer is hung up on:
  *
  *	{"do": "off", "rule": "login"}        off and on; without a rule, all of them
  *	{"do": "reset", "rule": "login", "key": "3139322e302e322e37"}       key: its bytes in hex
@@ -29,7 +30,7 @@ struct control;
  */
 struct control *control_new(struct event_base *base, struct rl_seg *seg, const char *path);
 
-/* Close every connection and remove the socket. NULL is fine. */
+/* Close every connection and remove the socket, if it is still ours. NULL is fine. */
 void control_free(struct control *control);
 
 #endif

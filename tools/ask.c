@@ -69,7 +69,7 @@ static bool send_line(int fd, const char *text)
 	return send(fd, "\n", 1, MSG_NOSIGNAL) == 1;
 }
 
-/* The line that came, without its end; false when none did. */
+/* The line that came, without its end; false, and errno, when none did; 0: we were hung up on. */
 static bool receive_line(int fd, char line[ANSWER_MAX])
 {
 	size_t len = 0;
@@ -80,6 +80,8 @@ static bool receive_line(int fd, char line[ANSWER_MAX])
 
 		if (some < 0 && errno == EINTR)
 			continue;
+		if (some == 0)
+			errno = 0;
 		if (some <= 0)
 			return false;
 		len += (size_t)some;
@@ -112,17 +114,26 @@ static int report(const struct tool *tool, json_t *command, json_t *answer)
 	return code;
 }
 
+static int refuse_silence(const struct tool *tool, int error)
+{
+	if (error == EAGAIN)
+		return tool_error("the agent at %s.ctl did not answer in %d s: is it stopped?",
+				  tool->segment, WAIT_S);
+	return tool_error("the agent at %s.ctl hung up: it has ended, or too many others command "
+			  "it at this moment; try again",
+			  tool->segment);
+}
+
 static int converse(const struct tool *tool, int fd, json_t *command)
 {
 	char *text = json_dumps(command, JSON_COMPACT), line[ANSWER_MAX];
 	bool answered = text != NULL && send_line(fd, text) && receive_line(fd, line);
+	int error = errno, code;
 	json_t *answer;
-	int code;
 
 	free(text);
 	if (!answered)
-		return tool_error("the agent at %s.ctl did not answer in %d s: is it stopped?",
-				  tool->segment, WAIT_S);
+		return refuse_silence(tool, error);
 	answer = json_loads(line, 0, NULL);
 	code = report(tool, command, answer);
 	json_decref(answer);

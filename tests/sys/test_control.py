@@ -154,7 +154,8 @@ def test_control__whatever_is_sent_the_agent_answers_or_hangs_up(rig):
                  b'{"do": "block", "rule": "login", "key": "61"}',
                  b'{"do": "block", "rule": "login", "key": "61", "for_s": -1}',
                  b'{"do": "block", "rule": "login", "key": "61", "for_s": 9999999999}',
-                 b'{"do": "off", "rule": "log\\nin"}', b'{"do": "off", "do": "on"}'):
+                 b'{"do": "off", "rule": "log\\nin"}', b'{"do": "off", "do": "on"}',
+                 b'{"do": "off", "rules": "login"}'):
         answer = ask(rig, line)
         assert answer is not None and answer["ok"] is False, (line, answer)
     equal(ask(rig, b"x" * 9000), None)
@@ -183,10 +184,67 @@ def test_control__many_callers_are_turned_away_and_idle_ones_hung_up_on(rig):
         peer.connect(rig.segment + ".ctl")
         idle.append(peer)
     equal(check(rig, "login", "k"), 0)
+    code, _, err = ctl(rig, "off")
+    equal(code, 2)
+    contains(err, "hung up: it has ended, or too many others command it")
     for peer in idle:
         equal(peer.recv(1), b"")
         peer.close()
     wait_for("an answer", lambda: ask(rig, b'{"do": "off"}') == {"ok": True})
+
+
+def test_control__answers_that_nobody_reads_are_not_kept(rig):
+    agent = rig.agent({"login": "1/hour"})
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(rig.segment + ".ctl")
+        peer.settimeout(30)
+        sent, hung_up = 0, False
+        try:
+            while sent < 4 << 20:
+                sent += peer.send(b"\n" * 4096)
+        except (BrokenPipeError, ConnectionResetError):
+            hung_up = True
+    equal(hung_up, True)
+    print(f"# {sent} bytes taken")
+    equal(agent.running(), True)
+    equal(ask(rig, b'{"do": "off"}'), {"ok": True})
+    with socket.socket(socket.AF_UNIX) as peer:  # one that does read gets them all
+        peer.connect(rig.segment + ".ctl")
+        answers = peer.makefile()
+        for _ in range(20):
+            peer.sendall(b'{"do": "on"}\n' * 200)
+            for _ in range(200):
+                equal(answers.readline(), '{"ok":true}\n')
+
+
+def test_control__agent_that_was_replaced_leaves_the_next_ones_socket(rig):
+    agent = rig.agent({"login": "1/hour"})
+    for name in ("", ".lock"):
+        os.unlink(rig.segment + name)
+    rig.agent({"login": "1/hour"})
+    equal(agent.wait(), 2)
+    equal(ctl(rig, "off")[0], 0)
+
+
+def test_control__group_that_cannot_be_given_is_not_replaced_by_the_agents(rig):
+    if os.getuid() != 0:
+        raise Skip("needs root, to be somebody else")
+    agent = rig.agent({"login": "1/hour"})
+    agent.signal(signal.SIGTERM)
+    agent.wait()
+    for folder in (rig.dir, os.path.dirname(rig.segment)):
+        for path in [folder] + [os.path.join(folder, name) for name in os.listdir(folder)]:
+            os.chown(path, 65534, 12345)  # a group that it is no member of
+    with open(rig.path("nobody.log"), "wb") as log, subprocess.Popen(
+            [AGENT, "--config", agent.argv[-1]], user=65534, group=65534, extra_groups=[],
+            stdout=log, stderr=log) as nobody:
+        try:
+            wait_for("its socket", lambda: os.path.exists(rig.segment + ".ctl") and
+                     ask(rig, b'{"do": "on"}') == {"ok": True})
+            equal(os.stat(rig.segment).st_gid, 12345)
+            equal(os.stat(rig.segment + ".ctl").st_mode & 0o777, 0o600)
+        finally:
+            nobody.terminate()
 
 
 if __name__ == "__main__":
