@@ -47,6 +47,36 @@ bool rl_holder_is(const struct rl_view *view, uint32_t who)
 	       rl_holder(rl_holder_number(who), rl_holder_life(word)) == who;
 }
 
+/* TAKEN becomes LEFT, of this life. */
+static bool leave(struct rl_seg *seg, uint32_t number, uint64_t seen)
+{
+	return swap(&seg->holders->word[number], seen,
+		    rl_holder_word(RL_HOLDER_LEFT, rl_holder_made(seen), rl_holder_life(seen),
+				   rl_holder_pid(seen)));
+}
+
+/* Has another thread of this process the number, whose lock is ours as well? */
+static bool is_taken_by(const struct rl_seg *seg, uint32_t number, uint32_t pid)
+{
+	uint64_t word = load(&seg->holders->word[number]);
+
+	return rl_holder_state(word) == RL_HOLDER_TAKEN && rl_holder_pid(word) == pid;
+}
+
+/*
+ * Give up the lock of a number that is not ours. Another thread of this process may take it just
+ * then, and the lock that is dropped is its own: it locks once more after it has written the word,
+ * and we look at the word after we have unlocked. So one of the two locks it again.
+ */
+static void unlock_byte(struct rl_seg *seg, int fd, uint32_t number, uint32_t pid)
+{
+	if (is_taken_by(seg, number, pid))
+		return;
+	lock_byte(fd, number, F_UNLCK);
+	if (is_taken_by(seg, number, pid))
+		lock_byte(fd, number, F_WRLCK);
+}
+
 /* One number: 0 and the lock and the word are ours, -EAGAIN when they are not, or -errno. */
 static int take_number(struct rl_seg *seg, int fd, uint32_t pid, uint32_t number, uint32_t *ret_who)
 {
@@ -61,15 +91,17 @@ static int take_number(struct rl_seg *seg, int fd, uint32_t pid, uint32_t number
 		return error;
 	mine = rl_holder_word(RL_HOLDER_TAKEN, made_now(&seg->view),
 			      (rl_holder_life(seen) + 1) % RL_HOLDER_LIVES, pid);
-	if (swap(word, seen, mine)) {
-		*ret_who = rl_holder(number, rl_holder_life(mine));
-		return 0;
+	if (!swap(word, seen, mine)) {
+		unlock_byte(seg, fd, number,
+			    pid); /* it came and went, or a thread of ours has it */
+		return -EAGAIN;
 	}
-	/* Another thread of this process has it, whose lock is ours as well; or it came and went.
-	 */
-	if (rl_holder_pid(load(word)) != pid)
-		lock_byte(fd, number, F_UNLCK);
-	return -EAGAIN;
+	if (lock_byte(fd, number, F_WRLCK) != 0) { /* once more: see unlock_byte() */
+		leave(seg, number, mine);
+		return -EAGAIN;
+	}
+	*ret_who = rl_holder(number, rl_holder_life(mine));
+	return 0;
 }
 
 int rl_holder_take(struct rl_seg *seg, int fd, uint32_t pid, uint32_t *ret_who)
@@ -92,10 +124,7 @@ bool rl_holder_keep(struct rl_seg *seg, int fd, uint32_t who)
 		return false;
 	seen = load(word); /* with the lock nobody buries us, nor takes the number */
 	if (!rl_holder_is(&seg->view, who)) {
-		/* Unless another client of this process has the number now, and so its lock. */
-		if (rl_holder_state(seen) != RL_HOLDER_TAKEN ||
-		    rl_holder_pid(seen) != (uint32_t)getpid())
-			lock_byte(fd, rl_holder_number(who), F_UNLCK);
+		unlock_byte(seg, fd, rl_holder_number(who), (uint32_t)getpid());
 		return false;
 	}
 	/* Of a new file: the agent may now test us by it. */
@@ -105,24 +134,19 @@ bool rl_holder_keep(struct rl_seg *seg, int fd, uint32_t who)
 				   rl_holder_pid(seen)));
 }
 
-/* TAKEN becomes LEFT, of this life. */
-static bool leave(struct rl_seg *seg, uint32_t number, uint64_t seen)
-{
-	return swap(&seg->holders->word[number], seen,
-		    rl_holder_word(RL_HOLDER_LEFT, rl_holder_made(seen), rl_holder_life(seen),
-				   rl_holder_pid(seen)));
-}
-
 void rl_holder_leave(struct rl_seg *seg, int fd, uint32_t who)
 {
 	uint32_t number = rl_holder_number(who);
 	uint64_t seen = load(&seg->holders->word[number]);
 
-	if (!rl_holder_is(&seg->view, who) || !leave(seg, number, seen))
+	if (!rl_holder_is(&seg->view, who))
 		return;
-	/* Killed before this: the kernel does it. */
+	/* First: once it is LEFT, and then FREE, another thread may take it, and this would drop
+	 * that one's lock. Killed after it: the agent buries us. */
 	if (fd >= 0)
 		lock_byte(fd, number, F_UNLCK);
+	if (!leave(seg, number, seen) && fd >= 0 && is_taken_by(seg, number, (uint32_t)getpid()))
+		lock_byte(fd, number, F_WRLCK); /* buried long ago, and another thread's by now */
 }
 
 bool rl_holder_is_gone(int fd, uint32_t number)

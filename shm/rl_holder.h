@@ -19,7 +19,8 @@
  *	    +------the agent, when no cell of this life is left (rl_hold.h) -----------------+
  *
  * Killed between lock and TAKEN: the lock is gone, the word is FREE still. An agent that is killed
- * after LEFT: the next one finds LEFT and goes on.
+ * after LEFT: the next one finds LEFT and goes on. All threads of a process have one lock: who
+ * drops it takes care not to drop that of another thread's number (unlock_byte()).
  *
  * A process whose lock was lost while it lives (the server closed our descriptor) takes it again
  * when it acquires or releases next, if 100 ms have passed since it last did so. The agent takes
