@@ -136,19 +136,29 @@ static bool is_sound(const struct rl_view *view, const struct rl_slot *slot, uin
 	       (state == 0 || rl_count_is(state, rl_head_n(head)));
 }
 
-/* False, too, when it has admitted since it was seen to be idle. */
+/*
+ * False, too, when it has admitted or been blocked since it was seen to be idle, which was after
+ * total was read. Killed in between: its word is gone, and a later pass frees it.
+ */
 static bool free_slot(struct sweep *sweep, uint64_t index, uint64_t head,
-		      const struct rl_rule *rule, uint64_t now_ns)
+		      const struct rl_rule *rule, uint64_t total, uint64_t now_ns)
 {
 	struct rl_slot *slot = &sweep->seg->slot[index];
+	uint64_t taken = 0, gone = 0;
 	struct rl_count count;
 
 	if (sweep->may_free != NULL && !sweep->may_free(sweep->may_free_arg, index))
 		return false;
 	if (rl_count_of(&sweep->seg->view, slot, rule, &count) &&
-	    !rl_count_take_idle(slot, head, &count, now_ns))
+	    !rl_count_take_idle(slot, head, &count, now_ns, &taken))
 		return false;
-	return rl_table_free(sweep->seg, index, head);
+	if (rl_table_free_idle(sweep->seg, index, head, total))
+		return true;
+	/* pairs[slot_state.rel]: as it was; without its word it would answer busy. */
+	if (taken != 0)
+		atomic_compare_exchange_strong_explicit(&slot->state, &gone, taken,
+							memory_order_acq_rel, memory_order_relaxed);
+	return false;
 }
 
 /* Of a rule that has become the fleet's: what was said of the key on this host is over. */
@@ -199,6 +209,7 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed); /* as above */
 	const struct rl_rule *rule = rule_of(sweep, rl_pair_high(shape));
 	struct rl_rule own;
+	uint64_t total;
 	uint32_t q;
 
 	mend_stamps(seg, slot, now_ns);
@@ -213,8 +224,10 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 		sync_slot_retire(seg, index);
 	else
 		unmark(seg, index, shape);
+	/* Relaxed: who blocks the key after this is seen when the slot is closed. */
+	total = atomic_load_explicit(&seg->side[index].total, memory_order_relaxed);
 	if (is_idle(sweep, index, head, rule, now_ns)) {
-		if (free_slot(sweep, index, head, rule, now_ns))
+		if (free_slot(sweep, index, head, rule, total, now_ns))
 			count(&seg->live->slots_freed);
 	} else if (rule != NULL && rl_rebase_wanted(&seg->view, slot, head, rule, now_ns, &q)) {
 		/* One that holds credit is re-based between two calls of the sync, or when idle. */

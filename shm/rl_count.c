@@ -183,10 +183,11 @@ uint32_t rl_count_held(const struct rl_slot *slot, uint64_t head, const struct r
 }
 
 bool rl_count_take_idle(struct rl_slot *slot, uint64_t head, const struct rl_count *count,
-			uint64_t now_ns)
+			uint64_t now_ns, uint64_t *ret_taken)
 {
 	uint64_t state = state_of(slot);
 
+	*ret_taken = state;
 	if (state == 0)
 		return true;
 	if (!rl_count_is(state, rl_head_n(head)) || rl_count_units(count, state, now_ns) != 0)

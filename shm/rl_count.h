@@ -107,10 +107,11 @@ uint32_t rl_count_held(const struct rl_slot *slot, uint64_t head, const struct r
 		       uint64_t now_ns);
 
 /*
- * The agent, before it frees the slot: take its word, if it holds nothing now. Killed after
- * this: the slot answers busy until the next agent's sweep, which finds a word of 0, frees it.
+ * The agent, before it frees the slot: take its word, if it holds nothing now; *ret_taken: the
+ * word, 0 if it was gone before, for when the slot is not freed after all. Killed after this: the
+ * slot answers busy until the next agent's sweep, which finds a word of 0, frees it.
  */
 bool rl_count_take_idle(struct rl_slot *slot, uint64_t head, const struct rl_count *count,
-			uint64_t now_ns);
+			uint64_t now_ns, uint64_t *ret_taken);
 
 #endif

@@ -164,11 +164,9 @@ bool rl_table_wipe(struct rl_seg *seg, uint64_t index, uint64_t head)
 	return true;
 }
 
-bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head)
+bool rl_table_free_idle(struct rl_seg *seg, uint64_t index, uint64_t head, uint64_t total)
 {
 	uint64_t wipe = wipe_head(&seg->slot[index], head);
-	/* Relaxed: what is changed after this is seen below. */
-	uint64_t total = atomic_load_explicit(&seg->side[index].total, memory_order_relaxed);
 
 	/* pairs[slot_head.rel]: fails if a worker admitted since the slot was seen to be idle. */
 	if (!atomic_compare_exchange_strong_explicit(&seg->slot[index].head, &head, wipe,
@@ -183,6 +181,14 @@ bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head)
 		return false;
 	}
 	return rl_table_wipe(seg, index, wipe);
+}
+
+bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head)
+{
+	/* Relaxed: what is changed after this is seen there. */
+	return rl_table_free_idle(
+		seg, index, head,
+		atomic_load_explicit(&seg->side[index].total, memory_order_relaxed));
 }
 
 bool rl_table_in_place(const struct rl_view *view, uint64_t index)

@@ -98,6 +98,12 @@ int rl_table_claim(struct rl_seg *seg, const struct rl_id *id, const struct rl_c
 bool rl_table_free(struct rl_seg *seg, uint64_t index, uint64_t head);
 
 /*
+ * The same; also false when the slot's rl_side.total is not what it was, total: read before the
+ * slot was seen to be idle, as who blocks its key changes that, and not its head.
+ */
+bool rl_table_free_idle(struct rl_seg *seg, uint64_t index, uint64_t head, uint64_t total);
+
+/*
  * The agent, for a SPOILED or WIPE slot, a CLAIM or TENT nobody has finished in a second, or
  * one with damaged words; their count starts anew with it.
  */

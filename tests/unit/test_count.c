@@ -125,7 +125,7 @@ static void test_count__worker_stopped_on_an_old_key_spends_nothing_of_the_new_o
 static void test_count__key_that_spends_while_it_is_seen_idle_is_not_freed(void **state)
 {
 	struct rl_count count;
-	uint64_t head, index, later_ns;
+	uint64_t head, index, later_ns, taken;
 	struct rl_slot *slot;
 
 	(void)state;
@@ -136,11 +136,11 @@ static void test_count__key_that_spends_while_it_is_seen_idle_is_not_freed(void 
 		slot = &t.seg.slot[index];
 		later_ns = rl_clock_precise_ns() + 2 * 3600 * RL_SECOND_NS;
 		assert_true(rl_count_of(&t.seg.view, slot, NULL, &count));
-		assert_false(rl_count_take_idle(slot, head, &count, rl_clock_precise_ns()));
+		assert_false(rl_count_take_idle(slot, head, &count, rl_clock_precise_ns(), &taken));
 		assert_true(slot->state != 0);
 		/* Seen idle, then taken: who spends in between makes the taking fail; after it none
 		 * can spend until the slot is free. */
-		assert_true(rl_count_take_idle(slot, head, &count, later_ns));
+		assert_true(rl_count_take_idle(slot, head, &count, later_ns, &taken));
 		assert_int_equal(slot->state, 0);
 		assert_int_equal(spend("k", 1), RL_E_BUSY);
 		/* As if the agent was killed there. */

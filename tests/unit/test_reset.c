@@ -369,6 +369,41 @@ static void test_block__that_comes_while_the_slot_is_freed_is_seen(void **state)
 	assert_true(rl_table_free(&t.seg, slot, head));
 }
 
+static bool block_it_all(void *slot, uint64_t index)
+{
+	if (index == *(uint64_t *)slot)
+		assert_int_equal(block("k", 60 * RL_SECOND_NS), 0);
+	return true;
+}
+
+/* The whole call, between the agent's look at the slot and its end: the head does not change. */
+static void test_block__of_a_slot_seen_to_be_idle_is_seen_before_it_is_freed(void **state)
+{
+	static const uint32_t algorithm[] = {RL_SLIDING, 1, 2};
+	static struct sweep sweep;
+	struct rl_result result;
+	uint64_t slot;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		publish(algorithm[i], 100, RL_WINDOW_MIN_NS);
+		assert_int_equal(block("k", 0), 0);
+		assert_int_equal(check("k", 1, NULL), RL_ALLOWED);
+		slot = open_slot();
+		sweep_init(&sweep, &t.seg);
+		sweep.may_free = block_it_all;
+		sweep.may_free_arg = &slot;
+		sweep_slot(&sweep, slot, rl_clock_precise_ns() + HOUR_NS / 2);
+		assert_int_equal(check("k", 1, &result), RL_LIMITED);
+		assert_int_equal(result.decided_by, RL_BY_BLOCK);
+		assert_int_equal(block("k", 0), 0);
+		assert_int_equal(check("k", 1, NULL), RL_ALLOWED);
+		sweep.may_free = NULL;
+		sweep_slot(&sweep, slot, rl_clock_precise_ns() + HOUR_NS / 2);
+		assert_false(rl_head_is_open(t.seg.slot[slot].head));
+	}
+}
+
 static void test_reset__that_comes_while_the_slot_is_rebased_is_seen(void **state)
 {
 	struct rl_rule rule;
@@ -459,6 +494,7 @@ int main(void)
 		TEST(test_block__is_over_when_hosts_come_to_share_the_rule),
 		TEST(test_block__of_another_key_blocks_nobody),
 		TEST(test_block__that_comes_while_the_slot_is_freed_is_seen),
+		TEST(test_block__of_a_slot_seen_to_be_idle_is_seen_before_it_is_freed),
 		TEST(test_reset__that_comes_while_the_slot_is_rebased_is_seen),
 		TEST(test_mark__the_count_of_another_algorithm_is_left_alone),
 		TEST(test_mark__of_a_word_left_of_sharing_is_a_block_and_nothing_else),
