@@ -295,8 +295,8 @@ RL_API int rl_refund(struct rl_client *client, uint64_t rule, struct rl_result *
  * Forget what the key has spent under a rule that is local to the host: its next checks have the
  * whole limit. A block stays. What another thread was admitted meanwhile may be forgotten as well.
  * 0, also when nothing was known of the key; -EINVAL, RL_ERR_RULE, RL_ERR_SHARED, RL_ERR_BUSY as
- * rl_check(). A process that is killed in it has reset the key or not. Thread- and
- * async-signal-safe.
+ * rl_check(), RL_ERR_ALGORITHM under a concurrency rule. A process that is killed in it has reset
+ * the key or not. Thread- and async-signal-safe.
  */
 RL_API int rl_reset(struct rl_client *client, uint64_t rule, const void *key, size_t key_len);
 
@@ -305,7 +305,7 @@ RL_API int rl_reset(struct rl_client *client, uint64_t rule, const void *key, si
  * whatever it has spent. Rounded up to whole seconds; a century is the most. A later call replaces
  * it; for_ns = 0 ends it. It is over, too, when the segment is removed or the rule becomes one that
  * hosts share. 0; -EINVAL, RL_ERR_RULE, RL_ERR_SHARED, RL_ERR_FULL (a new key, no slot free),
- * RL_ERR_BUSY. Thread- and async-signal-safe.
+ * RL_ERR_BUSY, RL_ERR_ALGORITHM under a concurrency rule. Thread- and async-signal-safe.
  */
 RL_API int rl_block(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 		    uint64_t for_ns);

@@ -54,7 +54,9 @@ bool rl_ip_parse(const char *text, size_t len, struct rl_ip *ret)
 
 	if (zone != NULL)
 		address_len = (size_t)(zone - text);
-	if (address_len < 2 || address_len >= sizeof(address))
+	/* A key is any bytes: one with a NUL in it is another than what is before that. */
+	if (address_len < 2 || address_len >= sizeof(address) ||
+	    memchr(text, '\0', address_len) != NULL)
 		return false;
 	memcpy(address, text, address_len);
 	address[address_len] = '\0';

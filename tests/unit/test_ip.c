@@ -45,6 +45,18 @@ static void test_ip__every_way_of_writing_is_one_address(void **state)
 	expect("::ffff:0:0/95", "::fffe:0:0/95");
 }
 
+/* A key is any bytes: an entry for an address is for no other key. */
+static void test_ip__key_with_a_nul_in_it_is_no_address(void **state)
+{
+	struct rl_ip ip;
+
+	(void)state;
+	assert_true(rl_ip_parse("10.0.0.1", 8, &ip));
+	assert_false(rl_ip_parse("10.0.0.1\0a", 10, &ip));
+	assert_false(rl_ip_parse("10.0.0.1\0", 9, &ip));
+	assert_false(rl_ip_parse("2001:db8::1\0%eth0", 17, &ip));
+}
+
 static void test_ip__what_is_none_is_refused(void **state)
 {
 	static const char *const none[] = {"",
@@ -122,6 +134,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ip__every_way_of_writing_is_one_address),
+		cmocka_unit_test(test_ip__key_with_a_nul_in_it_is_no_address),
 		cmocka_unit_test(test_ip__what_is_none_is_refused),
 		cmocka_unit_test(test_ip__key_of_a_client_is_its_address_or_its_network),
 		cmocka_unit_test(test_ip__mask_keeps_exactly_the_prefix),
