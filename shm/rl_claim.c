@@ -288,25 +288,28 @@ static bool propose_in(struct rl_seg *seg, uint64_t bucket, const struct rl_id *
 
 /*
  * Of the newest extent the first bucket while it has room to spare (a lookup then reads one tag
- * line), else the emptier of two; the emptiest of three where that one is nearly full.
+ * line), else the emptier of two; the emptiest of three where that one is nearly full. Where that
+ * is so as well the next older extent, likewise: taken as they come its buckets would fill
+ * unevenly, and a grown table would refuse keys that it has room for.
  */
 static uint64_t best_bucket(const struct rl_seg *seg, const struct rl_id *id)
 {
-	static const uint32_t enough[RL_CHOICES] = {ROOM_TO_SPARE, ROOM_SCARCE, 0};
-	uint64_t bucket[RL_CHOICES];
-	uint32_t best = 0, most;
+	static const uint32_t enough[RL_CHOICES] = {UINT32_MAX, ROOM_TO_SPARE, ROOM_SCARCE};
+	uint64_t bucket[RL_CHOICES], best = rl_tag_bucket(id, &seg->view.newest);
+	uint32_t most = 0;
 
-	rl_tag_buckets(id, &seg->view.newest, bucket);
-	most = free_lanes(seg, bucket[0]);
-	for (uint32_t b = 1; b < RL_CHOICES && most < enough[b - 1]; b++) {
-		uint32_t lanes = free_lanes(seg, bucket[b]);
+	for (uint32_t e = seg->view.extents; e-- > 0 && most < ROOM_SCARCE;) {
+		rl_tag_buckets(id, &seg->view.extent[e], bucket);
+		for (uint32_t c = 0; c < RL_CHOICES && most < enough[c]; c++) {
+			uint32_t lanes = free_lanes(seg, bucket[c]);
 
-		if (lanes > most) {
-			most = lanes;
-			best = b;
+			if (lanes > most) {
+				most = lanes;
+				best = bucket[c];
+			}
 		}
 	}
-	return bucket[best];
+	return best;
 }
 
 /* Propose in the best bucket, else in the others. False in *ret_tried: all are full. */

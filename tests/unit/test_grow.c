@@ -19,6 +19,7 @@
 #include "shm/rl_clock.h"
 #include "shm/rl_error.h"
 #include "shm/rl_extent.h"
+#include "shm/rl_hash.h"
 #include "shm/rl_inflight.h"
 #include "shm/rl_side.h"
 #include "shm/rl_table.h"
@@ -201,6 +202,45 @@ static void test_grow__grown_five_times_it_is_whole_and_then_refuses(void **stat
 	assert_int_equal(rl_segment_grow(t.path, 2 * keys, why), -ENOSPC);
 	assert_non_null(strstr(why, "grown 5 times"));
 	assert_int_equal(check(fresh, "window", "after"), RL_ALLOWED);
+}
+
+/* A new key, and another one for each that finds no slot: how many did not. */
+static uint64_t place(uint64_t *number, struct rl_id *ret_id)
+{
+	struct rl_claim claim = {.rule_id = 7, .q = 1, .window_ns = HOUR_NS};
+	uint64_t refused = 0;
+
+	for (;; refused++) {
+		*ret_id = rl_hash_key(t.seg.view.hash_key, claim.rule_id, number, sizeof(*number));
+		rl_key_text(number, sizeof(*number), &claim.text);
+		(*number)++;
+		if (rl_table_claim(&t.seg, ret_id, &claim) == 1)
+			return refused;
+	}
+}
+
+/* By a little: nearly all that comes and goes then lies in what there was. */
+static void test_grow__keys_that_come_and_go_find_the_room_of_all_extents(void **state)
+{
+	enum { GROWN_KEYS = KEYS + 100, TURNOVERS = 50 };
+	static struct rl_id live[GROWN_KEYS];
+	uint64_t seed = t_seed(), number = 0, refused = 0, head;
+	uint32_t placed = 0;
+
+	(void)state;
+	while (placed < KEYS)
+		refused += place(&number, &live[placed++]);
+	grow_to(GROWN_KEYS);
+	while (placed < GROWN_KEYS)
+		refused += place(&number, &live[placed++]);
+	for (int i = 0; i < TURNOVERS * GROWN_KEYS; i++) {
+		struct rl_id *id = &live[t_below(&seed, GROWN_KEYS)];
+		uint64_t index = rl_table_find(&t.seg.view, id, &head);
+
+		assert_true(rl_table_free(&t.seg, index, head));
+		refused += place(&number, id);
+	}
+	assert_int_equal(refused, 0);
 }
 
 /* All calls of a client that maps what there was: of a key that is in the rest. */
@@ -628,6 +668,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_grow__every_count_stays_and_there_is_room_for_more),
 		TEST(test_grow__grown_five_times_it_is_whole_and_then_refuses),
+		TEST(test_grow__keys_that_come_and_go_find_the_room_of_all_extents),
 		TEST(test_grow__client_of_before_finds_what_lies_in_the_rest),
 		TEST(test_grow__ticket_of_the_rest_is_good_in_a_client_of_before),
 		TEST(test_grow__requests_in_flight_are_released_after_the_move),
