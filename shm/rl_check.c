@@ -33,8 +33,9 @@ RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member,
 
 	terms.held = rl_pool_held(&seg->view, rule, key);
 	terms.now_ns = rl_now_ns(&seg->view, rl_clock_is_coarse(rule->window_ns));
+	/* It goes on in its pool, unless it has a slot that is not mapped here. */
 	if (terms.held > 0 && !rl_rule_is_local(rule))
-		return RL_E_FULL; /* it goes on in its pool */
+		return rl_segment_has_grown(&seg->view) ? RL_E_GROWN : RL_E_FULL;
 	rl_check_text(key, &terms.text);
 	terms.credit = blind_share(&seg->view, rule);
 	terms.hint = rl_hint(0, terms.credit / 2, rl_key_part(rule->id, &terms.text));

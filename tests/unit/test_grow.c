@@ -294,6 +294,41 @@ static void test_grow__client_of_before_finds_what_lies_in_the_rest(void **state
 	}
 }
 
+/* Hosts share the rule: a key without a slot goes on in its pool while that is used. */
+static void test_grow__pool_does_not_answer_for_a_key_in_the_rest(void **state)
+{
+	const struct rl_rule_spec spec = {.name = "shared",
+					  .terms = {LIMIT, HOUR_NS},
+					  .fleet = {.consistency = RL_STRICT,
+						    .no_credit = RL_NO_CREDIT_DENY,
+						    .on_unreachable = RL_OWN}};
+	struct rl_result result;
+	char name[RL_POOL_NAME];
+	struct rl_check_key pool;
+	const char *key;
+	size_t other;
+
+	(void)state;
+	assert_int_equal(rl_rules_publish(&t.seg, &spec, 1, &other), 0);
+	assert_int_equal(rl_pool_ensure(&t.seg), 0);
+	grow_to(20 * KEYS);
+	t.seg.live->beat_ns = rl_clock_precise_ns() - 2 * RL_SECOND_NS; /* alone: its own window */
+	key = key_beyond("shared");
+	atomic_store(&old->look_ns, UINT64_MAX); /* nor does it look for another reason */
+	for (uint32_t i = 0; i < RL_POOL_KEYS; i++) {
+		rl_pool_key(&t.seg.view, t_client_rule(old, "shared"), i, name, &pool);
+		assert_int_equal(rl_check(old, t_client_rule(old, "shared"), pool.bytes, pool.len,
+					  1, 0, NULL),
+				 RL_ALLOWED);
+	}
+	assert_int_equal(client_mapped(old)->seg.view.extents, 1);
+	assert_int_equal(
+		rl_check(old, t_client_rule(old, "shared"), key, strlen(key), 1, 0, &result),
+		RL_ALLOWED);
+	assert_int_not_equal(result.decided_by, RL_BY_POOL);
+	assert_int_equal(client_mapped(old)->seg.view.extents, 2);
+}
+
 static void test_grow__ticket_of_the_rest_is_good_in_a_client_of_before(void **state)
 {
 	struct rl_result result;
@@ -670,6 +705,7 @@ int main(void)
 		TEST(test_grow__grown_five_times_it_is_whole_and_then_refuses),
 		TEST(test_grow__keys_that_come_and_go_find_the_room_of_all_extents),
 		TEST(test_grow__client_of_before_finds_what_lies_in_the_rest),
+		TEST(test_grow__pool_does_not_answer_for_a_key_in_the_rest),
 		TEST(test_grow__ticket_of_the_rest_is_good_in_a_client_of_before),
 		TEST(test_grow__requests_in_flight_are_released_after_the_move),
 		TEST(test_grow__request_acquired_beside_the_move_is_released_too),
