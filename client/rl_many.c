@@ -124,6 +124,16 @@ static inline void begin_part(const struct mapped *mapped, struct rl_ask *ask,
 	ret->got = 0;
 }
 
+/* Nothing was spent; and what one of them says, if not all of them, takes the rest of the table. */
+static bool all_again(struct rl_client *client, struct mapped *mapped,
+		      const struct rl_check_part *part, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (part[i].got == RL_E_GROWN)
+			return client_follow(client, mapped);
+	return false;
+}
+
 int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
 {
 	struct rl_check_part part[RL_ALL_MAX];
@@ -143,7 +153,7 @@ int rl_check_all(struct rl_client *client, struct rl_ask *ask, size_t count)
 		}
 		got = rl_check_parts(&mapped->seg, client_member(mapped), part, count);
 		client_end(mapped, begun_ns);
-	} while (client_again(client, mapped, got));
+	} while (got != 1 && all_again(client, mapped, part, count));
 	for (size_t i = 0; i < count; i++)
 		ask[i].answer = client_verdict(client, mapped, part[i].got, part[i].answer);
 	if (got < 0)

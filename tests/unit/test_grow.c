@@ -294,6 +294,36 @@ static void test_grow__client_of_before_finds_what_lies_in_the_rest(void **state
 	}
 }
 
+/* One rule refuses by what is mapped; what the other says of the key lies in the rest. */
+static void test_grow__several_rules_are_answered_whoever_of_them_refuses_first(void **state)
+{
+	static const char *const name[] = {"window", "bucket", "fixed"};
+	struct rl_ask ask[3];
+
+	(void)state;
+	assert_int_equal(admits(old, "bucket", "spent"), LIMIT);
+	grow_to(20 * KEYS);
+	for (int i = 0; i < 3; i++)
+		ask[i] = (struct rl_ask){.rule = t_client_rule(old, name[i]), .cost = 1};
+	ask[0].key = ask[2].key = key_beyond("window");
+	ask[0].key_len = ask[2].key_len = strlen(ask[0].key);
+	ask[1].key = "spent";
+	ask[1].key_len = 5;
+	for (int first = 1; first >= 0; first--) {
+		struct rl_client *client;
+		struct rl_ask asked[3] = {ask[first], ask[!first], ask[2]};
+
+		assert_int_equal(rl_attach(t.path, &client, NULL), 0);
+		client_mapped(client)->seg.view.extents = 1; /* as one of before */
+		client_mapped(client)->seg.view.newest = client_mapped(client)->seg.view.extent[0];
+		assert_int_equal(rl_check_all(client, asked, 3), RL_LIMITED);
+		assert_int_equal(asked[first].answer, RL_ALLOWED);
+		assert_int_equal(asked[!first].answer, RL_LIMITED);
+		assert_int_equal(asked[2].answer, RL_ALLOWED);
+		rl_detach(client);
+	}
+}
+
 /* Hosts share the rule: a key without a slot goes on in its pool while that is used. */
 static void test_grow__pool_does_not_answer_for_a_key_in_the_rest(void **state)
 {
@@ -705,6 +735,7 @@ int main(void)
 		TEST(test_grow__grown_five_times_it_is_whole_and_then_refuses),
 		TEST(test_grow__keys_that_come_and_go_find_the_room_of_all_extents),
 		TEST(test_grow__client_of_before_finds_what_lies_in_the_rest),
+		TEST(test_grow__several_rules_are_answered_whoever_of_them_refuses_first),
 		TEST(test_grow__pool_does_not_answer_for_a_key_in_the_rest),
 		TEST(test_grow__ticket_of_the_rest_is_good_in_a_client_of_before),
 		TEST(test_grow__requests_in_flight_are_released_after_the_move),
