@@ -25,9 +25,11 @@ static uint64_t all_arrays_bytes(void)
 	return bytes;
 }
 
-static uint64_t dirty_bytes(const struct rl_extent *extent)
+static uint64_t dirty_bytes(const struct rl_plan *plan, uint32_t e)
 {
-	return rl_round_to_page(rl_dirty_words(extent->count * RL_LANES) * sizeof(uint64_t));
+	uint64_t words = rl_dirty_words(plan->extent[e].count * RL_LANES);
+
+	return rl_round_to(words * sizeof(uint64_t), plan->page);
 }
 
 /* The extents themselves. Each has room for all choices of an identity. */
@@ -63,7 +65,7 @@ static void place_in_file(const struct rl_hdr *hdr, struct rl_plan *plan)
 			continue;
 		plan->off[e] = plan->file_size;
 		plan->file_size += (plan->end[e] - plan->end[e - 1]) * all_arrays_bytes() +
-				   dirty_bytes(extent);
+				   dirty_bytes(plan, e);
 	}
 }
 
@@ -80,7 +82,7 @@ static void place_in_memory(const struct rl_hdr *hdr, struct rl_plan *plan)
 	at += hdr->total_size - hdr->dirty_off;
 	for (uint32_t e = 1; e < plan->extents; e++) {
 		plan->dirty_at[e] = at;
-		at += dirty_bytes(&plan->extent[e]);
+		at += dirty_bytes(plan, e);
 	}
 	plan->size = at;
 }
@@ -91,6 +93,7 @@ int rl_plan_make(const struct rl_hdr *hdr, struct rl_plan *ret)
 
 	if (error != 0)
 		return error;
+	ret->page = rl_chunk_page(hdr->chunk);
 	place_in_file(hdr, ret);
 	place_in_memory(hdr, ret);
 	return 0;
@@ -116,7 +119,7 @@ static bool map_extent(const struct rl_plan *plan, uint32_t e, char *base, int f
 			return false;
 		off += buckets * bytes;
 	}
-	return map_piece(base, plan->dirty_at[e], dirty_bytes(&plan->extent[e]), fd, off, prot);
+	return map_piece(base, plan->dirty_at[e], dirty_bytes(plan, e), fd, off, prot);
 }
 
 static bool map_pieces(const struct rl_plan *plan, const struct rl_hdr *hdr, char *base, int fd,

@@ -28,6 +28,7 @@ enum { RL_TAGS, RL_SLOTS, RL_SIDES, RL_TEXTS, RL_ARRAYS };
 struct rl_plan {
 	struct rl_extent extent[RL_EXTENTS_MAX];
 	uint32_t extents;
+	uint64_t page;                     /* that all which follows is whole ones of */
 	uint64_t file_size;                /* at least */
 	uint64_t size;                     /* of memory */
 	uint64_t array_at[RL_ARRAYS];      /* in memory */
@@ -43,9 +44,15 @@ static inline uint64_t rl_bit_words(uint64_t count)
 	return (count + 63) / 64;
 }
 
-static inline uint64_t rl_round_to_page(uint64_t bytes)
+/* The page of the system that it was made on, whose chunks are of whole ones: of 4 KiB or more. */
+static inline uint64_t rl_chunk_page(uint64_t chunk)
 {
-	return (bytes + RL_PAGE - 1) / RL_PAGE * RL_PAGE;
+	return chunk / RL_CHUNK_MIN * RL_PAGE;
+}
+
+static inline uint64_t rl_round_to(uint64_t bytes, uint64_t page)
+{
+	return (bytes + page - 1) / page * page;
 }
 
 /* Words of the dirty bits of so many slots, and of their summary. */

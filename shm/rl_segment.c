@@ -57,26 +57,27 @@ void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list
 {
 	uint64_t slots = bucket_count * RL_LANES;
 	uint64_t room = rl_chunk_end(bucket_count, hdr->chunk); /* buckets that an array has */
+	uint64_t page = rl_chunk_page(hdr->chunk); /* mapped apart, once the table has grown */
 
 	hdr->bucket_count = bucket_count;
 	hdr->slot_count = slots;
 	hdr->list_slots = list_slots;
 	hdr->member_count = rl_segment_members(bucket_count);
-	hdr->lists_off = rl_round_to_page(BEFORE_OFF + RL_RULES_MAX * sizeof(struct rl_before));
+	hdr->lists_off = rl_round_to(BEFORE_OFF + RL_RULES_MAX * sizeof(struct rl_before), page);
 	hdr->members_off =
-		rl_round_to_page(hdr->lists_off + 2 * list_slots * sizeof(struct rl_list_entry));
+		rl_round_to(hdr->lists_off + 2 * list_slots * sizeof(struct rl_list_entry), page);
 	hdr->tags_off =
-		rl_round_to_page(hdr->members_off + hdr->member_count * sizeof(struct rl_member));
+		rl_round_to(hdr->members_off + hdr->member_count * sizeof(struct rl_member), page);
 	hdr->slots_off = hdr->tags_off + room * rl_array_bytes(RL_TAGS);
 	hdr->sides_off = hdr->slots_off + room * rl_array_bytes(RL_SLOTS);
 	hdr->texts_off = hdr->sides_off + room * rl_array_bytes(RL_SIDES);
 	hdr->dirty_off = hdr->texts_off + room * rl_array_bytes(RL_TEXTS);
 	hdr->holders_off =
-		rl_round_to_page(hdr->dirty_off + rl_dirty_words(slots) * sizeof(uint64_t));
+		rl_round_to(hdr->dirty_off + rl_dirty_words(slots) * sizeof(uint64_t), page);
 	hdr->holds_off = hdr->holders_off + sizeof(struct rl_holders);
 	hdr->hold_count = hold_count(slots);
 	hdr->total_size =
-		rl_round_to_page(hdr->holds_off + hdr->hold_count * sizeof(struct rl_hold));
+		rl_round_to(hdr->holds_off + hdr->hold_count * sizeof(struct rl_hold), page);
 }
 
 static bool sizes_agree(const struct rl_hdr *hdr)

@@ -621,6 +621,29 @@ static void test_grow__idle_slots_of_the_rest_are_given_back(void **state)
 	assert_int_equal(rl_table_used(&t.seg.view), 0);
 }
 
+/* On a system with pages of 64 KiB nothing else can be mapped. */
+static void test_grow__every_piece_begins_at_a_page_of_the_system(void **state)
+{
+	enum { PAGE = 65536 };
+	struct rl_hdr hdr = {.chunk = PAGE / sizeof(struct rl_tags), .grown = 2};
+	struct rl_plan plan;
+
+	(void)state;
+	rl_segment_lay_out(&hdr, 1001, 4);
+	hdr.extent_end[0] = 1500;
+	hdr.extent_end[1] = 5001;
+	assert_int_equal(rl_plan_make(&hdr, &plan), 0);
+	assert_int_equal(hdr.tags_off % PAGE, 0);
+	assert_int_equal(hdr.dirty_off % PAGE, 0);
+	assert_int_equal(plan.tail_at % PAGE, 0);
+	for (int a = 0; a < RL_ARRAYS; a++)
+		assert_int_equal(plan.array_at[a] % PAGE, 0);
+	for (uint32_t e = 1; e < plan.extents; e++) {
+		assert_int_equal(plan.off[e] % PAGE, 0);
+		assert_int_equal(plan.dirty_at[e] % PAGE, 0);
+	}
+}
+
 /* Kills, and damage. */
 
 static void write_at(uint64_t off, const void *bytes, size_t size)
@@ -747,6 +770,7 @@ int main(void)
 		TEST(test_grow__dirty_marks_of_each_extent_are_taken),
 		TEST(test_grow__idle_slots_of_the_rest_are_given_back),
 		TEST(test_grow__who_grows_it_is_seen_to_live),
+		TEST(test_grow__every_piece_begins_at_a_page_of_the_system),
 		TEST(test_grow__what_a_killed_agent_left_does_no_harm),
 		TEST(test_grow__file_never_gets_shorter_whatever_the_header_says),
 		TEST(test_grow__header_that_contradicts_itself_is_refused),
