@@ -236,11 +236,28 @@ static const struct rl_live *live_after(const void *hdr)
 /* It may be growing: with as many extents as it has when the copy begins. */
 static void copy_header(const struct rl_hdr *from, struct rl_hdr *ret)
 {
-	/* pairs[grown.acq]: the ends of so many were written before. */
+	/* pairs[seg_ready.acq]: as in rl_segment_usable(), which is asked of the copy alone. */
+	uint32_t ready = atomic_load_explicit(&from->ready, memory_order_acquire);
+	/* pairs[grown.acq]: the ends of so many were written before, and the file was as long. */
 	uint64_t grown = atomic_load_explicit(&from->grown, memory_order_acquire);
 
 	memcpy(ret, from, sizeof(*ret));
-	atomic_store_explicit(&ret->grown, grown, memory_order_relaxed); /* our own */
+	/* Relaxed, both: our own. */
+	atomic_store_explicit(&ret->ready, ready, memory_order_relaxed);
+	atomic_store_explicit(&ret->grown, grown, memory_order_relaxed);
+}
+
+/* The copy is what is checked and what is used; against the size that the file has after it. */
+static int inspect_header(int fd, const void *page, struct rl_hdr *ret_hdr, char *why)
+{
+	struct stat st;
+	int error;
+
+	copy_header(page, ret_hdr);
+	if (fstat(fd, &st) != 0)
+		return rl_refuse(-errno, why, "cannot stat it: %s", rl_error_text(-errno));
+	error = rl_segment_usable(ret_hdr, (uint64_t)st.st_size, why);
+	return error != 0 ? error : rl_clock_check(ret_hdr, live_after(page), why);
 }
 
 /* Map the header alone and decide whether the file is a segment we may use. */
@@ -266,13 +283,7 @@ static int inspect(int fd, struct rl_hdr *ret_hdr, uint64_t ret_file[2], char *w
 
 	ret_file[0] = st.st_dev;
 	ret_file[1] = st.st_ino;
-	/* A copy first: what is checked and what is used must be the same bytes. */
-	copy_header(page, ret_hdr);
-	error = rl_segment_usable(page, (uint64_t)st.st_size, why);
-	if (error == 0)
-		error = rl_segment_usable(ret_hdr, (uint64_t)st.st_size, why);
-	if (error == 0)
-		error = rl_clock_check(ret_hdr, live_after(page), why);
+	error = inspect_header(fd, page, ret_hdr, why);
 	munmap(page, sizeof(struct rl_hdr) + sizeof(struct rl_live));
 	return error;
 }

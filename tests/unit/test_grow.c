@@ -644,6 +644,45 @@ static void test_grow__every_piece_begins_at_a_page_of_the_system(void **state)
 	}
 }
 
+/* Another's step when the size of a file has been read so many times more. */
+static struct {
+	uint32_t left;
+	void (*take)(void);
+} step_upon_fstat;
+
+int fstat(int fd, struct stat *ret)
+{
+	int got = fstatat(fd, "", ret, AT_EMPTY_PATH);
+
+	if (step_upon_fstat.left > 0 && --step_upon_fstat.left == 0)
+		step_upon_fstat.take();
+	return got;
+}
+
+static void grow_a_little(void)
+{
+	assert_int_equal(
+		rl_segment_grow(t.path, 2 * rl_segment_keys(t.seg.view.bucket_count), NULL), 1);
+	rl_segment_detach(&t.seg);
+	assert_int_equal(rl_segment_attach(t.path, &t.seg, NULL), 0);
+}
+
+static void test_grow__who_attaches_meanwhile_is_not_refused(void **state)
+{
+	struct rl_view view;
+	char why[RL_WHY_MAX];
+
+	(void)state;
+	for (uint32_t n = 1; n <= 2; n++) {
+		step_upon_fstat.left = n;
+		step_upon_fstat.take = grow_a_little;
+		if (rl_segment_view(t.path, &view, why) != 0)
+			fail_msg("refused: %s", why);
+		step_upon_fstat.left = 0;
+		rl_segment_unview(&view);
+	}
+}
+
 /* Kills, and damage. */
 
 static void write_at(uint64_t off, const void *bytes, size_t size)
@@ -770,6 +809,7 @@ int main(void)
 		TEST(test_grow__dirty_marks_of_each_extent_are_taken),
 		TEST(test_grow__idle_slots_of_the_rest_are_given_back),
 		TEST(test_grow__who_grows_it_is_seen_to_live),
+		TEST(test_grow__who_attaches_meanwhile_is_not_refused),
 		TEST(test_grow__every_piece_begins_at_a_page_of_the_system),
 		TEST(test_grow__what_a_killed_agent_left_does_no_harm),
 		TEST(test_grow__file_never_gets_shorter_whatever_the_header_says),
