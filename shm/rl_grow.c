@@ -78,7 +78,23 @@ static int see_room(int fd, uint64_t bytes)
 
 	if (fstatvfs(fd, &fs) != 0)
 		return errno;
+	if (fs.f_blocks == 0) /* it sets no limit, as a tmpfs may */
+		return 0;
 	return bytes / fs.f_frsize >= fs.f_bavail ? ENOSPC : 0;
+}
+
+/*
+ * Not posix_fallocate(): where the file system cannot, that reads and writes bytes of what is in
+ * use, and counts that others make in between are lost.
+ */
+static int allocate_piece(int fd, uint64_t off, uint64_t len)
+{
+	int got;
+
+	do
+		got = fallocate(fd, 0, (off_t)off, (off_t)len);
+	while (got != 0 && errno == EINTR);
+	return got == 0 ? 0 : errno;
 }
 
 /*
@@ -93,7 +109,7 @@ static int allocate(int fd, struct rl_live *live, uint64_t end)
 		uint64_t len = end - off < PIECE ? end - off : PIECE;
 
 		rl_clock_beat(live);
-		error = posix_fallocate(fd, (off_t)off, (off_t)len);
+		error = allocate_piece(fd, off, len);
 	}
 	return error;
 }

@@ -12,6 +12,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/sweep.h"
@@ -659,6 +662,31 @@ int fstat(int fd, struct stat *ret)
 	return got;
 }
 
+/* What a file system says that sets no limit (tmpfs with size=0), or knows no fallocate(). */
+static bool limitless, plain;
+
+int fstatvfs(int fd, struct statvfs *ret)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) != 0)
+		return -1;
+	*ret = (struct statvfs){.f_bsize = (unsigned long)fs.f_bsize,
+				.f_frsize = (unsigned long)fs.f_frsize,
+				.f_blocks = limitless ? 0 : fs.f_blocks,
+				.f_bfree = limitless ? 0 : fs.f_bfree,
+				.f_bavail = limitless ? 0 : fs.f_bavail};
+	return 0;
+}
+
+int fallocate(int fd, int mode, off_t off, off_t len)
+{
+	if (!plain)
+		return (int)syscall(SYS_fallocate, fd, mode, off, len);
+	errno = EOPNOTSUPP;
+	return -1;
+}
+
 static void grow_a_little(void)
 {
 	assert_int_equal(
@@ -773,6 +801,32 @@ static void test_grow__header_that_contradicts_itself_is_refused(void **state)
 	}
 }
 
+static void test_grow__device_that_sets_no_limit_has_room(void **state)
+{
+	int got;
+
+	(void)state;
+	limitless = true;
+	got = rl_segment_grow(t.path, 20 * KEYS, NULL);
+	limitless = false;
+	assert_int_equal(got, 1);
+}
+
+/* posix_fallocate() would write zeros into what is in use, beside those who count there. */
+static void test_grow__without_fallocate_nothing_changes(void **state)
+{
+	char why[RL_WHY_MAX] = "";
+	int got;
+
+	(void)state;
+	plain = true;
+	got = rl_segment_grow(t.path, 20 * KEYS, why);
+	plain = false;
+	assert_int_equal(got, -EOPNOTSUPP);
+	assert_non_null(strstr(why, "cannot allocate another"));
+	assert_int_equal(rl_refresh(old, NULL), 0);
+}
+
 static void test_grow__without_room_on_the_device_nothing_changes(void **state)
 {
 	struct stat before, after;
@@ -814,6 +868,8 @@ int main(void)
 		TEST(test_grow__what_a_killed_agent_left_does_no_harm),
 		TEST(test_grow__file_never_gets_shorter_whatever_the_header_says),
 		TEST(test_grow__header_that_contradicts_itself_is_refused),
+		TEST(test_grow__device_that_sets_no_limit_has_room),
+		TEST(test_grow__without_fallocate_nothing_changes),
 		TEST(test_grow__without_room_on_the_device_nothing_changes),
 	};
 
