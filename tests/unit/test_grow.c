@@ -219,6 +219,7 @@ static uint64_t place(uint64_t *number, struct rl_id *ret_id)
 		(*number)++;
 		if (rl_table_claim(&t.seg, ret_id, &claim) == 1)
 			return refused;
+		assert_true(refused < KEYS);
 	}
 }
 
@@ -240,7 +241,7 @@ static void test_grow__keys_that_come_and_go_find_the_room_of_all_extents(void *
 		struct rl_id *id = &live[t_below(&seed, GROWN_KEYS)];
 		uint64_t index = rl_table_find(&t.seg.view, id, &head);
 
-		assert_true(rl_table_free(&t.seg, index, head));
+		assert_true(index != RL_NO_SLOT && rl_table_free(&t.seg, index, head));
 		refused += place(&number, id);
 	}
 	assert_int_equal(refused, 0);
