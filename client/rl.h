@@ -153,8 +153,9 @@ struct rl_ask {
  *
  * When the table of the segment grows (the agent was started with more keys) nothing begins anew:
  * counts, keys, tickets and what is in flight stay good. The first call for a key that is not in
- * what is mapped maps the rest, and is answered by it; RL_ERR_GROWN if it could not, as the process
- * may no longer open the file, or has no descriptor free. Keys in what is mapped go on as before.
+ * what is mapped maps the rest, and is answered by it; RL_ERR_GROWN if it could not: for want of
+ * memory, or on Linux before 5.14 if the process may no longer open the file. Keys in what is
+ * mapped go on as before.
  *
  * Thread-safe. Not async-signal-safe. Uses no malloc.
  */

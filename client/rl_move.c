@@ -55,6 +55,18 @@ static int attach(const char *path, struct mapped *ret, char *why)
 	return rl_segment_attach(path, &ret->seg, why);
 }
 
+/* What lies at the path; or, if that cannot be had, all of what this client is in. */
+static int attach_or_remap(const struct rl_client *client, const struct mapped *old,
+			   struct mapped *ret, char *why)
+{
+	int error = attach(client->path, ret, why);
+
+	if (error != 0 && rl_segment_has_grown(&old->seg.view) &&
+	    rl_segment_remap(&old->seg, &ret->seg) == 0)
+		error = 0;
+	return error;
+}
+
 static int stand_in(struct mapped *ret)
 {
 	int error = rl_segment_blank(&ret->seg);
@@ -164,7 +176,7 @@ int client_move(struct rl_client *client, char *why)
 	if (fresh == NULL)
 		return rl_refuse(-errno, why, "%s", rl_error_text(-errno));
 	fresh->forks_apart = forks_apart;
-	error = attach(client->path, fresh, why);
+	error = attach_or_remap(client, old, fresh, why);
 	if (error != 0) {
 		munmap(fresh, PAGES_LEN);
 		return error;

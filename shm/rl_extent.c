@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <sys/mman.h>
 
+#define POPULATE_READ 22 /* MADV_POPULATE_READ: Linux 5.14; older headers lack it */
+
 uint64_t rl_array_bytes(int array)
 {
 	static const uint64_t bytes[RL_ARRAYS] = {
@@ -100,59 +102,83 @@ int rl_plan_make(const struct rl_hdr *hdr, struct rl_plan *ret)
 }
 
 /* A stretch of the file over what was reserved for it. */
-static bool map_piece(char *base, uint64_t at, uint64_t len, int fd, uint64_t off, int prot)
+static bool map_piece(char *base, uint64_t at, uint64_t len, struct rl_source from, uint64_t off,
+		      int prot)
 {
-	return len == 0 ||
-	       mmap(base + at, len, prot, MAP_SHARED | MAP_FIXED, fd, (off_t)off) != MAP_FAILED;
+	if (len == 0)
+		return true;
+	if (from.fd < 0)
+		return mremap(from.image + off, 0, len, MREMAP_MAYMOVE | MREMAP_FIXED, base + at) !=
+		       MAP_FAILED;
+	return mmap(base + at, len, prot, MAP_SHARED | MAP_FIXED, from.fd, (off_t)off) !=
+	       MAP_FAILED;
 }
 
 /* What extent e, not the first, adds to the arrays and to the dirty bits. */
-static bool map_extent(const struct rl_plan *plan, uint32_t e, char *base, int fd, int prot)
+static bool map_extent(const struct rl_plan *plan, uint32_t e, char *base, struct rl_source from,
+		       int prot)
 {
 	uint64_t first = plan->end[e - 1], buckets = plan->end[e] - first, off = plan->off[e];
 
 	for (int a = 0; a < RL_ARRAYS; a++) {
 		uint64_t bytes = rl_array_bytes(a);
 
-		if (!map_piece(base, plan->array_at[a] + first * bytes, buckets * bytes, fd, off,
+		if (!map_piece(base, plan->array_at[a] + first * bytes, buckets * bytes, from, off,
 			       prot))
 			return false;
 		off += buckets * bytes;
 	}
-	return map_piece(base, plan->dirty_at[e], dirty_bytes(plan, e), fd, off, prot);
+	return map_piece(base, plan->dirty_at[e], dirty_bytes(plan, e), from, off, prot);
 }
 
-static bool map_pieces(const struct rl_plan *plan, const struct rl_hdr *hdr, char *base, int fd,
-		       int prot)
+static bool map_pieces(const struct rl_plan *plan, const struct rl_hdr *hdr, char *base,
+		       struct rl_source from, int prot)
 {
 	uint64_t off = hdr->tags_off;
-	bool good = map_piece(base, 0, hdr->tags_off, fd, 0, prot);
+	bool good = map_piece(base, 0, hdr->tags_off, from, 0, prot);
 
 	for (int a = 0; good && a < RL_ARRAYS; a++) {
 		uint64_t len = plan->end[0] * rl_array_bytes(a);
 
-		good = map_piece(base, plan->array_at[a], len, fd, off, prot);
+		good = map_piece(base, plan->array_at[a], len, from, off, prot);
 		off += len;
 	}
-	good = good && map_piece(base, plan->tail_at, hdr->total_size - hdr->dirty_off, fd,
+	good = good && map_piece(base, plan->tail_at, hdr->total_size - hdr->dirty_off, from,
 				 hdr->dirty_off, prot);
 	for (uint32_t e = 1; good && e < plan->extents; e++)
-		good = map_extent(plan, e, base, fd, prot);
+		good = map_extent(plan, e, base, from, prot);
 	return good;
 }
 
-int rl_plan_map(const struct rl_plan *plan, const struct rl_hdr *hdr, int fd, int prot,
-		char **ret_base)
+int rl_plan_image(const struct rl_plan *plan, void *first, char **ret_image)
 {
-	bool whole = plan->extents == 1;
-	char *base = whole ? mmap(NULL, plan->size, prot, MAP_SHARED, fd, 0)
+	char *image = mremap(first, 0, plan->file_size, MREMAP_MAYMOVE);
+	int error;
+
+	if (image == MAP_FAILED)
+		return -errno;
+	/* Behind the file's end this fails, where a read would be a SIGBUS. */
+	if (madvise(image + plan->file_size - plan->page, plan->page, POPULATE_READ) == 0) {
+		*ret_image = image;
+		return 0;
+	}
+	error = -errno;
+	munmap(image, plan->file_size);
+	return error;
+}
+
+int rl_plan_map(const struct rl_plan *plan, const struct rl_hdr *hdr, struct rl_source from,
+		int prot, char **ret_base)
+{
+	bool whole = plan->extents == 1 && from.fd >= 0;
+	char *base = whole ? mmap(NULL, plan->size, prot, MAP_SHARED, from.fd, 0)
 			   : mmap(NULL, plan->size, PROT_NONE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int error;
 
 	if (base == MAP_FAILED)
 		return -errno;
-	if (!whole && !map_pieces(plan, hdr, base, fd, prot)) {
+	if (!whole && !map_pieces(plan, hdr, base, from, prot)) {
 		error = -errno;
 		munmap(base, plan->size);
 		return error;

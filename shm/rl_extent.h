@@ -73,8 +73,23 @@ uint64_t rl_array_bytes(int array);
 /* 0, or RL_E_SIZES: its extents contradict each other. hdr is otherwise usable. */
 int rl_plan_make(const struct rl_hdr *hdr, struct rl_plan *ret);
 
-/* Map all of the plan. 0, or -errno; async-signal-safe. */
-int rl_plan_map(const struct rl_plan *plan, const struct rl_hdr *hdr, int fd, int prot,
-		char **ret_base);
+/*
+ * Map all of the plan, of the file that is open as fd; or, where fd is negative, of the file that
+ * image is a mapping of, from its first byte on. 0, or -errno; async-signal-safe.
+ */
+struct rl_source {
+	int fd;
+	char *image;
+};
+int rl_plan_map(const struct rl_plan *plan, const struct rl_hdr *hdr, struct rl_source from,
+		int prot, char **ret_base);
+
+/*
+ * All of the plan's file, as it lies there, by what is mapped of its first bytes: by mremap() of a
+ * length of 0, which maps the same file once more. Nobody asks for a permission or a descriptor.
+ * -errno: also when it is shorter than the plan says, or on a kernel before 5.14, where that could
+ * not be told without a SIGBUS. Async-signal-safe.
+ */
+int rl_plan_image(const struct rl_plan *plan, void *first, char **ret_image);
 
 #endif

@@ -180,7 +180,8 @@ static int grow(int fd, uint64_t keys, char *why)
 	munmap(base, FRONT);
 	if (error != 0)
 		return error;
-	error = rl_plan_map(&plan, &hdr, fd, PROT_READ | PROT_WRITE, &base);
+	error = rl_plan_map(&plan, &hdr, (struct rl_source){.fd = fd}, PROT_READ | PROT_WRITE,
+			    &base);
 	if (error != 0)
 		return rl_refuse(error, why, "cannot map it: %s", rl_error_text(error));
 	free_slots(base, &plan);

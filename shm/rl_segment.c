@@ -334,7 +334,8 @@ static int map_file(const char *path, int open_flags, int prot, struct found *re
 	error = inspect(fd, &ret->hdr, ret->file, why);
 	if (error == 0) {
 		rl_plan_make(&ret->hdr, &ret->plan); /* as inspect() did */
-		error = rl_plan_map(&ret->plan, &ret->hdr, fd, prot, &ret->base);
+		error = rl_plan_map(&ret->plan, &ret->hdr, (struct rl_source){.fd = fd}, prot,
+				    &ret->base);
 		if (error != 0)
 			rl_refuse(error, why, "cannot map it: %s", rl_error_text(error));
 	}
@@ -359,6 +360,39 @@ int rl_segment_view(const char *path, struct rl_view *ret, char *why)
 
 	if (error == 0)
 		point_view(ret, found.base, &found.hdr, &found.plan, found.file);
+	return error;
+}
+
+/* The header as it is now, of the segment that is mapped: what is frozen must not have changed. */
+static int grown_plan(const struct rl_view *view, struct rl_hdr *ret_hdr, struct rl_plan *ret_plan)
+{
+	int error;
+
+	copy_header(view->hdr, ret_hdr);
+	error = rl_segment_usable(ret_hdr, UINT64_MAX, NULL); /* its length: rl_plan_image() */
+	if (error == 0 && (ret_hdr->bucket_count != view->extent[0].count ||
+			   ret_hdr->list_slots != view->list_slots))
+		error = RL_E_SIZES;
+	return error != 0 ? error : rl_plan_make(ret_hdr, ret_plan);
+}
+
+int rl_segment_remap(const struct rl_seg *old, struct rl_seg *ret)
+{
+	struct rl_source from = {.fd = -1};
+	struct rl_plan plan;
+	struct rl_hdr hdr;
+	char *base;
+	int error = grown_plan(&old->view, &hdr, &plan);
+
+	if (error == 0)
+		error = rl_plan_image(&plan, (char *)old->live - sizeof(struct rl_hdr),
+				      &from.image);
+	if (error != 0)
+		return error;
+	error = rl_plan_map(&plan, &hdr, from, PROT_READ | PROT_WRITE, &base);
+	munmap(from.image, plan.file_size);
+	if (error == 0)
+		point_seg(ret, base, &hdr, &plan, old->view.file);
 	return error;
 }
 

@@ -168,6 +168,13 @@ int rl_segment_create(const char *path, const struct rl_segment_spec *spec, stru
 		      char *why);
 
 /*
+ * Map all that the table of a segment has grown to by what is mapped of it already: for a process
+ * that may no longer open its file, or has no descriptor free. 0, or RL_E_SIZES, or -errno: also on
+ * Linux before 5.14. Async-signal-safe.
+ */
+int rl_segment_remap(const struct rl_seg *old, struct rl_seg *ret);
+
+/*
  * Let the table of the segment at path hold so many keys, by another extent; all that is in it
  * stays where it is, and who uses it goes on. The caller holds the lock. Every page is allocated
  * first. 1, or 0 when it holds as many already, or -errno and why: -ENOSPC also of a table that has

@@ -431,6 +431,63 @@ static void test_grow__request_acquired_beside_the_move_is_released_too(void **s
 	assert_int_equal(rl_release(old, flight, &held), RL_ERR_TICKET);
 }
 
+/* As of a worker that has dropped its rights, or has no descriptor free. */
+static void test_grow__client_that_cannot_open_the_file_maps_the_rest_all_the_same(void **state)
+{
+	char away[sizeof(t.path) + 8];
+	struct rl_result result;
+	const char *key;
+
+	(void)state;
+	assert_int_equal(check(old, "window", "k"), RL_ALLOWED);
+	grow_to(3 * KEYS);
+	grow_to(20 * KEYS);
+	key = key_beyond("window");
+	snprintf(away, sizeof(away), "%s.away", t.path);
+	assert_int_equal(rename(t.path, away), 0);
+	assert_int_equal(admits(old, "window", key), LIMIT - 1);
+	assert_int_equal(client_mapped(old)->seg.view.extents, 3);
+	assert_int_equal(admits(old, "window", "k"), LIMIT - 1);
+	assert_int_equal(
+		rl_peek(fresh, t_client_rule(fresh, "window"), key, strlen(key), 1, &result),
+		RL_LIMITED);
+	assert_int_equal(rl_refresh(old, NULL), -ENOENT);
+	assert_int_equal(rename(away, t.path), 0);
+	assert_int_equal(rl_refresh(old, NULL), 0);
+	assert_sound();
+}
+
+/* And a header that tells of more than there is: no look behind the end of the file. */
+static void test_grow__client_that_cannot_open_the_file_believes_no_header(void **state)
+{
+	static const uint64_t ends[] = {1 << 20, 1000, RL_BUCKETS_MAX};
+	char away[sizeof(t.path) + 8];
+	struct rl_hdr *hdr = (struct rl_hdr *)(void *)((char *)t.seg.live - sizeof(struct rl_hdr));
+	uint64_t buckets = hdr->bucket_count;
+
+	(void)state;
+	snprintf(away, sizeof(away), "%s.away", t.path);
+	assert_int_equal(rename(t.path, away), 0);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		hdr->extent_end[0] = ends[i];
+		hdr->grown = 1;
+		assert_int_equal(check(old, "window", "unknown"), RL_ERR_GROWN);
+		assert_int_equal(client_mapped(old)->seg.view.extents, 1);
+	}
+	hdr->grown = 0;
+	assert_int_equal(rename(away, t.path), 0);
+	grow_to(20 * KEYS);
+	hdr = (struct rl_hdr *)(void *)((char *)t.seg.live - sizeof(struct rl_hdr));
+	assert_int_equal(rename(t.path, away), 0);
+	hdr->bucket_count = buckets + 3; /* all else agrees with that */
+	hdr->slot_count = hdr->bucket_count * RL_LANES;
+	assert_int_equal(check(old, "window", "unknown"), RL_ERR_GROWN);
+	hdr->bucket_count = buckets;
+	hdr->slot_count = buckets * RL_LANES;
+	assert_int_equal(check(old, "window", "unknown"), RL_ALLOWED);
+	assert_int_equal(rename(away, t.path), 0);
+}
+
 static void test_grow__refresh_maps_the_rest_and_then_nothing_more(void **state)
 {
 	static struct rl_hdr wrong = {.grown = RL_EXTENTS_MAX};
@@ -857,6 +914,8 @@ int main(void)
 		TEST(test_grow__ticket_of_the_rest_is_good_in_a_client_of_before),
 		TEST(test_grow__requests_in_flight_are_released_after_the_move),
 		TEST(test_grow__request_acquired_beside_the_move_is_released_too),
+		TEST(test_grow__client_that_cannot_open_the_file_maps_the_rest_all_the_same),
+		TEST(test_grow__client_that_cannot_open_the_file_believes_no_header),
 		TEST(test_grow__refresh_maps_the_rest_and_then_nothing_more),
 		TEST(test_grow__claimant_of_before_that_comes_too_late_opens_nothing),
 		TEST(test_grow__claimant_of_before_makes_nothing_in_a_grown_table),
