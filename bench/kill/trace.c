@@ -15,7 +15,7 @@ void kill_trace_me(void)
 }
 
 /* Let it go on, until it stops: by which signal. 0: it does not stop any more. */
-static int go_on(pid_t child, int how)
+static int go_on(pid_t child, enum __ptrace_request how)
 {
 	int status;
 
