@@ -18,9 +18,9 @@ setarch "$(uname -m)" -R true 2>/dev/null && fixed="setarch $(uname -m) -R"
 for program in "$@"; do
     start=$(date +%s)
     case $program in
-    *.py) timeout 300 python3 "$program" >"$log" 2>&1 ;;
-    *-tsan/*) timeout 300 $fixed "$program" >"$log" 2>&1 ;;
-    *) timeout 300 ${EMULATOR-} "$program" >"$log" 2>&1 ;;
+    *.py) timeout -k 5 300 python3 "$program" >"$log" 2>&1 ;;
+    *-tsan/*) timeout -k 5 300 $fixed "$program" >"$log" 2>&1 ;;
+    *) timeout -k 5 300 ${EMULATOR-} "$program" >"$log" 2>&1 ;;
     esac
     code=$?
     good=$(grep -c '^ok ' "$log")

