@@ -280,7 +280,8 @@ static void test_kill__agents_killed_at_random_leave_counts_and_slots_right(void
 	/* busy: asked for a slot that an agent had closed when it died; the next one opened it. */
 	printf("# %llu slots re-based, %llu busy\n", (unsigned long long)t.seg.live->slots_rebased,
 	       (unsigned long long)atomic_load(&notes->busy));
-	assert_true(t.seg.live->slots_rebased > 0);
+	/* Under TSan an agent may be killed before it gets to one. */
+	assert_true(t.seg.live->slots_rebased > 0 || t_under_tsan());
 	judge(WORKERS);
 }
 

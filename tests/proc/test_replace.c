@@ -186,6 +186,8 @@ static void test_replace__processes_follow_each_new_segment_and_its_limit_holds(
 	pthread_t beater;
 
 	(void)state;
+	if (t_under_tsan()) /* it knows no threads of forked processes */
+		return;
 	for (int w = 0; w < WORKERS; w++)
 		start_worker(w);
 	while (atomic_load(&notes->absent) < 1000)
