@@ -175,6 +175,12 @@ static inline bool usual_spend(struct rl_seg *seg, struct rl_member *member,
 }
 
 /*
+ * Lost to others, it is tried again by the same steps: by the general ones it would read the head
+ * so long before its CAS that a process which makes one check after the other wins each time.
+ */
+#define USUAL_TRIES 256
+
+/*
  * All steps: rl_check_spend_key() with a cost of 1, its slot being looked for at guess first. 1 or
  * 0; or RL_NOT_USUAL, and nothing was changed but that a stamp may have been raised.
  */
@@ -183,13 +189,15 @@ rl_check_usual(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 	       const struct rl_id *id, uint64_t guess, struct rl_answer *ret)
 {
 	struct rl_usual usual;
-	int got;
+	int got, tries = USUAL_TRIES;
 
-	if (!usual_find(seg, id, guess, &usual) || !usual_terms(&seg->view, handle, &usual))
-		return RL_NOT_USUAL;
-	got = usual_look(rl_clock_now_ns(usual.coarse), &usual);
-	if (got == RL_TRY_ALLOWED)
-		return usual_spend(seg, member, &usual, id, ret) ? 1 : RL_NOT_USUAL;
+	do {
+		if (!usual_find(seg, id, guess, &usual) || !usual_terms(&seg->view, handle, &usual))
+			return RL_NOT_USUAL;
+		got = usual_look(rl_clock_now_ns(usual.coarse), &usual);
+		if (got == RL_TRY_ALLOWED && usual_spend(seg, member, &usual, id, ret))
+			return 1;
+	} while (RL_RARELY(got == RL_TRY_ALLOWED) && --tries > 0);
 	if (got != RL_TRY_LIMITED)
 		return RL_NOT_USUAL;
 	usual_answer(&seg->view, &usual, 0, usual.wait_ns, ret);
