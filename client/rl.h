@@ -216,7 +216,8 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  *   RL_ERR_ABSENT no segment yet: of a client of rl_open()
  *   RL_ERR_GROWN  the table has grown and this process could not map the rest of it
  *   RL_ERR_BUSY   4,096 tries, under 1 ms: the agent was killed (until the next one runs) or got
- *                 no processor while it rewrote or freed this key's slot, or the segment is damaged
+ *                 no processor while it rewrote or freed this key's slot; or others were first
+ *                 each time (processors that do nothing but check this key); or damage
  *   RL_ERR_CLOCK  the segment counts by the times that its callers give: rl_check_at()
  *
  * The promise: each admitted unit can be placed at an instant inside its own call so that

@@ -1,9 +1,10 @@
 /*
  * rl_inflight.c - the calls of rl.h that limit requests in flight; who this process is to them.
  *
- * All of that belongs to one segment: a client that has moved is another holder, by the lock of
- * another file, where it is now. What it holds in a segment before is released there, and counts
- * nowhere else; once zeros have taken that one's place there is nothing left to release.
+ * All of that belongs to one segment: a client that has moved to another is another holder there,
+ * by the lock of another file. What it holds in a segment before is released there, and counts
+ * nowhere else; once zeros have taken that one's place there is nothing left to release. A segment
+ * that has grown is the same one, and the client the holder that it was.
  */
 #include <errno.h>
 #include <stdatomic.h>

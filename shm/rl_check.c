@@ -180,7 +180,7 @@ static int look_at_slot(const struct rl_view *view, uint64_t index, uint64_t hea
 	int got = look_at_open(view, index, head, rule, cost, ret, ret_used);
 
 	if (got >= 0 && rl_rule_is_local(rule) &&
-	    rl_check_blocked(view, index, key->id.word[0], rule, rl_now_ns(view, false), ret))
+	    rl_check_blocked(view, index, key->id.word[0], rule, ret))
 		got = 0;
 	given_state(view, ret);
 	return got;

@@ -78,17 +78,20 @@ int rl_check_since_reset(const struct rl_slot *slot, uint64_t head,
 }
 
 bool rl_check_blocked(const struct rl_view *view, uint64_t index, uint64_t id,
-		      const struct rl_rule *rule, uint64_t now_ns, struct rl_answer *ret)
+		      const struct rl_rule *rule, struct rl_answer *ret)
 {
 	const struct rl_slot *slot = &view->slot[index];
 	/* Relaxed: under head. */
 	uint64_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
 	struct rl_window_answer none = {0};
-	uint64_t until_ns;
+	uint64_t until_ns, now_ns;
 
 	if (rl_shape_algorithm(shape) == RL_SLIDING && (rl_mark_of(slot) & RL_MARK_BLOCK) == 0)
 		return false;
 	until_ns = rl_block_until(&view->side[index], id);
+	if (until_ns == 0)
+		return false;
+	now_ns = rl_now_ns(view, false);
 	if (until_ns <= now_ns)
 		return false;
 	none.wait_ns = until_ns - now_ns;
@@ -126,8 +129,7 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 	uint64_t now_ns;
 	bool coarse;
 
-	if (rl_check_blocked(&seg->view, index, key->id.word[0], rule, rl_now_ns(&seg->view, false),
-			     ret))
+	if (rl_check_blocked(&seg->view, index, key->id.word[0], rule, ret))
 		return RL_TRY_LIMITED;
 	if (!slot_terms(&seg->view, slot, rule, &terms, &coarse))
 		return rl_check_count(seg, index, head, rule, key, cost, ret);
@@ -145,13 +147,33 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 	return got;
 }
 
+/*
+ * try_slot(), and again while others are first: so the head is not read a rule's reading, and that
+ * of its lists, before its CAS, when a process that makes one check after the other would win each
+ * time. Not past a reload: the rule was read under this generation. Counts down *tries.
+ */
+static int try_often(struct rl_seg *seg, struct rl_member *member, uint64_t index, uint64_t head,
+		     const struct rl_rule *rule, uint64_t generation,
+		     const struct rl_check_key *key, uint32_t cost, int *tries,
+		     struct rl_answer *ret)
+{
+	int got;
+
+	do
+		got = try_slot(seg, member, index, head, rule, key, cost, ret);
+	while (got == RL_TRY_AGAIN && --*tries > 0 &&
+	       rl_table_find(&seg->view, &key->id, &head) == index &&
+	       rl_rules_generation(&seg->view) == generation);
+	return got;
+}
+
 int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 			 const struct rl_check_key *key, uint32_t cost, uint32_t flags,
 			 struct rl_answer *ret)
 {
-	for (int i = 0; i < CHECK_TRIES; i++) {
+	for (int tries = CHECK_TRIES; tries > 0; tries--) {
 		struct rl_rule rule;
-		uint64_t head, index;
+		uint64_t head, index, generation = rl_rules_generation(&seg->view);
 		int got = clock_fits(&seg->view, key) ? 0 : RL_E_CLOCK;
 
 		if (got == 0)
@@ -162,7 +184,8 @@ int rl_check_spend_other(struct rl_seg *seg, struct rl_member *member, uint64_t 
 			return rl_check_spend_shared(seg, member, handle, key, cost, flags, ret);
 		if (index == RL_NO_SLOT)
 			continue;
-		got = try_slot(seg, member, index, head, &rule, key, cost, ret);
+		got = try_often(seg, member, index, head, &rule, generation, key, cost, &tries,
+				ret);
 		given_state(&seg->view, ret);
 		if (got == RL_TRY_LIMITED && slot_is_gone(&seg->slot[index]))
 			continue;

@@ -196,7 +196,7 @@ int rl_check_since_reset(const struct rl_slot *slot, uint64_t head,
 
 /* Refused until then because the key is blocked; false, and nothing is filled, when it is not. */
 bool rl_check_blocked(const struct rl_view *view, uint64_t index, uint64_t id,
-		      const struct rl_rule *rule, uint64_t now_ns, struct rl_answer *ret);
+		      const struct rl_rule *rule, struct rl_answer *ret);
 
 /* A stamp lies ahead of the clock: bring it back, and let the check start over. */
 void rl_check_mend(struct rl_member *member, struct rl_slot *slot, uint32_t cell);

@@ -15,6 +15,7 @@
 
 #include "client/rl.h"
 #include "shm/rl_check.h"
+#include "shm/rl_check_usual.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_clock_check.h"
 #include "shm/rl_member.h"
@@ -54,6 +55,37 @@ static int teardown(void **state)
 static int ask(struct fixture *f, uint64_t rule, const char *key)
 {
 	return rl_check(f->client, rule, key, strlen(key), 1, 0, NULL);
+}
+
+static void admit_one_more(void *head)
+{
+	atomic_fetch_add((_Atomic uint64_t *)head, UINT64_C(1) << RL_HEAD_N_SHIFT);
+}
+
+/*
+ * Another process is first between a check's look at the slot and its CAS. By the same steps it is
+ * tried again: what leaves them starts over from the rule's lists, and loses to a process that
+ * makes one check after the other.
+ */
+static void
+test_client__a_check_that_another_one_overtook_is_tried_again_by_the_same_steps(void **state)
+{
+	struct fixture *f = *state;
+	struct rl_id id = rl_hash_key(f->t.seg.view.hash_key, rl_pair_high(f->hourly), "k", 1);
+	struct rl_answer answer;
+	uint64_t index, head;
+
+	if (t_under_tsan())
+		return;
+	assert_int_equal(ask(f, f->hourly, "k"), RL_ALLOWED);
+	index = rl_table_find(&f->t.seg.view, &id, &head);
+	assert_int_not_equal(index, RL_NO_SLOT);
+	t_upon_access(&f->t.seg.slot[index], PROT_READ, admit_one_more, &f->t.seg.slot[index].head);
+	assert_int_equal(rl_check_usual(&f->t.seg, rl_member_take(&f->t.seg, 1), f->hourly, &id,
+					index, &answer),
+			 1);
+	assert_int_equal(answer.remaining, 5 - 3);
+	assert_int_equal(rl_head_n(f->t.seg.slot[index].head), rl_head_n(head) + 2);
 }
 
 static void test_client__limit_holds_and_result_says_so(void **state)
@@ -399,6 +431,7 @@ static void test_client__every_error_has_a_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_client__a_check_that_another_one_overtook_is_tried_again_by_the_same_steps),
 		TEST(test_client__limit_holds_and_result_says_so),
 		TEST(test_client__keys_and_rules_do_not_share),
 		TEST(test_client__refused_key_is_admitted_when_the_window_has_passed),
