@@ -98,6 +98,7 @@ class Rig:
         self.segment = os.path.join(self.shm, "seg")
         self.redis_url = None
         self.name = None
+        self.inside = ()  # what the agent is started by: net.py
         self.started = []
 
     def host(self, name):
@@ -180,7 +181,7 @@ class Rig:
 
     def agent_again(self):
         """Start rl-agent by the configuration that is there, and wait until it has taken over."""
-        program = self.start(AGENT, "--config", self.path("rl.yaml"))
+        program = self.start(*self.inside, AGENT, "--config", self.path("rl.yaml"))
         wait_for("the agent", lambda: self._ready(program))
         return program
 
