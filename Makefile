@@ -220,6 +220,8 @@ layers:
 	@! grep -nE '^#include "' agent/redis/*.[ch] | grep -vE '"(agent/redis/|shm/)'
 	@! grep -nE '^#include "' agent/sync/*.[ch] | \
 	  grep -vE '"(agent/(sync|redis)/|agent/config/config\.h|agent/log\.h|shm/)'
+	@! grep -nE '^#include "' agent/snapshot/*.[ch] | \
+	  grep -vE '"(agent/snapshot/|agent/log\.h|shm/)'
 	@! grep -nE '^#include "' tools/*.[ch] | grep -vE '"(tools/|shm/|client/rl\.h)'
 pairs:
 	@awk -f tests/pairs.awk shm/*.[ch] agent/*.[ch] agent/*/*.[ch] client/*.[ch] client/preload/*.[ch] tools/*.[ch]

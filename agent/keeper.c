@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/log.h"
+#include "agent/snapshot/snapshot.h"
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_clock_check.h"
@@ -108,9 +109,13 @@ static int take_over(struct keeper *keeper, const struct agent_config *config)
 	return RL_E_RULES;
 }
 
-static int take_over_or_create(struct keeper *keeper, const struct agent_config *config)
+/* With what the snapshot holds, if there is one. */
+static int create(struct keeper *keeper, const struct agent_config *config, char *why)
 {
-	const struct rl_segment_spec spec = {
+	struct snapshot_restore *restore = config->snapshot_path[0] != '\0'
+						   ? snapshot_restore_open(config->snapshot_path)
+						   : NULL;
+	struct rl_segment_spec spec = {
 		.keys = config->segment_keys,
 		.mode = config->segment_mode != 0 ? config->segment_mode : SEGMENT_MODE,
 		.set_group = config->set_group,
@@ -120,6 +125,20 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 		.rule = config->rule,
 		.rule_count = config->rule_count,
 	};
+	int error;
+
+	if (restore != NULL) {
+		spec.hash_key = snapshot_restore_hash_key(restore);
+		spec.restore = snapshot_restore_into;
+		spec.restore_arg = restore;
+	}
+	error = rl_segment_create(keeper->path, &spec, &keeper->seg, why);
+	snapshot_restore_close(restore);
+	return error;
+}
+
+static int take_over_or_create(struct keeper *keeper, const struct agent_config *config)
+{
 	char why[RL_WHY_MAX];
 	int error = rl_segment_attach(keeper->path, &keeper->seg, why);
 
@@ -130,7 +149,7 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 	if (error == 0)
 		return take_over(keeper, config);
 	if (error == -ENOENT)
-		error = rl_segment_create(keeper->path, &spec, &keeper->seg, why);
+		error = create(keeper, config, why);
 	if (error != 0) {
 		log_event(LOG_ERROR, "no_segment", "segment=%s msg=\"%s%s\"", keeper->path, why,
 			  error == RL_E_ABI ? "; or remove it: a new one is made, and running "

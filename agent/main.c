@@ -18,6 +18,7 @@
 #include "agent/control.h"
 #include "agent/keeper.h"
 #include "agent/log.h"
+#include "agent/snapshot/snapshot.h"
 #include "agent/sweep.h"
 #include "agent/sync/sync.h"
 #include "shm/rl_member.h"
@@ -34,6 +35,7 @@ struct agent {
 	struct sweep sweep;
 	struct sync *sync; /* NULL: no Redis is configured */
 	struct control *control;
+	struct snapshot_thread *snapshot;
 	struct event_base *base;
 	int exit_code;
 };
@@ -114,9 +116,13 @@ static void on_reload(evutil_socket_t unused, short events, void *arg)
 	    fresh.segment_group != agent->config.segment_group ||
 	    fresh.segment_mode != agent->config.segment_mode ||
 	    fresh.list_entries != agent->config.list_entries ||
-	    fresh.clock_given != agent->config.clock_given)
-		log_event(LOG_WARNING, "needs_restart",
-			  "msg=\"a changed 'segment' takes effect when rl-agent starts again\"");
+	    fresh.clock_given != agent->config.clock_given ||
+	    strcmp(fresh.snapshot_path, agent->config.snapshot_path) != 0 ||
+	    fresh.snapshot_interval_ns != agent->config.snapshot_interval_ns)
+		log_event(
+			LOG_WARNING, "needs_restart",
+			"msg=\"a changed 'segment' or 'snapshot' takes effect when rl-agent starts "
+			"again\"");
 	if (!config_same_fleet(&fresh, &agent->config)) {
 		log_event(LOG_ERROR, "reload_refused",
 			  "config=%s msg=\"'fleet', 'host' and 'redis' take effect when rl-agent "
@@ -187,6 +193,19 @@ static bool wire_sync(struct agent *agent)
 	return agent->sync != NULL;
 }
 
+static bool wire_snapshot(struct agent *agent)
+{
+	const struct agent_config *config = &agent->config;
+
+	if (config->snapshot_path[0] == '\0')
+		return true;
+	agent->snapshot = snapshot_start(&agent->keeper.seg.view, config->snapshot_path,
+					 config->snapshot_interval_ns);
+	if (agent->snapshot == NULL)
+		log_event(LOG_ERROR, "no_thread", "msg=\"cannot start the thread of snapshots\"");
+	return agent->snapshot != NULL;
+}
+
 static bool wire_timers(struct agent *agent)
 {
 	return every(agent, on_beat, BEAT_MS) && every(agent, on_slice, SWEEP_SLICE_MS) &&
@@ -204,12 +223,15 @@ static int run(struct agent *agent)
 	if (!wire_sync(agent) || !wire_timers(agent))
 		return EXIT_OTHER;
 	agent->control = control_new(agent->base, &agent->keeper.seg, agent->keeper.path);
+	if (!wire_snapshot(agent))
+		return EXIT_OTHER;
 	log_event(LOG_INFO, "started", "segment=%s keys=%llu rules=%zu pid=%ld", agent->keeper.path,
 		  (unsigned long long)rl_segment_keys(agent->keeper.seg.view.bucket_count),
 		  agent->config.rule_count, (long)getpid());
 	event_base_dispatch(agent->base);
 	control_free(agent->control);
 	sync_free(agent->sync);
+	snapshot_stop(agent->snapshot, agent->exit_code == EXIT_STOPPED);
 	config_free(&agent->config);
 	keeper_close(&agent->keeper);
 	return agent->exit_code;

@@ -246,12 +246,14 @@ static void fill_fleet(struct rl_fleet *fleet)
 		atomic_store_explicit(&fleet->part[p].seq, 1, memory_order_relaxed);
 }
 
-static int fill(char *base, struct rl_hdr *hdr)
+static int fill(char *base, struct rl_hdr *hdr, const uint64_t *hash_key)
 {
 	struct rl_slot *slot = (struct rl_slot *)(void *)(base + hdr->slots_off);
 	struct rl_live *live = (struct rl_live *)(void *)(base + sizeof(*hdr));
 
-	if (getrandom(hdr->hash_key, sizeof(hdr->hash_key), 0) != sizeof(hdr->hash_key))
+	if (hash_key != NULL)
+		memcpy(hdr->hash_key, hash_key, sizeof(hdr->hash_key));
+	else if (getrandom(hdr->hash_key, sizeof(hdr->hash_key), 0) != sizeof(hdr->hash_key))
 		return -EIO;
 	memcpy(base, hdr, sizeof(*hdr));
 	rl_clock_beat(live);
@@ -349,7 +351,7 @@ static int build(int fd, const struct rl_segment_spec *spec, char *why)
 	base = mmap(NULL, hdr.total_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (base == MAP_FAILED)
 		return rl_refuse(-errno, why, "cannot map it: %s", strerror(errno));
-	error = fill(base, &hdr);
+	error = fill(base, &hdr, spec->hash_key);
 	munmap(base, hdr.total_size);
 	if (error != 0)
 		return rl_refuse(error, why, "cannot build it: %s", rl_error_text(error));
@@ -371,7 +373,9 @@ static int reveal(const char *temp, const char *path, const struct rl_segment_sp
 		rl_refuse(error, why, "%s: give it a larger 'lists'", rl_error_text(error));
 	else if (error != 0)
 		rl_refuse(error, why, "rule %zu: %s", other + 1, rl_error_text(error));
-	else if (rename(temp, path) != 0)
+	if (error == 0 && spec->restore != NULL)
+		spec->restore(ret, spec->restore_arg);
+	if (error == 0 && rename(temp, path) != 0)
 		error = rl_refuse(-errno, why, "cannot rename %s: %s", temp, strerror(errno));
 	if (error != 0)
 		rl_segment_detach(ret);

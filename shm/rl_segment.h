@@ -95,6 +95,9 @@ struct rl_segment_spec {
 	gid_t group; /* of the file, with set_group; else the creator's, or as it is */
 	const struct rl_rule_spec *rule; /* [rule_count], in force from the start */
 	size_t rule_count;
+	const uint64_t *hash_key; /* [2], one that no process knows a segment by; NULL: a new one */
+	void (*restore)(struct rl_seg *seg, void *arg); /* before anybody can see it; or NULL */
+	void *restore_arg;
 };
 
 /*

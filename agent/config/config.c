@@ -118,7 +118,8 @@ static void check_clock(struct yaml_file *file, const yaml_node_t *segment,
 
 static void read_top(struct yaml_file *file, struct agent_config *config)
 {
-	static const char *const known[] = {"fleet", "host", "segment", "redis", "rules", NULL};
+	static const char *const known[] = {"fleet",    "host",  "segment", "redis",
+					    "snapshot", "rules", NULL};
 	yaml_node_t *root = yaml_root(file), *node, *segment;
 
 	if (!yaml_check_keys(file, root, "the file", known))
@@ -132,6 +133,13 @@ static void read_top(struct yaml_file *file, struct agent_config *config)
 	if (node != NULL)
 		config_read_redis(file, node, config);
 	check_clock(file, segment, config);
+	node = yaml_get(file, root, "snapshot");
+	if (node != NULL)
+		config_read_snapshot(file, node, config);
+	if (node != NULL && config->clock_given)
+		yaml_fault(file, node,
+			   "'snapshot' with 'clock: given': what its callers will say is not known "
+			   "after a reboot; take one of them out");
 	node = yaml_get(file, root, "rules");
 	if (node != NULL)
 		config_read_rules(file, node, config);
@@ -151,6 +159,7 @@ bool config_load(const char *file_name, FILE *out, struct agent_config *ret)
 	memcpy(ret->fleet, CONFIG_FLEET_DEFAULT, sizeof(CONFIG_FLEET_DEFAULT));
 	ret->stale_after_ns = CONFIG_STALE_AFTER_NS;
 	ret->redis_timeout_ns = CONFIG_REDIS_TIMEOUT_NS;
+	ret->snapshot_interval_ns = CONFIG_SNAPSHOT_NS;
 	if (yaml_open(&file, file_name, out))
 		read_top(&file, ret);
 	faults = file.faults;

@@ -15,6 +15,9 @@
  *	  stale_after: 250ms          # unanswered for so long: on_unreachable is in force
  *	  timeout: 2s                 # then a connection is given up
  *	  interval: 50ms              # between two syncs of a key; without it, by its window
+ *	snapshot:                     # or just a path; without it, counts begin at 0 after a reboot
+ *	  path: /var/lib/ratel/default.snapshot
+ *	  interval: 10s               # what a crash of the host may lose
  *	rules:
  *	  - name: login               # letters, digits, '.', '_', '-'; up to 63
  *	    limit: 100/minute         # COUNT/WINDOW; of concurrency just COUNT, in flight
@@ -50,15 +53,20 @@
 #define CONFIG_FLEET_DEFAULT    "default"
 #define CONFIG_STALE_AFTER_NS   UINT64_C(250000000)
 #define CONFIG_REDIS_TIMEOUT_NS UINT64_C(2000000000)
+#define CONFIG_SNAPSHOT_NS      UINT64_C(10000000000)
+#define CONFIG_SNAPSHOT_MIN_NS  UINT64_C(1000000000)
+#define CONFIG_SNAPSHOT_MAX_NS  UINT64_C(3600000000000)
 
 struct agent_config {
 	char segment_path[PATH_MAX];
 	uint64_t segment_keys;
 	bool set_group;
-	gid_t segment_group;   /* with set_group */
-	mode_t segment_mode;   /* 0 = not given */
-	uint32_t list_entries; /* 0 = not given */
-	bool clock_given;      /* the segment counts by what its callers say */
+	gid_t segment_group;          /* with set_group */
+	mode_t segment_mode;          /* 0 = not given */
+	uint32_t list_entries;        /* 0 = not given */
+	bool clock_given;             /* the segment counts by what its callers say */
+	char snapshot_path[PATH_MAX]; /* empty = none */
+	uint64_t snapshot_interval_ns;
 	char fleet[RL_NAME_MAX + 1];
 	char host[RL_NAME_MAX + 1]; /* empty = not given */
 	bool has_redis;

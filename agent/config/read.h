@@ -13,6 +13,10 @@
 void config_read_redis(struct yaml_file *file, const yaml_node_t *node,
 		       struct agent_config *config);
 
+/* The value of 'snapshot'. */
+void config_read_snapshot(struct yaml_file *file, const yaml_node_t *node,
+			  struct agent_config *config);
+
 /* The value of 'rules'. Needs has_redis: it decides a rule's default consistency. */
 void config_read_rules(struct yaml_file *file, const yaml_node_t *node,
 		       struct agent_config *config);

@@ -66,6 +66,7 @@ class Program:
             self.process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
         self.pid = self.process.pid
+        self.stop_signal = signal.SIGTERM
 
     def output(self):
         with open(self.log, encoding="utf-8", errors="replace") as f:
@@ -83,7 +84,7 @@ class Program:
     def stop(self):
         if not self.running():
             return
-        self.process.terminate()
+        self.signal(self.stop_signal)
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -98,7 +99,7 @@ class Rig:
         self.segment = os.path.join(self.shm, "seg")
         self.redis_url = None
         self.name = None
-        self.inside = ()  # what the agent is started by: net.py
+        self.inside = ()  # what the agent and rlctl are started by: net.py, boot.py
         self.started = []
 
     def host(self, name):
@@ -154,7 +155,7 @@ class Rig:
         return done.returncode, done.stdout, done.stderr
 
     def rlctl(self, *argv):
-        return self.run(RLCTL, "--segment", self.segment, *argv)
+        return self.run(*self.inside, RLCTL, "--segment", self.segment, *argv)
 
     def status(self):
         code, out, err = self.rlctl("--json", "status")

@@ -56,7 +56,7 @@ static const struct text_and_lines bad[] = {
 	{"rules:\n# \xc3\xa4\x01\n", "F:2:4: control characters are not allowed\n"},
 	{"\"r\\e[31m\\x7f\\x9b\": 1\nrules: []\n",
 	 "F:1:1: unknown key 'r\\x1b[31m\\x7f\\x9b' (known here: fleet, host, segment, redis, "
-	 "rules)\n"},
+	 "snapshot, rules)\n"},
 	{"rules:\n\t- name: a\n",
 	 "F:2:1: found character that cannot start any token while scanning "
 	 "for the next token\n"},
@@ -66,8 +66,8 @@ static const struct text_and_lines bad[] = {
 	{"segment: /s\n", "F:1:1: there is no 'rules' list (write 'rules: []' to have none)\n"},
 	{"rule: []\n", "F:1:1: unknown key 'rule' (did you mean 'rules'?)\n"
 		       "F:1:1: there is no 'rules' list (write 'rules: []' to have none)\n"},
-	{"rules: []\nlisten: x\n",
-	 "F:2:1: unknown key 'listen' (known here: fleet, host, segment, redis, rules)\n"},
+	{"rules: []\nlisten: x\n", "F:2:1: unknown key 'listen' (known here: fleet, host, segment, "
+				   "redis, snapshot, rules)\n"},
 	{"rules: []\nrules: []\n", "F:2:1: 'rules' is given twice\n"},
 	{"rules: []\n[a]: b\n", "F:2:1: a key must be plain text\n"},
 	{"rules: many\n", "F:1:8: 'rules' must be a list (- name: ...)\n"},
@@ -194,6 +194,22 @@ static const struct text_and_lines bad[] = {
 	{"segment: {clock: given}\nredis: redis://h\nrules: []\n",
 	 "F:1:18: 'clock: given' with a 'redis': Redis counts by its own clock; take one of them "
 	 "out\n"},
+	{"snapshot: here\nrules: []\n",
+	 "F:1:11: 'snapshot' must be the absolute path of a file, e.g. "
+	 "/var/lib/ratel/default.snapshot\n"},
+	{"snapshot: {path: /a/, interval: 500ms}\nrules: []\n",
+	 "F:1:18: 'path' must be the absolute path of a file, e.g. "
+	 "/var/lib/ratel/default.snapshot\n"
+	 "F:1:33: 'interval' must be a time 1s .. 1h, e.g. 10s\n"},
+	{"snapshot: {interval: 2h, size: 3}\nrules: []\n",
+	 "F:1:26: unknown key 'size' (known here: path, interval)\n"
+	 "F:1:11: 'snapshot' has no 'path'\nF:1:22: 'interval' must be a time 1s .. 1h, e.g. "
+	 "10s\n"},
+	{"snapshot: {interval: 2h}\nrules: []\n", "F:1:11: 'snapshot' has no 'path'\nF:1:22: "
+						  "'interval' must be a time 1s .. 1h, e.g. 10s\n"},
+	{"segment: {clock: given}\nsnapshot: /a\nrules: []\n",
+	 "F:2:11: 'snapshot' with 'clock: given': what its callers will say is not known after a "
+	 "reboot; take one of them out\n"},
 	{"segment: {mode: rw}\nrules: []\n",
 	 "F:1:17: 'mode' must be an octal file mode of read and write bits, 0600 .. 0666, e.g. "
 	 "0660\n"},
@@ -345,6 +361,10 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 	assert_int_equal(config.segment_group, 4711);
 	assert_true(load("segment: /x/y\nrules: []\n", 24));
 	assert_string_equal(config.segment_path, "/x/y");
+	assert_string_equal(config.snapshot_path, "");
+	assert_true(load("snapshot: /x/s\nrules: []\n", 25));
+	assert_string_equal(config.snapshot_path, "/x/s");
+	assert_int_equal(config.snapshot_interval_ns, UINT64_C(10000000000));
 }
 
 #define URL     "redis: 'unix:/r'\n"
