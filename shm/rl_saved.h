@@ -5,7 +5,8 @@
  * Rooms:  shm/, and agent/ for its snapshots.
  *
  * Of rules that this host alone counts. What hosts share is in Redis, and what was in flight has
- * ended with who held it. Times are of the biased clock (rl_clock.h) of the boot they were taken in.
+ * ended with who held it. Times are of the biased clock (rl_clock.h) of the boot they were taken
+ * in.
  */
 #ifndef RL_SAVED_H
 #define RL_SAVED_H
@@ -25,9 +26,9 @@ struct rl_saved {
 	uint64_t mark;       /* of a sliding window: rl_mark.h, without the flag of a block */
 	uint64_t blocked_ns; /* until then; 0: it is not */
 	uint32_t rule_id;
-	uint32_t algorithm;     /* RL_SLIDING, or a row's number */
-	uint32_t scale;         /* q of a sliding window; else units a window that the word counts by */
-	uint32_t units;         /* of a word: held at the moment it was taken */
+	uint32_t algorithm; /* RL_SLIDING, or a row's number */
+	uint32_t scale;     /* q of a sliding window; else units a window that the word counts by */
+	uint32_t units;     /* of a word: held at the moment it was taken */
 	uint64_t ring[RL_RING]; /* of a sliding window: its stamps; 0 of those that have expired */
 };
 
@@ -44,9 +45,9 @@ bool rl_saved_sound(const struct rl_saved *saved);
 
 /* How to put all of a snapshot. */
 struct rl_saved_terms {
-	uint64_t then_ns;  /* when it was taken, by this boot's clock; at most now */
-	int64_t shift_ns;  /* from the clock of that boot to this one's */
-	bool same_hash;    /* the segment has the hash key it was taken under */
+	uint64_t then_ns; /* when it was taken, by this boot's clock; at most now */
+	int64_t shift_ns; /* from the clock of that boot to this one's */
+	bool same_hash;   /* the segment has the hash key it was taken under */
 };
 
 /*

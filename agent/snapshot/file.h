@@ -3,9 +3,9 @@
  *
  * Rooms:  agent/snapshot/.
  *
- * A block is [ kind:32 | bytes:32 ], so many bytes, and the SHA-256 of both. The first is the head,
- * the last one says how many keys came before it. In this machine's byte order: a snapshot is of
- * one host.
+ * A block is [ kind:32 | bytes:32 ], so many bytes, and a digest of both, against accidents (a
+ * forger is kept out by the file's owner and mode). The first is the head, the last one says how
+ * many keys came before it. In this machine's byte order: a snapshot is of one host.
  */
 #ifndef SNAPSHOT_FILE_H
 #define SNAPSHOT_FILE_H
@@ -14,19 +14,34 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "shm/rl_hash.h"
 #include "shm/rl_saved.h"
 
 #define SNAPSHOT_MAGIC       "ratelsn1"
 #define SNAPSHOT_BLOCK_BYTES 65536u /* of keys, at most */
 #define SNAPSHOT_BOOT_BYTES  40u
 
+#define SNAPSHOT_DIGEST_BYTES 16u
+
+/* SipHash-1-3-128 under a key of zeros: SHA-256 took 1.5 s of each snapshot of a million keys. */
+static inline void snapshot_digest(const void *bytes, size_t size,
+				   uint8_t ret[SNAPSHOT_DIGEST_BYTES])
+{
+	static const uint64_t zeros[2];
+	uint64_t digest[2];
+
+	rl_hash128(zeros, bytes, size, digest);
+	memcpy(ret, digest, sizeof(digest));
+}
+
 enum snapshot_kind { SNAPSHOT_HEAD = 1, SNAPSHOT_KEYS = 2, SNAPSHOT_END = 3 };
 
 struct snapshot_head {
 	char magic[8];
-	uint32_t order; /* 1, in the byte order of the machine that wrote it */
-	uint32_t stamps;             /* RL_RING */
+	uint32_t order;                 /* 1, in the byte order of the machine that wrote it */
+	uint32_t stamps;                /* RL_RING */
 	char boot[SNAPSHOT_BOOT_BYTES]; /* boot id of the kernel, text */
 	uint64_t hash_key[2];
 	uint64_t wall_ns;  /* CLOCK_REALTIME when it was begun */

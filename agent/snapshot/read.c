@@ -11,11 +11,10 @@
 
 #include "agent/snapshot/file.h"
 #include "shm/rl_error.h"
-#include "shm/rl_sha256.h"
 
-#define BEGIN_BYTES     8u
-#define MOST_BYTES      (UINT64_C(1) << 40)
-#define BAD             (-EBADMSG)
+#define BEGIN_BYTES 8u
+#define MOST_BYTES  (UINT64_C(1) << 40)
+#define BAD         (-EBADMSG)
 
 static int read_all(int fd, struct snapshot *ret, char *why)
 {
@@ -75,22 +74,22 @@ static bool take_block(const struct snapshot *snapshot, size_t *at, uint32_t *re
 {
 	const uint8_t *from = snapshot->bytes + *at;
 	size_t left = snapshot->size - *at;
-	uint8_t digest[RL_SHA256_BYTES];
+	uint8_t digest[SNAPSHOT_DIGEST_BYTES];
 	uint32_t begin[2];
 
-	if (left < BEGIN_BYTES + RL_SHA256_BYTES)
+	if (left < BEGIN_BYTES + SNAPSHOT_DIGEST_BYTES)
 		return false;
 	memcpy(begin, from, sizeof(begin));
 	if (begin[1] > SNAPSHOT_BLOCK_BYTES ||
-	    begin[1] > left - BEGIN_BYTES - RL_SHA256_BYTES)
+	    begin[1] > left - BEGIN_BYTES - SNAPSHOT_DIGEST_BYTES)
 		return false;
-	rl_sha256(from, BEGIN_BYTES + begin[1], digest);
+	snapshot_digest(from, BEGIN_BYTES + begin[1], digest);
 	if (memcmp(digest, from + BEGIN_BYTES + begin[1], sizeof(digest)) != 0)
 		return false;
 	*ret_kind = begin[0];
 	*ret_bytes = from + BEGIN_BYTES;
 	*ret_size = begin[1];
-	*at += BEGIN_BYTES + begin[1] + RL_SHA256_BYTES;
+	*at += BEGIN_BYTES + begin[1] + SNAPSHOT_DIGEST_BYTES;
 	return true;
 }
 
@@ -211,7 +210,7 @@ bool snapshot_next(struct snapshot *snapshot, struct rl_saved *ret)
 		return false;
 	snapshot->at += taken;
 	if (snapshot->at == snapshot->block_end)
-		snapshot->at = snapshot->block_end += RL_SHA256_BYTES;
+		snapshot->at = snapshot->block_end += SNAPSHOT_DIGEST_BYTES;
 	return true;
 }
 

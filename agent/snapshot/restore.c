@@ -60,10 +60,11 @@ static bool is_too_old(const struct snapshot_restore *restore)
 {
 	if (restore->age_ns <= RL_WINDOW_MAX_NS)
 		return false;
-	log_event(LOG_WARNING, "snapshot_old",
-		  "snapshot=%s age_s=%llu msg=\"older than the longest window there can be: nothing "
-		  "in it counts any more\"",
-		  restore->path, (unsigned long long)(restore->age_ns / RL_SECOND_NS));
+	log_event(
+		LOG_WARNING, "snapshot_old",
+		"snapshot=%s age_s=%llu msg=\"older than the longest window there can be: nothing "
+		"in it counts any more\"",
+		restore->path, (unsigned long long)(restore->age_ns / RL_SECOND_NS));
 	return true;
 }
 
@@ -84,10 +85,11 @@ struct snapshot_restore *snapshot_restore_open(const char *path)
 	} else if (error == -ENOENT) {
 		log_event(LOG_INFO, "no_snapshot", "snapshot=%s msg=\"counts begin at 0\"", path);
 	} else {
-		log_event(LOG_ERROR, "snapshot_refused",
-			  "snapshot=%s msg=\"%s; counts begin at 0, and the next snapshot takes its "
-			  "place\"",
-			  path, why);
+		log_event(
+			LOG_ERROR, "snapshot_refused",
+			"snapshot=%s msg=\"%s; counts begin at 0, and the next snapshot takes its "
+			"place\"",
+			path, why);
 	}
 	snapshot_restore_close(restore);
 	return NULL;

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "agent/snapshot/file.h"
-#include "shm/rl_sha256.h"
 
 static void put_bytes(struct snapshot_writer *writer, const void *bytes, size_t size)
 {
@@ -28,13 +27,13 @@ static void put_bytes(struct snapshot_writer *writer, const void *bytes, size_t 
 
 static void put_block(struct snapshot_writer *writer, uint32_t kind, const void *bytes, size_t size)
 {
-	uint8_t whole[8 + SNAPSHOT_BLOCK_BYTES + RL_SHA256_BYTES];
+	uint8_t whole[8 + SNAPSHOT_BLOCK_BYTES + SNAPSHOT_DIGEST_BYTES];
 	const uint32_t begin[2] = {kind, (uint32_t)size};
 
 	memcpy(whole, begin, sizeof(begin));
 	memcpy(whole + sizeof(begin), bytes, size);
-	rl_sha256(whole, sizeof(begin) + size, whole + sizeof(begin) + size);
-	put_bytes(writer, whole, sizeof(begin) + size + RL_SHA256_BYTES);
+	snapshot_digest(whole, sizeof(begin) + size, whole + sizeof(begin) + size);
+	put_bytes(writer, whole, sizeof(begin) + size + SNAPSHOT_DIGEST_BYTES);
 }
 
 void snapshot_write_head(struct snapshot_writer *writer, const struct snapshot_head *head)

@@ -3,13 +3,13 @@ forged or outdated file is ever counted.
 Method: real agents in boots of their own (time and mount namespaces), the segment removed between
 them as a reboot does; checks by rlctl."""
 
-import hashlib
 import os
 import signal
 import struct
 
 from boot import Boot
 from rig import contains, equal, main, wait_for
+from siphash import siphash
 
 RULES = {"login": "5/h", "fixed": {"limit": "5/day", "algorithm": "fixed"},
          "tokens": {"limit": "5/h", "algorithm": "token_bucket", "burst": 5},
@@ -196,7 +196,7 @@ def change_head(path, wall_ns):
         fields[-2] = wall_ns(fields[-2])
         body = begin + HEAD.pack(*fields)
         f.seek(0)
-        f.write(body + hashlib.sha256(body).digest())
+        f.write(body + siphash(body))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@
 #include "agent/snapshot/snapshot.h"
 #include "client/rl.h"
 #include "shm/rl_error.h"
-#include "shm/rl_sha256.h"
 
 #define KEYS 300 /* more than one block of them */
 
@@ -172,7 +171,7 @@ static void test_snapshot__sound_digest_over_words_that_nothing_can_hold_is_refu
 		offsetof(struct snapshot_key, scale),     offsetof(struct snapshot_key, text_code),
 		offsetof(struct snapshot_key, algorithm), offsetof(struct snapshot_key, cells),
 	};
-	size_t block = 8 + sizeof(struct snapshot_head) + RL_SHA256_BYTES;
+	size_t block = 8 + sizeof(struct snapshot_head) + SNAPSHOT_DIGEST_BYTES;
 	uint32_t begin[2];
 
 	(void)state;
@@ -189,7 +188,7 @@ static void test_snapshot__sound_digest_over_words_that_nothing_can_hold_is_refu
 		if (word[i] == offsetof(struct snapshot_key, window_ns) ||
 		    word[i] == offsetof(struct snapshot_key, n))
 			memset(at, 0, 8);
-		rl_sha256(whole + block, 8 + begin[1], whole + block + 8 + begin[1]);
+		snapshot_digest(whole + block, 8 + begin[1], whole + block + 8 + begin[1]);
 		write_bytes(whole, size);
 		refused();
 		memcpy(at, before, sizeof(before));
