@@ -24,16 +24,26 @@ static inline bool is_at(const struct rl_view *view, const struct rl_id *id, uin
 	return rl_head_is_open(head) && id_is(slot, id);
 }
 
-/* Look at the lanes of tag word w of the bucket; index of the open slot of id, or none. */
-static inline uint64_t find_in_word(const struct rl_view *view, const struct rl_id *id,
-				    uint64_t bucket, uint32_t w, uint64_t *ret_head)
+/*
+ * Look at all lanes of the bucket; index of the open slot of id, or none. All words first and
+ * then the lanes that they say: which word it is in nobody can foretell, so a branch for each
+ * would be mispredicted for every second key.
+ */
+static inline uint64_t find_in_bucket(const struct rl_view *view, const struct rl_id *id,
+				      uint64_t bucket, uint64_t *ret_head)
 {
-	/* Relaxed: a hint; a tag not seen yet sends the caller to claim, which settles it. */
-	uint64_t word = atomic_load_explicit(&view->tags[bucket].word[w], memory_order_relaxed);
-	uint64_t match = rl_tag_match(word, rl_tag_of(id));
+	uint64_t match = 0, tag = rl_tag_of(id);
 
+	for (uint32_t w = 0; w < RL_LANE_WORDS; w++)
+		/* Relaxed: a hint; a tag not seen yet sends the caller to claim, which settles it.
+		 */
+		match |= rl_tag_match(atomic_load_explicit(&view->tags[bucket].word[w],
+							   memory_order_relaxed),
+				      tag) >>
+			 (15 - w);
 	for (; match != 0; match &= match - 1) {
-		uint64_t index = bucket * RL_LANES + w * 4 + rl_tag_first(match);
+		uint32_t bit = (uint32_t)__builtin_ctzll(match); /* 16 * lane + word */
+		uint64_t index = bucket * RL_LANES + bit % 16 * 4 + bit / 16;
 
 		if (is_at(view, id, index, ret_head))
 			return index;
@@ -41,21 +51,19 @@ static inline uint64_t find_in_word(const struct rl_view *view, const struct rl_
 	return RL_NO_SLOT;
 }
 
-/* Not in its first word: look at all its buckets, each from the identity's home on. */
+/* Not in its first bucket: look at the others. */
 RL_COLD static uint64_t find_anywhere(const struct rl_view *view, const struct rl_id *id,
 				      uint64_t *ret_head)
 {
 	uint64_t bucket[RL_CANDIDATES];
-	uint32_t home = rl_tag_home(id) / 4, count = rl_tag_candidates(view, id, bucket);
+	uint32_t count = rl_tag_candidates(view, id, bucket);
 
-	for (uint32_t b = 0; b < count; b++)
-		for (uint32_t i = 0; i < RL_LANE_WORDS; i++) {
-			uint64_t index = find_in_word(view, id, bucket[b],
-						      (home + i) % RL_LANE_WORDS, ret_head);
+	for (uint32_t b = 1; b < count; b++) {
+		uint64_t index = find_in_bucket(view, id, bucket[b], ret_head);
 
-			if (index != RL_NO_SLOT)
-				return index;
-		}
+		if (index != RL_NO_SLOT)
+			return index;
+	}
 	return RL_NO_SLOT;
 }
 
@@ -72,7 +80,7 @@ uint64_t rl_table_find(const struct rl_view *view, const struct rl_id *id, uint6
 	__builtin_prefetch(&view->tags[bucket]);
 	if (is_at(view, id, home, ret_head))
 		return home;
-	index = find_in_word(view, id, bucket, rl_tag_home(id) / 4, ret_head);
+	index = find_in_bucket(view, id, bucket, ret_head);
 	return index != RL_NO_SLOT ? index : find_anywhere(view, id, ret_head);
 }
 
