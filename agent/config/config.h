@@ -11,7 +11,7 @@
  *	fleet: default                # hosts of one fleet and one Redis share limits
  *	host: web-1                   # distinct in its fleet; without it, the agent makes one
  *	redis:                        # or just a URL; without it, every rule is local
- *	  url: redis://10.0.0.5:6379  # or unix:/run/redis.sock
+ *	  url: redis://10.0.0.5:6379  # or unix:/run/redis.sock; with /3 or ?db=3 database 3
  *	  stale_after: 250ms          # unanswered for so long: on_unreachable is in force
  *	  timeout: 2s                 # then a connection is given up
  *	  interval: 50ms              # between two syncs of a key; without it, by its window

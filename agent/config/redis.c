@@ -6,7 +6,7 @@
 
 #define MS_NS UINT64_C(1000000)
 
-static const char must_be[] = "a URL, unix:/PATH or redis://HOST[:PORT]";
+static const char must_be[] = "a URL, unix:/PATH or redis://HOST[:PORT][/DB]";
 
 /* The URL is not repeated in a message: it may hold a password. */
 static void read_url(struct yaml_file *file, const yaml_node_t *node, const char *key,

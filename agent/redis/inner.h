@@ -1,6 +1,6 @@
 /*
- * redis_inner.h - what redis.c (commands and their answers) and redis_link.c (the connection
- * that carries them) know of each other. For these two files only.
+ * redis_inner.h - what redis.c (commands and their answers), redis_link.c (the connection
+ * that carries them) and redis_greet.c (how it begins) know of each other. For these files only.
  */
 #ifndef AGENT_REDIS_INNER_H
 #define AGENT_REDIS_INNER_H
@@ -17,7 +17,7 @@ enum redis_state {
 	STATE_WAITING,    /* for the next attempt */
 	STATE_RESOLVING,  /* the host name's addresses are awaited */
 	STATE_CONNECTING, /* the socket is on its way */
-	STATE_GREETING,   /* the first answer is awaited: is it a Redis, and ready? */
+	STATE_GREETING,   /* greet.c: is it a Redis, and ready? */
 	STATE_UP,
 };
 
@@ -32,7 +32,8 @@ struct redis {
 	enum redis_state state;
 	struct bufferevent *stream; /* with reader: NULL while waiting or resolving */
 	redisReader *reader;
-	size_t fed; /* bytes since the last whole answer */
+	size_t fed;  /* bytes since the last whole answer */
+	size_t step; /* of the greeting */
 
 	/* Oldest first, and all of one are older than those of the next. */
 	struct redis_queue refused; /* the server had forgotten the script: not applied */
@@ -58,8 +59,11 @@ void redis_leave(struct redis *redis);
 bool redis_blame(struct redis *redis, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* redis.c: the first command of a connection; false with a reason. */
+/* redis_greet.c: the first command of a connection; false with a reason. */
 bool redis_greet(struct redis *redis);
+
+/* redis_greet.c: its answer, and the next; after the last one it is up. False with a reason. */
+bool redis_greeted(struct redis *redis, const redisReply *reply);
 
 /* redis.c: the oldest command has its answer. False, with a reason: drop the connection. */
 bool redis_answered(struct redis *redis, redisReply *reply);

@@ -33,22 +33,6 @@ void redis_give_up_all(struct redis *redis)
 	}
 }
 
-/* Load the script, or at least hear that somebody is there who speaks the protocol. */
-bool redis_greet(struct redis *redis)
-{
-	const char *load[] = {"SCRIPT", "LOAD", redis->lua.body}, *ping[] = {"PING"};
-	const size_t load_len[] = {6, 4, redis->lua.size}, ping_len[] = {4};
-	bool has_script = redis->lua.body != NULL;
-	struct redis_request *request =
-		has_script ? redis_request_new(REDIS_PLAIN, 0, 3, load, load_len)
-			   : redis_request_new(REDIS_PLAIN, 0, 1, ping, ping_len);
-
-	if (request == NULL)
-		return redis_blame(redis, "no memory for a command");
-	STAILQ_INSERT_TAIL(&redis->sent, request, next);
-	return redis_link_write(redis, request);
-}
-
 /* Nothing is on its way: all the refused ones get another try, in order, then the others. */
 static bool send_again(struct redis *redis)
 {
@@ -70,20 +54,6 @@ static bool is_forgotten(const struct redis_request *request, const redisReply *
 	       strncmp(reply->str, "NOSCRIPT", 8) == 0;
 }
 
-static bool greeted(struct redis *redis, const redisReply *reply)
-{
-	if (reply->type == REDIS_REPLY_ERROR)
-		return redis_blame(redis, "refused: %s", reply->str);
-	if (redis->lua.body != NULL) {
-		if (reply->type != REDIS_REPLY_STRING || reply->len != sizeof(redis->lua.sha) - 1)
-			return redis_blame(redis, "an odd answer to SCRIPT LOAD: is it a Redis?");
-		memcpy(redis->lua.sha, reply->str, sizeof(redis->lua.sha));
-	}
-	redis->state = STATE_UP;
-	redis->events.up(redis->arg);
-	return true;
-}
-
 /* The oldest command has its answer. False: the connection is of no more use. */
 bool redis_answered(struct redis *redis, redisReply *reply)
 {
@@ -97,7 +67,7 @@ bool redis_answered(struct redis *redis, redisReply *reply)
 		STAILQ_INSERT_TAIL(&redis->refused, request, next);
 	} else if (redis->state == STATE_GREETING) {
 		free(request);
-		fine = greeted(redis, reply);
+		fine = redis_greeted(redis, reply);
 	} else {
 		redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
 		request->fn(redis, reply, request->arg);

@@ -16,30 +16,45 @@ static const char *skip(const char *text, const char *prefix)
 	return strncmp(text, prefix, length) == 0 ? text + length : NULL;
 }
 
+/* A number of 16 bits, from low on, that ends at end or with the text. */
+static bool parse_number(const char *text, long low, char end, uint16_t *ret)
+{
+	size_t digits = strspn(text, DIGITS);
+	long number = digits <= 5 ? strtol(text, NULL, 10) : -1;
+
+	if (digits == 0 || (text[digits] != '\0' && text[digits] != end) || number < low ||
+	    number > UINT16_MAX)
+		return false;
+	*ret = (uint16_t)number;
+	return true;
+}
+
+static const char *parse_database(const char *text, struct redis_address *ret)
+{
+	if (parse_number(text, 0, '\0', &ret->database))
+		return NULL;
+	return "the database is a number from 0 to 65535, as in redis://HOST/3 or unix:/PATH?db=3";
+}
+
 static const char *parse_unix(const char *path, struct redis_address *ret)
 {
-	const char *after = skip(path, "//");
+	const char *after = skip(path, "//"), *query;
+	size_t length;
 
 	if (after != NULL)
 		path = after;
+	length = strcspn(path, "?");
 	if (path[0] != '/')
 		return "the path of a unix socket begins with '/', as in unix:/run/redis.sock";
-	if (strlen(path) >= sizeof(ret->path))
+	if (length >= sizeof(ret->path))
 		return "the path of a unix socket has 107 bytes at most";
 	ret->kind = REDIS_UNIX;
-	strcpy(ret->path, path);
-	return NULL;
-}
-
-static const char *parse_port(const char *text, struct redis_address *ret)
-{
-	size_t digits = strspn(text, DIGITS);
-	long port = digits <= 5 ? strtol(text, NULL, 10) : 0;
-
-	if (digits == 0 || text[digits] != '\0' || port < 1 || port > UINT16_MAX)
-		return "the port is a number from 1 to 65535";
-	ret->port = (uint16_t)port;
-	return NULL;
+	memcpy(ret->path, path, length); /* the rest is zero */
+	if (path[length] == '\0')
+		return NULL;
+	query = skip(path + length, "?db=");
+	return query != NULL ? parse_database(query, ret)
+			     : "behind the '?' of a unix socket only db=N is known";
 }
 
 /* The host and what comes after it; brackets, if any, are left out of both. */
@@ -65,12 +80,10 @@ static const char *split_host(const char *text, const char **ret_after, struct r
 
 static const char *parse_tcp(const char *text, struct redis_address *ret)
 {
-	const char *after, *why;
+	const char *after, *slash, *why;
 
 	if (strchr(text, '@') != NULL)
 		return "a user or a password is not supported yet";
-	if (strchr(text, '/') != NULL)
-		return "a database, or anything else behind the port, is not supported yet";
 	if (text[0] != '[' && strchr(text, ':') != strrchr(text, ':'))
 		return "an IPv6 address needs brackets, as in redis://[::1]:6379";
 	why = split_host(text, &after, ret);
@@ -78,11 +91,12 @@ static const char *parse_tcp(const char *text, struct redis_address *ret)
 		return why;
 	ret->kind = REDIS_TCP;
 	ret->port = REDIS_PORT_DEFAULT;
-	if (*after == '\0')
-		return NULL;
-	if (*after != ':')
+	if (*after != '\0' && *after != ':' && *after != '/')
 		return "a host has letters, digits, '.', '-' and '_'";
-	return parse_port(after + 1, ret);
+	if (*after == ':' && !parse_number(after + 1, 1, '/', &ret->port))
+		return "the port is a number from 1 to 65535";
+	slash = strchr(after, '/');
+	return slash == NULL || slash[1] == '\0' ? NULL : parse_database(slash + 1, ret);
 }
 
 static const char *parse(const char *text, struct redis_address *ret)
@@ -114,12 +128,16 @@ const char *redis_url_parse(const char *text, struct redis_address *ret)
 
 const char *redis_url_format(const struct redis_address *address, char text[REDIS_URL_MAX])
 {
-	bool brackets = strchr(address->host, ':') != NULL;
+	bool brackets = strchr(address->host, ':') != NULL, local = address->kind == REDIS_UNIX;
+	int size;
 
-	if (address->kind == REDIS_UNIX)
-		snprintf(text, REDIS_URL_MAX, "unix:%s", address->path);
+	if (local)
+		size = snprintf(text, REDIS_URL_MAX, "unix:%s", address->path);
 	else
-		snprintf(text, REDIS_URL_MAX, "redis://%s%s%s:%u", brackets ? "[" : "",
-			 address->host, brackets ? "]" : "", address->port);
+		size = snprintf(text, REDIS_URL_MAX, "redis://%s%s%s:%u", brackets ? "[" : "",
+				address->host, brackets ? "]" : "", address->port);
+	if (address->database != 0)
+		snprintf(text + size, REDIS_URL_MAX - (size_t)size, "%s%u", local ? "?db=" : "/",
+			 address->database);
 	return text;
 }

@@ -229,6 +229,7 @@ void answer_take(struct sync_part *part, const redisReply *reply)
 		sync_renew(part->sync);
 		return;
 	}
+	say_works(part->sync);
 	count_answer(part, reply);
 	apply_answers(part, reply->element[4]->str, (size_t)reply->element[4]->len);
 	close_call(part);

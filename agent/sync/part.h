@@ -13,6 +13,7 @@
 #include "agent/sync/active.h"
 #include "agent/sync/identity.h"
 #include "agent/sync/item.h"
+#include "agent/sync/say.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_segment.h"
 
@@ -50,8 +51,7 @@ struct sync {
 	struct sync_part part[RL_PARTS];
 	uint64_t began_ns, round_trip_ns, suspend_ns;
 	uint64_t told_other_ns, told_error_ns, told_clash_ns; /* when it was last said */
-	char said[160];                                       /* of the connection, last */
-	uint64_t said_ns;
+	struct sync_said said;                                /* of the connection */
 	bool whole; /* the next look at the dirty bits is at all of them */
 	bool totals;
 	uint32_t rule_count; /* sorted by id */

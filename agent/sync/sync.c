@@ -20,7 +20,6 @@
 #include "shm/rl_word.h"
 
 #define CLASH_NS UINT64_C(1000000000) /* between two new identities that clash, too */
-#define SAY_NS   UINT64_C(1000000000) /* between two words on the connection */
 
 /* Somebody has run short, or is about to, and asking is of use. */
 static bool runs_short(const struct sync *sync, uint64_t index)
@@ -115,30 +114,6 @@ static void tick_part(struct sync *sync, struct sync_part *part)
 		part_resend(part);
 }
 
-/*
- * A connection that comes and goes is said once in a while: what was down for no longer than
- * that is in the counters. That it is up is said in the end: on_tick().
- */
-static bool worth_saying(struct sync *sync, const char *what)
-{
-	uint64_t now_ns = rl_clock_precise_ns();
-
-	if (strcmp(sync->said, what) == 0)
-		return false;
-	if (sync->said_ns != 0 && now_ns - sync->said_ns < SAY_NS)
-		return false;
-	snprintf(sync->said, sizeof(sync->said), "%s", what);
-	sync->said_ns = now_ns;
-	return true;
-}
-
-static void say_up(struct sync *sync)
-{
-	if (worth_saying(sync, "up"))
-		log_event(LOG_INFO, "redis_up", "fleet=%s host=%s", sync->identity.fleet,
-			  sync->identity.host);
-}
-
 static void on_tick(evutil_socket_t unused, short events, void *arg)
 {
 	struct sync *sync = arg;
@@ -176,10 +151,7 @@ static void on_down(void *arg, const char *why)
 {
 	struct sync *sync = arg;
 
-	if (worth_saying(sync, why))
-		log_event(LOG_WARNING, "redis_down",
-			  "msg=\"%s\" hint=\"rules go by their on_unreachable until it is back\"",
-			  why);
+	say_down(sync, why);
 	note_redis(sync, RL_REDIS_DOWN);
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		part_silent(&sync->part[p]);

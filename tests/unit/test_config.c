@@ -372,7 +372,7 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 #define NAME_63 "a23456789012345678901234567890123456789012345678901234567890123"
 
 #define MUST_BE_NAME " must be 1 .. 63 letters, digits, '.', '_' and '-'\n"
-#define MUST_BE_URL  " must be a URL, unix:/PATH or redis://HOST[:PORT]: "
+#define MUST_BE_URL  " must be a URL, unix:/PATH or redis://HOST[:PORT][/DB]: "
 #define MUST_BE_PART "'beta' must be 0% .. 100% in steps of 0.01%, e.g. 10% or 0.1\n"
 #define NO_UNIT      "a time's unit must be ms, s, second, m, minute, h, hour, d or day\n"
 
@@ -387,14 +387,13 @@ static const struct text_and_lines bad_fleet[] = {
 	{"flet: a\nrules: []\n", "F:1:1: unknown key 'flet' (did you mean 'fleet'?)\n"},
 
 	{"redis:\nrules: []\n",
-	 "F:1:7: 'redis' is empty: write a URL, unix:/PATH or redis://HOST[:PORT]\n"},
+	 "F:1:7: 'redis' is empty: write a URL, unix:/PATH or redis://HOST[:PORT][/DB]\n"},
 	{"redis: []\nrules: []\n",
-	 "F:1:8: 'redis' must be a URL, unix:/PATH or redis://HOST[:PORT]\n"},
+	 "F:1:8: 'redis' must be a URL, unix:/PATH or redis://HOST[:PORT][/DB]\n"},
 	{"redis: /run/redis.sock\nrules: []\n",
 	 "F:1:8: 'redis'" MUST_BE_URL "a unix socket is written unix:/PATH\n"},
 	{"redis: 'redis:/h'\nrules: []\n",
-	 "F:1:8: 'redis'" MUST_BE_URL
-	 "a database, or anything else behind the port, is not supported yet\n"},
+	 "F:1:8: 'redis'" MUST_BE_URL "the port is a number from 1 to 65535\n"},
 	{"redis: 'http://u:secret@h'\nrules: []\n",
 	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis:// or unix:\n"},
 	{"redis: 'rediss://u:secret@h'\nrules: []\n",
@@ -404,7 +403,7 @@ static const struct text_and_lines bad_fleet[] = {
 	{"redis: {}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
 	{"redis: {timeout: 1s}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
 	{"redis: {url: ''}\nrules: []\n",
-	 "F:1:14: 'url' is empty: write a URL, unix:/PATH or redis://HOST[:PORT]\n"},
+	 "F:1:14: 'url' is empty: write a URL, unix:/PATH or redis://HOST[:PORT][/DB]\n"},
 	{"redis: {url: 'unix:/r', stale: 1s}\nrules: []\n",
 	 "F:1:25: unknown key 'stale' (known here: url, stale_after, timeout, interval)\n"},
 	{"redis: {url: 'unix:/r', stale_after: 49ms}\nrules: []\n",

@@ -446,6 +446,33 @@ static void test_redis__refused_greeting_is_down_with_its_words(void **unused)
 	play_greeting();
 }
 
+static void test_redis__database_is_selected_before_all_else_on_each_connection(void **unused)
+{
+	(void)unused;
+	play_listen();
+	f.address.database = 12;
+	connect_with("body");
+	for (int i = 1; i <= 2; i++) {
+		play_accept();
+		play_expect("*2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n");
+		run_for(20);
+		assert_false(play_has(1)); /* nothing goes into another database */
+		play("+OK\r\n");
+		play_expect(LOAD);
+		play(SHA_ANSWER);
+		comes(f.ups == i);
+		play_close();
+		comes(f.downs == i);
+	}
+	play_accept();
+	play_expect("*2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n");
+	play("-ERR DB index is out of range\r\n");
+	comes(f.downs == 3);
+	assert_string_equal(redis_why(f.redis),
+			    "refused SELECT 12: ERR DB index is out of range: does its "
+			    "'databases' go that far?");
+}
+
 static void test_redis__issued_after_a_refusal_waits_for_the_refused(void **unused)
 {
 	(void)unused;
@@ -810,6 +837,7 @@ int main(void)
 		TEST(test_redis__nothing_happens_before_the_loop_runs),
 		TEST(test_redis__without_a_script_a_ping_finds_it_up),
 		TEST(test_redis__refused_greeting_is_down_with_its_words),
+		TEST(test_redis__database_is_selected_before_all_else_on_each_connection),
 		TEST(test_redis__issued_after_a_refusal_waits_for_the_refused),
 		TEST(test_redis__lost_while_refused_ones_wait_gives_null_in_order),
 		TEST(test_redis__errors_are_handed_on_and_noscript_the_second_time),

@@ -23,6 +23,13 @@ static void test_redis_url__good_ones_are_read_and_written_back(void **unused)
 		{"localhost:65535", "redis://localhost:65535"},
 		{"localhost", "redis://localhost:6379"},
 		{"[::1]", "redis://[::1]:6379"},
+		{"redis://h/0", "redis://h:6379"},
+		{"redis://h:6379/", "redis://h:6379"},
+		{"redis://h/3", "redis://h:6379/3"},
+		{"[::1]:1/65535", "redis://[::1]:1/65535"},
+		{"h/07", "redis://h:6379/7"},
+		{"unix:/r.sock?db=3", "unix:/r.sock?db=3"},
+		{"unix:///r.sock?db=0", "unix:/r.sock"},
 	};
 
 	(void)unused;
@@ -45,8 +52,16 @@ static void test_redis_url__others_are_refused_with_a_reason(void **unused)
 		{"rediss://host", "TLS, is not supported yet"},
 		{"redis://user:pw@host", "password is not supported yet"},
 		{"redis://:pw@host", "password is not supported yet"},
-		{"redis://host/1", "a database, or anything else"},
-		{"redis://host:6379/", "a database, or anything else"},
+		{"redis://host/x", "the database is a number"},
+		{"redis://host/-1", "the database is a number"},
+		{"redis://host/65536", "the database is a number"},
+		{"redis://host/1/2", "the database is a number"},
+		{"redis://host:1/1x", "the database is a number"},
+		{"redis://host:/1", "the port is a number"},
+		{"unix:/r?db=", "the database is a number"},
+		{"unix:/r?db=1&x=2", "the database is a number"},
+		{"unix:/r?", "only db=N is known"},
+		{"unix:/r?database=1", "only db=N is known"},
 		{"http://host", "begins with redis:// or unix:"},
 		{"/run/redis.sock", "written unix:/PATH"},
 		{"unix:", "begins with '/'"},
@@ -91,7 +106,10 @@ static void test_redis_url__longest_path_and_host_fit_and_longer_ones_do_not(voi
 	memset(text + 6, 'x', 106);
 	assert_null(redis_url_parse(text, &address));
 	assert_string_equal(redis_url_format(&address, url), text);
-	strcat(text, "x");
+	strcat(text, "?db=65535");
+	assert_null(redis_url_parse(text, &address));
+	assert_string_equal(redis_url_format(&address, url), text);
+	strcpy(text + 6 + 106, "x");
 	assert_non_null(redis_url_parse(text, &address));
 	memset(text, 0, sizeof(text));
 	memset(text, 'h', 255);

@@ -1,0 +1,81 @@
+#include "agent/sync/say.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/log.h"
+#include "agent/sync/part.h"
+#include "shm/rl_clock.h"
+
+#define SAY_NS UINT64_C(1000000000) /* between two words on the connection */
+
+/*
+ * A connection that comes and goes is said once in a while: what was down for no longer than
+ * that is in the counters. That it is up is said in the end: on_tick().
+ */
+static bool too_soon(const struct sync_said *said, uint64_t now_ns)
+{
+	return said->any_ns != 0 && now_ns - said->any_ns < SAY_NS;
+}
+
+/*
+ * Several reasons may take turns for hours, and a connection may come up and fail at its first
+ * call each time. Only where the last word would be wrong one is repeated, in a while.
+ */
+static bool is_known(const struct sync_said *said, const char *why, uint64_t now_ns)
+{
+	for (unsigned i = 0; i < SAY_REASONS; i++)
+		if (strncmp(said->reason[i].text, why, SAY_BYTES - 1) == 0)
+			return said->down || now_ns - said->reason[i].at_ns < COMPLAIN_NS;
+	return false;
+}
+
+static void remember(struct sync_said *said, const char *why, uint64_t now_ns)
+{
+	unsigned at = said->next;
+
+	for (unsigned i = 0; i < SAY_REASONS; i++)
+		if (strncmp(said->reason[i].text, why, SAY_BYTES - 1) == 0)
+			at = i;
+	snprintf(said->reason[at].text, SAY_BYTES, "%s", why);
+	said->reason[at].at_ns = now_ns;
+	if (at == said->next)
+		said->next = (at + 1) % SAY_REASONS;
+}
+
+void say_down(struct sync *sync, const char *why)
+{
+	struct sync_said *said = &sync->said;
+	uint64_t now_ns = rl_clock_precise_ns();
+	char url[REDIS_URL_MAX];
+
+	if (too_soon(said, now_ns) || is_known(said, why, now_ns))
+		return;
+	remember(said, why, now_ns);
+	said->down = true;
+	said->any_ns = now_ns;
+	log_event(LOG_WARNING, "redis_down",
+		  "redis=%s msg=\"%s\" hint=\"rules go by their on_unreachable until it is back\"",
+		  redis_url_format(&sync->address, url), why);
+}
+
+void say_up(struct sync *sync)
+{
+	struct sync_said *said = &sync->said;
+	uint64_t now_ns = rl_clock_precise_ns();
+	char url[REDIS_URL_MAX];
+
+	if (said->any_ns != 0 && (!said->down || too_soon(said, now_ns)))
+		return;
+	said->down = false;
+	said->any_ns = now_ns;
+	log_event(LOG_INFO, "redis_up", "redis=%s fleet=%s host=%s",
+		  redis_url_format(&sync->address, url), sync->identity.fleet, sync->identity.host);
+}
+
+void say_works(struct sync *sync)
+{
+	if (!sync->said.down)
+		for (unsigned i = 0; i < SAY_REASONS; i++)
+			sync->said.reason[i].text[0] = '\0';
+}
