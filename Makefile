@@ -33,6 +33,8 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DRL_VERSION='"$(VERSION)"' -I. -I$(B)/gen -
              -pthread -MMD -MP $(WARN) $(SAN) $(CFLAGS)
 Q        = $(if $(V),,@)
 say      = @$(if $(V),:,echo ' ')
+# libevent carries what hiredis reads and writes, in TLS by OpenSSL.
+REDIS_LIBS = -levent_openssl -levent_core -lhiredis -lssl -lcrypto
 LINK     = $(Q)$(CC) $(SAN) $(CFLAGS) -pthread -o $@
 
 SHM     := $(wildcard shm/*.c)
@@ -83,7 +85,7 @@ $(B)/librl-preload.so: $(call obj,$(PRELOAD) $(SHM) $(CLIENT)) client/preload/pr
 	  $(filter %.o,$^) $(LDFLAGS) -ldl
 $(B)/rl-agent: $(call obj,$(AGENT) $(SHM))
 	$(say) LINK $@
-	$(LINK) $^ $(LDFLAGS) -lyaml -levent_core -lhiredis -ljansson -lm
+	$(LINK) $^ $(LDFLAGS) -lyaml $(REDIS_LIBS) -ljansson -lm
 $(B)/rlctl: $(call obj,$(TOOLS)) $(B)/librl.a
 	$(say) LINK $@
 	$(LINK) $^ $(LDFLAGS) -ljansson
@@ -93,7 +95,7 @@ PURE   := $(filter-out agent/main.c,$(AGENT)) $(wildcard client/preload/http_*.c
 $(B)/libtest.a: $(call obj,$(SHM) $(CLIENT) $(PURE) tests/t.c)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
-TEST_LIBS = -lcmocka -lyaml -levent_core -lhiredis -ljansson -lm
+TEST_LIBS = -lcmocka -lyaml $(REDIS_LIBS) -ljansson -lm
 $(B)/tests/%: $(B)/tests/%.o $(B)/libtest.a
 	$(say) LINK $@
 	$(LINK) $(filter %.o,$^) $(filter %.a,$^) $(LDFLAGS) $(TEST_LIBS)
@@ -145,7 +147,7 @@ $(B)/bench/figure_strict $(B)/bench/figure_outage: FLEET_LIBS = -lhiredis
 $(B)/tests/fleet/%: $(B)/tests/fleet/%.o $(call obj,$(FLEET) bench/bench.c bench/judge.c) \
                     $(B)/libtest.a $(RIG)
 	$(say) LINK $@
-	$(LINK) $(filter %.o %.a,$^) $(LDFLAGS) -lcmocka -lhiredis -lyaml -levent_core -ljansson -lm
+	$(LINK) $(filter %.o %.a,$^) $(LDFLAGS) -lcmocka -lyaml $(REDIS_LIBS) -ljansson -lm
 $(B)/tests/fleet/test_fleet_skew: $(B)/tests/skew/skew.o $(B)/tests/skew/skew.so
 # Without the sanitizer: it goes into programs that have it, and into others.
 $(B)/tests/skew/skew.so: tests/skew/skew.c

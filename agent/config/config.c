@@ -167,10 +167,12 @@ bool config_load(const char *file_name, FILE *out, struct agent_config *ret)
 	return faults == 0;
 }
 
-/* Without a redis the URL is empty. */
+/* Without a redis the URL is empty. What is not given is zero throughout. */
 bool config_same_fleet(const struct agent_config *a, const struct agent_config *b)
 {
 	return strcmp(a->fleet, b->fleet) == 0 && strcmp(a->host, b->host) == 0 &&
-	       strcmp(a->redis_url, b->redis_url) == 0 && a->stale_after_ns == b->stale_after_ns &&
+	       strcmp(a->redis_url, b->redis_url) == 0 &&
+	       memcmp(&a->redis_trust, &b->redis_trust, sizeof(a->redis_trust)) == 0 &&
+	       a->stale_after_ns == b->stale_after_ns &&
 	       a->redis_timeout_ns == b->redis_timeout_ns && a->interval_ns == b->interval_ns;
 }

@@ -12,6 +12,12 @@
  *	host: web-1                   # distinct in its fleet; without it, the agent makes one
  *	redis:                        # or just a URL; without it, every rule is local
  *	  url: redis://10.0.0.5:6379  # or unix:/run/redis.sock; with /3 or ?db=3 database 3
+ *	  tls:                        # of rediss://10.0.0.5:6379
+ *	    ca_file: /etc/rl/ca.pem   # else the CAs this system trusts
+ *	    cert_file: /etc/rl/me.pem # ours, for a server that wants one
+ *	    key_file: /etc/rl/me.key  # that no other user can read
+ *	    server_name: redis.lan    # in the server's certificate; else the url's host
+ *	    verify: full              # none: whoever answers is taken for Redis
  *	  stale_after: 250ms          # unanswered for so long: on_unreachable is in force
  *	  timeout: 2s                 # then a connection is given up
  *	  interval: 50ms              # between two syncs of a key; without it, by its window
@@ -47,6 +53,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "agent/redis/access.h"
 #include "shm/rl_rules.h"
 
 #define CONFIG_KEYS_DEFAULT     100000u
@@ -71,6 +78,7 @@ struct agent_config {
 	char host[RL_NAME_MAX + 1]; /* empty = not given */
 	bool has_redis;
 	char redis_url[512];
+	struct redis_trust redis_trust;
 	uint64_t stale_after_ns;
 	uint64_t redis_timeout_ns;
 	uint64_t interval_ns; /* between two syncs of a key; 0 = by its window */

@@ -6,18 +6,18 @@
 
 #define MS_NS UINT64_C(1000000)
 
-static const char must_be[] = "a URL, unix:/PATH or redis://HOST[:PORT][/DB]";
+static const char must_be[] = "a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]";
 
-/* The URL is not repeated in a message: it may hold a password. */
-static void read_url(struct yaml_file *file, const yaml_node_t *node, const char *key,
+/* False: it has no TLS, or is wrong. It is not repeated in a message: it may hold a password. */
+static bool read_url(struct yaml_file *file, const yaml_node_t *node, const char *key,
 		     struct agent_config *config)
 {
 	const char *url = yaml_text(file, node, key, must_be);
-	struct redis_address address;
+	struct redis_address address = {0};
 	const char *wrong;
 
 	if (url == NULL)
-		return;
+		return false;
 	wrong = redis_url_parse(url, &address);
 	if (wrong != NULL)
 		yaml_fault(file, node, "'%s' must be %s: %s", key, must_be, wrong);
@@ -26,6 +26,79 @@ static void read_url(struct yaml_file *file, const yaml_node_t *node, const char
 			   sizeof(config->redis_url) - 1);
 	else
 		memcpy(config->redis_url, url, strlen(url) + 1);
+	return address.tls;
+}
+
+/* Where a file is; the agent's folder is /, or any. */
+static void read_file_name(struct yaml_file *file, const yaml_node_t *mapping, const char *key,
+			   char ret[PATH_MAX])
+{
+	static const char path[] = "an absolute path";
+	yaml_node_t *node = yaml_get(file, mapping, key);
+	const char *text;
+
+	if (node == NULL)
+		return;
+	text = yaml_text(file, node, key, path);
+	if (text == NULL)
+		return;
+	if (*text != '/' || strlen(text) >= PATH_MAX)
+		yaml_fault(file, node, "'%s' must be %s", key, path);
+	else
+		memcpy(ret, text, strlen(text) + 1);
+}
+
+static void read_server_name(struct yaml_file *file, const yaml_node_t *mapping, char ret[256])
+{
+	static const char name[] = "the name in the server's certificate, up to 255 bytes";
+	yaml_node_t *node = yaml_get(file, mapping, "server_name");
+	const char *text;
+
+	if (node == NULL)
+		return;
+	text = yaml_text(file, node, "server_name", name);
+	if (text == NULL)
+		return;
+	if (strlen(text) >= sizeof(((struct redis_trust *)0)->server_name))
+		yaml_fault(file, node, "'server_name' must be %s", name);
+	else
+		memcpy(ret, text, strlen(text) + 1);
+}
+
+static const char *verify_name(unsigned value)
+{
+	return value == 0 ? "full" : "none";
+}
+
+static void read_verify(struct yaml_file *file, const yaml_node_t *mapping, struct redis_trust *ret)
+{
+	static const struct value_choice choice = {"verify", verify_name, 2};
+	uint8_t value = 0;
+
+	if (!value_choice(file, mapping, &choice, &value) || value == 0)
+		return;
+	ret->anyone = true;
+	yaml_warning(file, yaml_get(file, mapping, "verify"),
+		     "'verify: none': whoever answers at this address is taken for Redis, and is "
+		     "given the password");
+}
+
+static void read_tls(struct yaml_file *file, const yaml_node_t *node, struct redis_trust *ret)
+{
+	static const char *const known[] = {"ca_file",     "cert_file", "key_file",
+					    "server_name", "verify",    NULL};
+
+	if (!yaml_check_keys(file, node, "'tls'", known))
+		return;
+	read_file_name(file, node, "ca_file", ret->ca_file);
+	read_file_name(file, node, "cert_file", ret->cert_file);
+	read_file_name(file, node, "key_file", ret->key_file);
+	read_server_name(file, node, ret->server_name);
+	read_verify(file, node, ret);
+	if (yaml_get(file, node, "cert_file") != NULL && yaml_get(file, node, "key_file") == NULL)
+		yaml_fault(file, node, "'cert_file' without the 'key_file' that belongs to it");
+	if (yaml_get(file, node, "cert_file") == NULL && yaml_get(file, node, "key_file") != NULL)
+		yaml_fault(file, node, "'key_file' without the 'cert_file' it belongs to");
 }
 
 static void read_times(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
@@ -44,8 +117,10 @@ static void read_times(struct yaml_file *file, const yaml_node_t *node, struct a
 
 void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
 {
-	static const char *const known[] = {"url", "stale_after", "timeout", "interval", NULL};
-	yaml_node_t *url;
+	static const char *const known[] = {"url",     "tls",      "stale_after",
+					    "timeout", "interval", NULL};
+	yaml_node_t *url, *tls;
+	bool has_tls = false;
 
 	config->has_redis = true; /* a wrong one too: no rule is blamed for it */
 	if (node->type != YAML_MAPPING_NODE) {
@@ -55,8 +130,13 @@ void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct a
 	yaml_check_keys(file, node, "'redis'", known);
 	url = yaml_get(file, node, "url");
 	if (url != NULL)
-		read_url(file, url, "url", config);
+		has_tls = read_url(file, url, "url", config);
 	else
 		yaml_fault(file, node, "'redis' has no 'url'");
+	tls = yaml_get(file, node, "tls");
+	if (tls != NULL)
+		read_tls(file, tls, &config->redis_trust);
+	if (tls != NULL && url != NULL && !has_tls)
+		yaml_fault(file, tls, "'tls' is for a url that begins with rediss://");
 	read_times(file, node, config);
 }

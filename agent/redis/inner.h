@@ -9,6 +9,7 @@
 
 #include "agent/redis/request.h"
 #include "agent/redis/resolve.h"
+#include "agent/redis/tls.h"
 
 #define REDIS_BACKOFF_MIN_MS 20u
 #define REDIS_BACKOFF_MAX_MS 500u
@@ -17,6 +18,7 @@ enum redis_state {
 	STATE_WAITING,    /* for the next attempt */
 	STATE_RESOLVING,  /* the host name's addresses are awaited */
 	STATE_CONNECTING, /* the socket is on its way */
+	STATE_SECURING,   /* the TLS handshake is on its way */
 	STATE_GREETING,   /* greet.c: is it a Redis, and ready? */
 	STATE_UP,
 };
@@ -28,12 +30,14 @@ struct redis {
 	void *arg;
 	struct redis_lua lua;
 	unsigned timeout_ms;
+	struct redis_tls *tls; /* NULL: the address has none */
 
 	enum redis_state state;
 	struct bufferevent *stream; /* with reader: NULL while waiting or resolving */
 	redisReader *reader;
 	size_t fed;  /* bytes since the last whole answer */
 	size_t step; /* of the greeting */
+	bool heard;  /* it has answered something */
 
 	/* Oldest first, and all of one are older than those of the next. */
 	struct redis_queue refused; /* the server had forgotten the script: not applied */

@@ -1,5 +1,6 @@
 #include "agent/redis/inner.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,6 +80,22 @@ bool redis_link_write(struct redis *redis, struct redis_request *request)
 	return true;
 }
 
+/* It has not answered anything yet. */
+static bool is_early(const struct redis *redis)
+{
+	return redis->state == STATE_GREETING && !redis->heard;
+}
+
+/* What a server may have expected that ends the connection before its first answer. */
+static const char *first_hint(const struct redis *redis)
+{
+	if (redis->state == STATE_SECURING)
+		return ": is this its tls-port?";
+	if (is_early(redis) && redis->tls == NULL && redis->address.kind == REDIS_TCP)
+		return ": does it expect TLS (rediss://)?";
+	return "";
+}
+
 static bool take_answers(struct redis *redis)
 {
 	void *reply = NULL;
@@ -86,8 +103,8 @@ static bool take_answers(struct redis *redis)
 
 	while (fine && !redis->gone) {
 		if (redisReaderGetReply(redis->reader, &reply) != REDIS_OK)
-			return redis_blame(redis, "an answer that cannot be read: %s",
-					   redis->reader->errstr);
+			return redis_blame(redis, "an answer that cannot be read: %s%s",
+					   redis->reader->errstr, first_hint(redis));
 		if (reply == NULL)
 			break;
 		redis->fed = 0;
@@ -120,22 +137,61 @@ static void on_readable(struct bufferevent *stream, void *arg)
 	redis_leave(redis);
 }
 
+static void on_event(struct bufferevent *stream, short what, void *arg);
+
+/* The connection is there: from here on its socket belongs to TLS, which begins its handshake. */
+static bool secure(struct redis *redis)
+{
+	int fd = bufferevent_getfd(redis->stream);
+	struct bufferevent *stream =
+		redis_tls_stream(redis->tls, redis->base, fd, redis->address.host);
+
+	if (stream == NULL)
+		return redis_blame(redis, "no memory for TLS");
+	bufferevent_setfd(redis->stream, -1);
+	bufferevent_free(redis->stream);
+	redis->stream = stream;
+	redis->state = STATE_SECURING;
+	arm(redis, CONNECT_MS);
+	bufferevent_setcb(stream, on_readable, NULL, on_event, redis);
+	return bufferevent_enable(stream, EV_READ | EV_WRITE) == 0 ||
+	       redis_blame(redis, "no memory for a connection");
+}
+
+static bool connected(struct redis *redis)
+{
+	if (redis->tls != NULL && redis->state == STATE_CONNECTING)
+		return secure(redis);
+	redis->state = STATE_GREETING;
+	evtimer_del(redis->timer);
+	return redis_greet(redis);
+}
+
+/* Whoever gives up with bytes of ours unread resets; it says no more than a close. */
+static void blame_loss(struct redis *redis, short what, int error)
+{
+	bool secured = redis->tls != NULL && redis->state >= STATE_SECURING;
+
+	if (secured && redis_tls_explain(redis->tls, redis->stream, is_early(redis), redis->why,
+					 sizeof(redis->why)))
+		return;
+	/* Below TLS the error of the socket is not handed up. */
+	if ((what & BEV_EVENT_EOF) || secured || error == ECONNRESET || error == EPIPE)
+		redis_blame(redis, "the server closed the connection%s", first_hint(redis));
+	else
+		redis_blame(redis, "%s", error != 0 ? strerror(error) : "the connection failed");
+}
+
 static void on_event(struct bufferevent *stream, short what, void *arg)
 {
 	int error = EVUTIL_SOCKET_ERROR();
 	struct redis *redis = arg;
 
 	(void)stream;
-	if (what & BEV_EVENT_CONNECTED) {
-		redis->state = STATE_GREETING;
-		evtimer_del(redis->timer);
-		if (redis_greet(redis))
-			return;
-	} else if (what & BEV_EVENT_EOF) {
-		redis_blame(redis, "the server closed the connection");
-	} else {
-		redis_blame(redis, "%s", error != 0 ? strerror(error) : "the connection failed");
-	}
+	if ((what & BEV_EVENT_CONNECTED) && connected(redis))
+		return;
+	if (!(what & BEV_EVENT_CONNECTED))
+		blame_loss(redis, what, error);
 	drop(redis);
 }
 
@@ -146,6 +202,7 @@ static bool connect_over(struct redis *redis, int fd, const char *why)
 		return redis_blame(redis, "%s", why);
 	redis->state = STATE_CONNECTING;
 	redis->fed = 0;
+	redis->heard = false;
 	redis->reader = redis_reader_new();
 	redis->stream = bufferevent_socket_new(redis->base, fd, BEV_OPT_CLOSE_ON_FREE);
 	if (redis->stream == NULL)
@@ -189,6 +246,8 @@ static bool connect_now(struct redis *redis)
 	const char *why = NULL;
 	int fd;
 
+	if (redis->tls != NULL && !redis_tls_ready(redis->tls, redis->why, sizeof(redis->why)))
+		return false;
 	arm(redis, CONNECT_MS);
 	if (redis->address.kind == REDIS_UNIX) {
 		fd = redis_dial_unix(redis->address.path, &why);
@@ -237,6 +296,9 @@ static void on_timer(evutil_socket_t unused, short events, void *arg)
 				   redis->address.host, CONNECT_MS);
 	else if (redis->state == STATE_CONNECTING)
 		fine = redis_blame(redis, "no connection within %u ms", CONNECT_MS);
+	else if (redis->state == STATE_SECURING)
+		fine = redis_blame(redis, "no TLS handshake within %u ms%s", CONNECT_MS,
+				   first_hint(redis));
 	else
 		fine = in_time(redis);
 	if (!fine)

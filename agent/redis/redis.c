@@ -14,6 +14,7 @@ void redis_leave(struct redis *redis)
 {
 	if (--redis->busy > 0 || !redis->gone)
 		return;
+	redis_tls_free(redis->tls);
 	free(redis->lua.body);
 	free(redis);
 }
@@ -63,6 +64,7 @@ bool redis_answered(struct redis *redis, redisReply *reply)
 	if (request == NULL)
 		return redis_blame(redis, "an answer that nobody asked for");
 	STAILQ_REMOVE_HEAD(&redis->sent, next);
+	redis->heard = true;
 	if (redis->state == STATE_UP && is_forgotten(request, reply)) {
 		STAILQ_INSERT_TAIL(&redis->refused, request, next);
 	} else if (redis->state == STATE_GREETING) {
@@ -94,7 +96,10 @@ struct redis *redis_new(struct event_base *base, const struct redis_address *add
 	STAILQ_INIT(&redis->refused);
 	STAILQ_INIT(&redis->sent);
 	STAILQ_INIT(&redis->waiting);
-	return redis;
+	if (!address->tls || redis_set_trust(redis, &(struct redis_trust){0}) == 0)
+		return redis;
+	redis_free(redis);
+	return NULL;
 }
 
 void redis_free(struct redis *redis)
@@ -117,6 +122,19 @@ int redis_set_script(struct redis *redis, const char *body, size_t size)
 		return -ENOMEM;
 	memcpy(redis->lua.body, body, size);
 	redis->lua.size = size;
+	return 0;
+}
+
+int redis_set_trust(struct redis *redis, const struct redis_trust *trust)
+{
+	struct redis_tls *tls;
+
+	assert(redis->address.tls && redis->state == STATE_WAITING);
+	tls = redis_tls_new(trust);
+	if (tls == NULL)
+		return -ENOMEM;
+	redis_tls_free(redis->tls);
+	redis->tls = tls;
 	return 0;
 }
 

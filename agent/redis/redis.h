@@ -3,10 +3,13 @@
  *
  * It connects by itself and again after every loss: 20 ms later, then each time twice as long
  * up to 500 ms, all +-20 %; 20 ms again once a connection has answered something while up.
- * An attempt may take 1 s to resolve a host name and to connect; every answer has the time
+ * An attempt may take 1 s to resolve a host name and to connect, with TLS 1 s more for the
+ * handshake; every answer has the time
  * redis_set_timeout() gives. Names are resolved beside the loop (redis_resolve.h); one that
  * takes longer fails the attempt, and its late answer is the next one's. A name with several
  * addresses gives them one after the other, each to the attempt that comes to dial.
+ *
+ * With TLS nothing is sent before the server has proved who it is (access.h).
  *
  * Commands are pipelined and answered in their order. When the connection is lost, each
  * command that has no answer gets NULL, once and in order: it may or may not have been
@@ -27,6 +30,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "agent/redis/access.h"
 #include "agent/redis/url.h"
 
 #define REDIS_TIMEOUT_MS   2000u
@@ -51,6 +55,9 @@ void redis_free(struct redis *redis);
  * before it is up. 0 or -ENOMEM.
  */
 int redis_set_script(struct redis *redis, const char *body, size_t size);
+
+/* Whom to believe at a rediss:// address, copied; else the system's CAs. Before the loop runs. */
+int redis_set_trust(struct redis *redis, const struct redis_trust *trust);
 
 /* How long an answer may take from when its command was written; before the loop runs. */
 void redis_set_timeout(struct redis *redis, unsigned timeout_ms);

@@ -107,10 +107,12 @@ static const char *parse(const char *text, struct redis_address *ret)
 		return parse_unix(rest, ret);
 	if ((rest = skip(text, "redis://")) != NULL)
 		return parse_tcp(rest, ret);
-	if (skip(text, "rediss://") != NULL)
-		return "rediss://, that is TLS, is not supported yet";
+	if ((rest = skip(text, "rediss://")) != NULL) {
+		ret->tls = true;
+		return parse_tcp(rest, ret);
+	}
 	if (strstr(text, "://") != NULL)
-		return "an address begins with redis:// or unix:";
+		return "an address begins with redis://, rediss:// or unix:";
 	if (text[0] == '/')
 		return "a unix socket is written unix:/PATH";
 	return parse_tcp(text, ret);
@@ -134,8 +136,9 @@ const char *redis_url_format(const struct redis_address *address, char text[REDI
 	if (local)
 		size = snprintf(text, REDIS_URL_MAX, "unix:%s", address->path);
 	else
-		size = snprintf(text, REDIS_URL_MAX, "redis://%s%s%s:%u", brackets ? "[" : "",
-				address->host, brackets ? "]" : "", address->port);
+		size = snprintf(text, REDIS_URL_MAX, "redis%s://%s%s%s:%u", address->tls ? "s" : "",
+				brackets ? "[" : "", address->host, brackets ? "]" : "",
+				address->port);
 	if (address->database != 0)
 		snprintf(text + size, REDIS_URL_MAX - (size_t)size, "%s%u", local ? "?db=" : "/",
 			 address->database);

@@ -4,6 +4,7 @@
 #ifndef AGENT_REDIS_URL_H
 #define AGENT_REDIS_URL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,7 @@
 
 struct redis_address {
 	enum { REDIS_TCP, REDIS_UNIX } kind;
+	bool tls;       /* of TCP */
 	char host[256]; /* TCP: a name, or an address without brackets */
 	uint16_t port;
 	uint16_t database;
@@ -19,9 +21,9 @@ struct redis_address {
 };
 
 /*
- * Read "unix:/PATH[?db=N]", "unix:///PATH[?db=N]", "redis://HOST[:PORT][/N]" or
- * "HOST[:PORT][/N]"; an IPv6 address stands in brackets. NULL, or the reason why not, one line,
- * which repeats nothing of the text; then *ret is untouched.
+ * Read "unix:/PATH[?db=N]", "unix:///PATH[?db=N]", "redis://HOST[:PORT][/N]", the same with
+ * "rediss://" for TLS, or "HOST[:PORT][/N]"; an IPv6 address stands in brackets. NULL, or the
+ * reason why not, one line, which repeats nothing of the text; then *ret is untouched.
  */
 const char *redis_url_parse(const char *text, struct redis_address *ret);
 

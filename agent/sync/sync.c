@@ -230,6 +230,8 @@ static bool wire(struct sync *sync, const struct agent_config *config)
 	sync->redis = redis_new(sync->base, &sync->address, &events, sync);
 	if (sync->tick == NULL || sync->gap == NULL || sync->bell == NULL || sync->redis == NULL)
 		return false;
+	if (sync->address.tls && redis_set_trust(sync->redis, &config->redis_trust) != 0)
+		return false;
 	redis_set_timeout(sync->redis, (unsigned)(config->redis_timeout_ns / 1000000));
 	return redis_set_script(sync->redis, rl_sync_lua, sizeof(rl_sync_lua)) == 0 &&
 	       event_add(sync->tick, &tick) == 0;

@@ -3,10 +3,12 @@ Method: real agents and real redis-servers on free loopback ports and unix socke
 is judged by what lies in the server; what the agent says, by its log."""
 
 import os
-import signal
+import socket
+import ssl
+import threading
 
 import resp
-from rig import REDIS, Skip, contains, equal, free_port, main, need, redis_answers, wait_for
+from rig import REDIS, contains, equal, free_port, main, need, redis_answers, wait_for
 from test_fleet import Client, during, kill
 
 RULES = {"s": {"limit": "100/10s", "consistency": "strict"}}
@@ -46,7 +48,7 @@ class Server:
 def agent_with(rig, redis, rules=None):
     """A host whose configuration has this text as its redis; not waited for Redis."""
     rig.redis_url = redis
-    host = rig.host("a")
+    host = rig.host(f"a{len(rig.started)}")
     host.program = host.agent(rules or RULES)
     return host
 
@@ -71,12 +73,8 @@ def spends(host, key="k"):
 
 def test_redis__database_number_is_where_the_keys_go(rig):
     server = Server(rig)
-    for number, url in enumerate((f"redis://127.0.0.1:{server.port}/3",
-                                  f"'unix:{server.path}?db=5'")):
-        host = agent_with(rig, url) if number == 0 else rig.host("b")
-        if number == 1:
-            host.redis_url = url
-            host.program = host.agent(RULES)
+    for url in f"redis://127.0.0.1:{server.port}/3", f"'unix:{server.path}?db=5'":
+        host = agent_with(rig, url)
         comes_up(host)
         spends(host)
     databases = server.connect().info("keyspace")
@@ -90,6 +88,220 @@ def test_redis__database_that_is_not_there_is_said(rig):
     line, = events(host.program, "redis_down")
     contains(line, "refused SELECT 4: ERR DB index is out of range")
     contains(line, f"redis=redis://127.0.0.1:{server.port}/4 ")
+
+
+# --- TLS ---
+
+class Certificates:
+    """A CA and what it signs, made in the rig's folder by openssl."""
+
+    NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+
+    def __init__(self, rig, name):
+        need("openssl", "openssl")
+        self.rig = rig
+        self.name = name
+        self.ca = rig.path(f"{name}-ca.pem")
+        self.openssl("req", "-x509", *self.NEW_KEY, "-keyout", rig.path(f"{name}-ca.key"), "-out",
+                     self.ca, "-subj", f"/CN={name}", "-days", "2")
+
+    def openssl(self, *argv):
+        code, _, err = self.rig.run("openssl", *argv)
+        assert code == 0, err
+
+    def issue(self, who, names, days=2):
+        """(certificate, key); with days below 0 it has expired."""
+        base = self.rig.path(f"{self.name}-{who}")
+        self.openssl("req", "-new", *self.NEW_KEY, "-keyout", f"{base}.key", "-out",
+                     f"{base}.csr", "-subj", f"/CN={who}", "-addext", f"subjectAltName={names}")
+        self.openssl("x509", "-req", "-in", f"{base}.csr", "-CA", self.ca, "-CAkey",
+                     self.rig.path(f"{self.name}-ca.key"), "-CAcreateserial", "-days", str(days),
+                     "-copy_extensions", "copy", "-out", f"{base}.pem")
+        os.chmod(f"{base}.key", 0o600)
+        return f"{base}.pem", f"{base}.key"
+
+
+def tls_server(rig, authority, names="IP:127.0.0.1", clients="no", days=2):
+    certificate, key = authority.issue("server", names, days)
+    return Server(rig, "--tls-cert-file", certificate, "--tls-key-file", key,
+                  "--tls-ca-cert-file", authority.ca, "--tls-auth-clients", clients,
+                  listen=("--tls-port",))
+
+
+def tls_url(port, **options):
+    words = "".join(f", {name}: '{value}'" for name, value in options.items())
+    tls = f", tls: {{{words[2:]}}}" if words else ""
+    return f"{{url: 'rediss://127.0.0.1:{port}'{tls}}}"
+
+
+def commands(server):
+    """That anybody but this question has ever got answered."""
+    return int(server.connect().info("stats")["total_commands_processed"])
+
+
+def refused_handshakes(server):
+    return server.program.output().count("Error accepting a client connection")
+
+
+def test_redis__tls_with_the_right_ca_and_name_is_up(rig):
+    good = Certificates(rig, "good")
+    server = tls_server(rig, good)
+    host = agent_with(rig, tls_url(server.port, ca_file=good.ca))
+    comes_up(host)
+    spends(host)
+    contains(host.program.output(), f"redis=rediss://127.0.0.1:{server.port} ")
+    equal(events(host.program, "redis_down"), [])
+    server.kill()  # and it keeps itself up as without TLS
+    wait_for("its loss", lambda: events(host.program, "redis_down"))
+    server.start()
+    comes_up(host, 2)
+    spends(host)
+
+
+def test_redis__tls_with_a_client_certificate_is_up(rig):
+    good = Certificates(rig, "good")
+    server = tls_server(rig, good, clients="yes")
+    certificate, key = good.issue("agent", "DNS:agent")
+    host = agent_with(rig, tls_url(server.port, ca_file=good.ca, cert_file=certificate,
+                                   key_file=key))
+    comes_up(host)
+    spends(host)
+
+
+def says(rig, url, part):
+    """An agent that is told of this Redis says this, and nothing else, and is in no request's
+    way."""
+    host = agent_with(rig, url, {"s": {"limit": "100/10s"}})
+    wait_for(part, lambda: part in host.program.output(), 5)
+    client = Client(host)
+    assert client.check("s", "k"), "a bounded rule refuses its first unit"
+    host.program.stop()
+    line, = events(host.program, "redis_down")
+    contains(line, part)
+    contains(line, "redis=redis")
+    equal(events(host.program, "redis_up"), [])
+
+
+def test_redis__server_that_is_not_who_it_should_be_is_refused(rig):
+    good, other = Certificates(rig, "good"), Certificates(rig, "other")
+    for authority, names, days, ca, part in (
+            (other, "IP:127.0.0.1", 2, good.ca, f"is not signed by a CA of {good.ca}: set "),
+            (good, "IP:127.0.0.1", 2, None, "is not signed by a CA of this system: set "),
+            (good, "IP:127.0.0.1", -1, good.ca, "has expired ("),
+            (good, "DNS:other.test,DNS:a.test", 2, good.ca,
+             "is not for '127.0.0.1' (it is for: other.test, a.test): correct the url"),
+            (good, "IP:127.0.0.2", 2, good.ca, "is not for '127.0.0.1'")):
+        server = tls_server(rig, authority, names, days=days)
+        before = commands(server)
+        says(rig, tls_url(server.port, **({"ca_file": ca} if ca else {})), part)
+        equal(commands(server), before + 1)
+        server.kill()
+
+
+def test_redis__server_name_is_what_the_certificate_must_have(rig):
+    good = Certificates(rig, "good")
+    server = tls_server(rig, good, "DNS:cache.test,DNS:*.wild.test")
+    for name in "cache.test", "a.wild.test":
+        host = agent_with(rig, tls_url(server.port, ca_file=good.ca, server_name=name))
+        comes_up(host)
+        host.program.stop()
+    for name in "cache.test.evil.test", "a.b.wild.test", "wild.test", "127.0.0.1":
+        says(rig, tls_url(server.port, ca_file=good.ca, server_name=name),
+             f"is not for '{name}' (it is for: cache.test, *.wild.test)")
+
+
+def test_redis__without_verification_anybody_is_believed_and_only_then(rig):
+    other = Certificates(rig, "other")
+    server = tls_server(rig, other, "DNS:other.test", days=-1)
+    host = agent_with(rig, tls_url(server.port, verify="none"))
+    comes_up(host)
+    contains(host.program.output(), "warning: 'verify: none': whoever answers")
+    host.program.stop()
+    says(rig, tls_url(server.port, verify="full"), "the server's certificate")
+
+
+def test_redis__tls_files_that_are_wrong_are_said(rig):
+    good, other = Certificates(rig, "good"), Certificates(rig, "other")
+    server = tls_server(rig, good)
+    certificate, key = good.issue("agent", "DNS:agent")
+    _, other_key = other.issue("agent", "DNS:agent")
+    with open(key, encoding="ascii") as f:
+        loose = rig.write("loose.key", f.read())
+    os.chmod(loose, 0o644)
+    missing = rig.path("missing")
+    for cert_file, key_file, ca, part in (
+            (certificate, missing, good.ca,
+             f"the private key cannot be read from {missing}: No such file or directory: "
+             "correct the file or redis.tls.key_file"),
+            (certificate, loose, good.ca,
+             f"the private key is not taken from {loose}: any user of this host can read"),
+            (certificate, other_key, good.ca, f"{other_key} does not fit {certificate}"),
+            (missing, key, good.ca, f"the client certificate cannot be read from {missing}: "),
+            (certificate, key, missing, f"the CA cannot be read from {missing}: No such file"),
+            (certificate, key, key, f"the CA cannot be read from {key}: ")):
+        says(rig, tls_url(server.port, ca_file=ca, cert_file=cert_file, key_file=key_file), part)
+    equal(refused_handshakes(server), 0)  # there were none
+
+
+def test_redis__client_certificate_the_server_wants_is_said(rig):
+    good, other = Certificates(rig, "good"), Certificates(rig, "other")
+    server = tls_server(rig, good, clients="yes")
+    certificate, key = other.issue("agent", "DNS:agent")
+    says(rig, tls_url(server.port, ca_file=good.ca), "the server wants a client certificate")
+    says(rig, tls_url(server.port, ca_file=good.ca, cert_file=certificate, key_file=key),
+         f"the server refuses the client certificate in {certificate}")
+
+
+def test_redis__tls_on_one_side_only_is_said(rig):
+    good = Certificates(rig, "good")
+    server = tls_server(rig, good)
+    says(rig, f"redis://127.0.0.1:{server.port}", "does it expect TLS (rediss://)?")
+    server.kill()
+    server = Server(rig)
+    says(rig, tls_url(server.port, ca_file=good.ca), "is this its tls-port?")
+
+
+def test_redis__tls_trouble_is_said_once_and_over_when_the_file_is_right(rig):
+    good, other = Certificates(rig, "good"), Certificates(rig, "other")
+    server = tls_server(rig, good)
+    ca = rig.path("ca.pem")
+    os.symlink(other.ca, ca)
+    host = agent_with(rig, tls_url(server.port, ca_file=ca))
+    wait_for("attempts", lambda: refused_handshakes(server) > 9)
+    line, = events(host.program, "redis_down")
+    contains(line, f"is not signed by a CA of {ca}")
+    os.symlink(good.ca, ca + ".new")
+    os.rename(ca + ".new", ca)
+    comes_up(host)
+    spends(host)
+
+
+def test_redis__name_is_told_to_the_server_and_an_address_is_not(rig):
+    certificate, key = Certificates(rig, "good").issue("server", "DNS:cache.test")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    told = []
+    context.sni_callback = lambda _, name, __: told.append(name)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+                context.wrap_socket(connection, server_side=True).close()
+            except ssl.SSLError:
+                pass
+            except OSError:
+                return
+    threading.Thread(target=serve, daemon=True).start()
+    port = listener.getsockname()[1]
+    for options, name in (({"server_name": "cache.test"}, "cache.test"), ({}, None)):
+        told.clear()
+        host = agent_with(rig, tls_url(port, verify="none", **options))
+        wait_for("a handshake", lambda: told)
+        host.program.stop()
+        equal(set(told), {name})
+    listener.close()
 
 
 if __name__ == "__main__":

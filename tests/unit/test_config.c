@@ -372,7 +372,7 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 #define NAME_63 "a23456789012345678901234567890123456789012345678901234567890123"
 
 #define MUST_BE_NAME " must be 1 .. 63 letters, digits, '.', '_' and '-'\n"
-#define MUST_BE_URL  " must be a URL, unix:/PATH or redis://HOST[:PORT][/DB]: "
+#define MUST_BE_URL  " must be a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]: "
 #define MUST_BE_PART "'beta' must be 0% .. 100% in steps of 0.01%, e.g. 10% or 0.1\n"
 #define NO_UNIT      "a time's unit must be ms, s, second, m, minute, h, hour, d or day\n"
 
@@ -387,25 +387,44 @@ static const struct text_and_lines bad_fleet[] = {
 	{"flet: a\nrules: []\n", "F:1:1: unknown key 'flet' (did you mean 'fleet'?)\n"},
 
 	{"redis:\nrules: []\n",
-	 "F:1:7: 'redis' is empty: write a URL, unix:/PATH or redis://HOST[:PORT][/DB]\n"},
+	 "F:1:7: 'redis' is empty: write a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]\n"},
 	{"redis: []\nrules: []\n",
-	 "F:1:8: 'redis' must be a URL, unix:/PATH or redis://HOST[:PORT][/DB]\n"},
+	 "F:1:8: 'redis' must be a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]\n"},
 	{"redis: /run/redis.sock\nrules: []\n",
 	 "F:1:8: 'redis'" MUST_BE_URL "a unix socket is written unix:/PATH\n"},
 	{"redis: 'redis:/h'\nrules: []\n",
 	 "F:1:8: 'redis'" MUST_BE_URL "the port is a number from 1 to 65535\n"},
 	{"redis: 'http://u:secret@h'\nrules: []\n",
-	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis:// or unix:\n"},
+	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis://, rediss:// or unix:\n"},
 	{"redis: 'rediss://u:secret@h'\nrules: []\n",
-	 "F:1:8: 'redis'" MUST_BE_URL "rediss://, that is TLS, is not supported yet\n"},
-	{"redis: {url: 'rediss://h'}\nrules: []\n",
-	 "F:1:14: 'url'" MUST_BE_URL "rediss://, that is TLS, is not supported yet\n"},
+	 "F:1:8: 'redis'" MUST_BE_URL "a user or a password is not supported yet\n"},
+	{"redis: {url: 'redis://h', tls: {ca_file: /ca}}\nrules: []\n",
+	 "F:1:32: 'tls' is for a url that begins with rediss://\n"},
+	{"redis: {url: 'unix:/r', tls: {}}\nrules: []\n",
+	 "F:1:30: 'tls' is for a url that begins with rediss://\n"},
+	{"redis: {url: 'rediss://h', tls: /ca}\nrules: []\n",
+	 "F:1:33: 'tls' must be a mapping (key: value)\n"},
+	{"redis: {url: 'rediss://h', tls: {ca: /ca}}\nrules: []\n",
+	 "F:1:34: unknown key 'ca' (known here: ca_file, cert_file, key_file, server_name, "
+	 "verify)\n"},
+	{"redis: {url: 'rediss://h', tls: {ca_file: ca.pem}}\nrules: []\n",
+	 "F:1:43: 'ca_file' must be an absolute path\n"},
+	{"redis: {url: 'rediss://h', tls: {cert_file: /c}}\nrules: []\n",
+	 "F:1:33: 'cert_file' without the 'key_file' that belongs to it\n"},
+	{"redis: {url: 'rediss://h', tls: {key_file: /k}}\nrules: []\n",
+	 "F:1:33: 'key_file' without the 'cert_file' it belongs to\n"},
+	{"redis: {url: 'rediss://h', tls: {verify: false}}\nrules: []\n",
+	 "F:1:42: 'verify' must be full or none, not 'false'\n"},
+	{"redis: {url: 'rediss://h', tls: {server_name: ''}}\nrules: []\n",
+	 "F:1:47: 'server_name' is empty: write the name in the server's certificate, up to 255 "
+	 "bytes\n"},
 	{"redis: {}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
 	{"redis: {timeout: 1s}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
 	{"redis: {url: ''}\nrules: []\n",
-	 "F:1:14: 'url' is empty: write a URL, unix:/PATH or redis://HOST[:PORT][/DB]\n"},
+	 "F:1:14: 'url' is empty: write a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]\n"},
 	{"redis: {url: 'unix:/r', stale: 1s}\nrules: []\n",
-	 "F:1:25: unknown key 'stale' (known here: url, stale_after, timeout, interval)\n"},
+	 "F:1:25: unknown key 'stale' (known here: url, tls, stale_after, "
+	 "timeout, interval)\n"},
 	{"redis: {url: 'unix:/r', stale_after: 49ms}\nrules: []\n",
 	 "F:1:38: 'stale_after' must be a time 50ms .. 5s, e.g. 250ms\n"},
 	{"redis: {url: 'unix:/r', stale_after: 5001ms}\nrules: []\n",
@@ -426,7 +445,7 @@ static const struct text_and_lines bad_fleet[] = {
 	 "F:1:35: 'interval' must be a time 5ms .. 1s, e.g. 50ms\n"},
 	/* A wrong redis is a redis: the rules are not blamed for it. */
 	{"redis: http://x\n" RULE "    consistency: strict\n",
-	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis:// or unix:\n"},
+	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis://, rediss:// or unix:\n"},
 
 	{RULE "    consistency: strict\n",
 	 "F:4:18: a strict rule is shared between hosts through Redis: add a top-level 'redis'\n"},
@@ -681,6 +700,38 @@ static void test_config__fleet_is_read_exactly(void **state)
 	assert_int_equal(config.interval_ns, 1000000000);
 }
 
+static void test_config__tls_is_read_exactly(void **state)
+{
+	static const char text[] =
+		"redis:\n"
+		"  url: rediss://cache:6380/2\n"
+		"  tls: {ca_file: /ca, cert_file: /c, key_file: /k, server_name: n}\n"
+		"rules: []\n";
+
+	(void)state;
+	load_silently(text);
+	assert_string_equal(config.redis_trust.ca_file, "/ca");
+	assert_string_equal(config.redis_trust.cert_file, "/c");
+	assert_string_equal(config.redis_trust.key_file, "/k");
+	assert_string_equal(config.redis_trust.server_name, "n");
+	assert_false(config.redis_trust.anyone);
+	load_silently("redis: {url: 'rediss://h', tls: {verify: full}}\nrules: []\n");
+	assert_false(config.redis_trust.anyone);
+	load_silently("redis: 'rediss://h'\nrules: []\n");
+	assert_false(config.redis_trust.anyone);
+}
+
+static void test_config__tls_without_verification_is_taken_with_a_warning(void **state)
+{
+	static const char text[] = "redis: {url: 'rediss://h', tls: {verify: none}}\nrules: []\n";
+
+	(void)state;
+	assert_true(load(text, strlen(text)));
+	assert_true(config.redis_trust.anyone);
+	assert_string_equal(printed, "F:1:42: warning: 'verify: none': whoever answers at this "
+				     "address is taken for Redis, and is given the password\n");
+}
+
 static void test_config__fleet_defaults_are_the_documented_ones(void **state)
 {
 	(void)state;
@@ -720,6 +771,7 @@ static void test_config__same_fleet_sees_each_change(void **state)
 		"redis: {url: 'unix:/r', stale_after: 251ms}\nrules: []\n",
 		"redis: {url: 'unix:/r', timeout: 3s}\nrules: []\n",
 		"redis: {url: 'unix:/r', interval: 10ms}\nrules: []\n",
+		"redis: 'rediss://r'\nrules: []\n",
 	};
 	static struct agent_config before;
 
@@ -731,6 +783,12 @@ static void test_config__same_fleet_sees_each_change(void **state)
 		assert_false(config_same_fleet(&before, &config));
 		assert_false(config_same_fleet(&config, &before));
 	}
+	load_silently("redis: 'rediss://r'\nrules: []\n");
+	before = config;
+	load_silently("redis: {url: 'rediss://r', tls: {server_name: n}}\nrules: []\n");
+	assert_false(config_same_fleet(&before, &config));
+	load_silently(URL "rules: []\n");
+	before = config;
 	/* Its rules and its segment are no part of it, nor is how it is written. */
 	load_silently("redis: {url: 'unix:/r', timeout: 2s}\nsegment: /x/y\nfleet: default\n" RULE);
 	assert_true(config_same_fleet(&before, &config));
@@ -877,6 +935,8 @@ int main(void)
 		cmocka_unit_test(test_config__fleet_is_read_exactly),
 		cmocka_unit_test(test_config__fleet_defaults_are_the_documented_ones),
 		cmocka_unit_test(test_config__redis_url_fits_or_is_refused),
+		cmocka_unit_test(test_config__tls_is_read_exactly),
+		cmocka_unit_test(test_config__tls_without_verification_is_taken_with_a_warning),
 		cmocka_unit_test(test_config__same_fleet_sees_each_change),
 		cmocka_unit_test(test_config__missing_file_says_so),
 		cmocka_unit_test(test_config__more_rules_than_fit_are_refused),

@@ -23,6 +23,8 @@ static void test_redis_url__good_ones_are_read_and_written_back(void **unused)
 		{"localhost:65535", "redis://localhost:65535"},
 		{"localhost", "redis://localhost:6379"},
 		{"[::1]", "redis://[::1]:6379"},
+		{"rediss://h", "rediss://h:6379"},
+		{"rediss://[::1]:1/2", "rediss://[::1]:1/2"},
 		{"redis://h/0", "redis://h:6379"},
 		{"redis://h:6379/", "redis://h:6379"},
 		{"redis://h/3", "redis://h:6379/3"},
@@ -49,7 +51,8 @@ static void test_redis_url__others_are_refused_with_a_reason(void **unused)
 	static const struct {
 		const char *text, *reason;
 	} bad[] = {
-		{"rediss://host", "TLS, is not supported yet"},
+		{"rediss://user:pw@host", "password is not supported yet"},
+		{"rediss:host", "the port is a number"},
 		{"redis://user:pw@host", "password is not supported yet"},
 		{"redis://:pw@host", "password is not supported yet"},
 		{"redis://host/x", "the database is a number"},
@@ -62,7 +65,7 @@ static void test_redis_url__others_are_refused_with_a_reason(void **unused)
 		{"unix:/r?db=1&x=2", "the database is a number"},
 		{"unix:/r?", "only db=N is known"},
 		{"unix:/r?database=1", "only db=N is known"},
-		{"http://host", "begins with redis:// or unix:"},
+		{"http://host", "begins with redis://, rediss:// or unix:"},
 		{"/run/redis.sock", "written unix:/PATH"},
 		{"unix:", "begins with '/'"},
 		{"unix:redis.sock", "begins with '/'"},
