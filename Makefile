@@ -69,7 +69,7 @@ $(B)/gen/%.lua.h: %.lua
 	@mkdir -p $(@D)
 	$(Q){ echo 'static const char $(notdir $*)_lua[] = {'; \
 	  od -An -v -tu1 $< | sed 's/ *\([0-9][0-9]*\)/\1,/g'; echo '};'; } > $@
-$(B)/agent/sync/sync.o: $(B)/gen/agent/sync/rl_sync.lua.h
+$(B)/agent/sync/sync.o: $(B)/gen/agent/sync/rl_sync.lua.h $(B)/gen/agent/sync/rl_probe.lua.h
 
 $(B)/librl.a: $(call obj,$(SHM) $(CLIENT))
 	@rm -f $@

@@ -12,6 +12,8 @@
  *	host: web-1                   # distinct in its fleet; without it, the agent makes one
  *	redis:                        # or just a URL; without it, every rule is local
  *	  url: redis://10.0.0.5:6379  # or unix:/run/redis.sock; with /3 or ?db=3 database 3
+ *	  user: ratel                 # of an ACL; without it the default user
+ *	  password_file: /etc/rl/pw   # one line, that no other user can read
  *	  tls:                        # of rediss://10.0.0.5:6379
  *	    ca_file: /etc/rl/ca.pem   # else the CAs this system trusts
  *	    cert_file: /etc/rl/me.pem # ours, for a server that wants one
@@ -78,6 +80,7 @@ struct agent_config {
 	char host[RL_NAME_MAX + 1]; /* empty = not given */
 	bool has_redis;
 	char redis_url[512];
+	struct redis_login redis_login;
 	struct redis_trust redis_trust;
 	uint64_t stale_after_ns;
 	uint64_t redis_timeout_ns;

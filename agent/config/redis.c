@@ -65,6 +65,39 @@ static void read_server_name(struct yaml_file *file, const yaml_node_t *mapping,
 		memcpy(ret, text, strlen(text) + 1);
 }
 
+/* As an ACL has it: no spaces, which would end it there. */
+static void read_user(struct yaml_file *file, const yaml_node_t *mapping, struct redis_login *ret)
+{
+	static const char name[] = "a user's name, 1 .. 127 bytes without spaces";
+	yaml_node_t *node = yaml_get(file, mapping, "user");
+	const char *text;
+
+	if (node == NULL)
+		return;
+	text = yaml_text(file, node, "user", name);
+	if (text == NULL)
+		return;
+	for (const char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c <= ' ' || *c == 0x7f) {
+			yaml_fault(file, node, "'user' must be %s", name);
+			return;
+		}
+	if (strlen(text) >= sizeof(ret->user))
+		yaml_fault(file, node, "'user' must be %s", name);
+	else
+		memcpy(ret->user, text, strlen(text) + 1);
+}
+
+static void read_login(struct yaml_file *file, const yaml_node_t *node, struct redis_login *ret)
+{
+	yaml_node_t *user = yaml_get(file, node, "user");
+
+	read_user(file, node, ret);
+	read_file_name(file, node, "password_file", ret->password_file);
+	if (user != NULL && yaml_get(file, node, "password_file") == NULL)
+		yaml_fault(file, user, "'user' without a 'password_file'");
+}
+
 static const char *verify_name(unsigned value)
 {
 	return value == 0 ? "full" : "none";
@@ -117,8 +150,8 @@ static void read_times(struct yaml_file *file, const yaml_node_t *node, struct a
 
 void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
 {
-	static const char *const known[] = {"url",     "tls",      "stale_after",
-					    "timeout", "interval", NULL};
+	static const char *const known[] = {"url",         "user",    "password_file", "tls",
+					    "stale_after", "timeout", "interval",      NULL};
 	yaml_node_t *url, *tls;
 	bool has_tls = false;
 
@@ -133,6 +166,7 @@ void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct a
 		has_tls = read_url(file, url, "url", config);
 	else
 		yaml_fault(file, node, "'redis' has no 'url'");
+	read_login(file, node, &config->redis_login);
 	tls = yaml_get(file, node, "tls");
 	if (tls != NULL)
 		read_tls(file, tls, &config->redis_trust);

@@ -1,5 +1,6 @@
 /*
- * access.h - whom the agent believes to be its Redis: where to find it, no secrets.
+ * access.h - whom the agent believes to be its Redis, and who it is there. No secrets: only where
+ * they lie.
  *
  * Rooms:  agent/redis/, agent/config/, agent/sync/.
  */
@@ -16,6 +17,12 @@ struct redis_trust {
 	char key_file[PATH_MAX];  /* of cert_file */
 	char server_name[256];    /* in the server's certificate; empty: the address's host */
 	bool anyone;              /* whoever answers is believed */
+};
+
+/* Empty: nobody asks for one. */
+struct redis_login {
+	char user[128];               /* empty: the default user */
+	char password_file[PATH_MAX]; /* one line */
 };
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "agent/redis/request.h"
 #include "agent/redis/resolve.h"
+#include "agent/redis/secret.h"
 #include "agent/redis/tls.h"
 
 #define REDIS_BACKOFF_MIN_MS 20u
@@ -31,6 +32,11 @@ struct redis {
 	struct redis_lua lua;
 	unsigned timeout_ms;
 	struct redis_tls *tls; /* NULL: the address has none */
+	struct redis_login login;
+	struct redis_password password; /* while it is needed for a greeting */
+	unsigned logins;                /* tried on this connection */
+	struct redis_lua probe;
+	char probe_key[128];
 
 	enum redis_state state;
 	struct bufferevent *stream; /* with reader: NULL while waiting or resolving */
@@ -52,7 +58,7 @@ struct redis {
 
 	unsigned busy; /* our callbacks on the stack */
 	bool gone;     /* freed by one of them: the last one to return releases the memory */
-	char why[400]; /* a host name of 255 bytes and what is wrong with it */
+	char why[512]; /* a host name of 255 bytes and what is wrong with it */
 };
 
 /* Around every call of a user's function: it may free redis, which then stays till leave(). */
@@ -68,6 +74,9 @@ bool redis_greet(struct redis *redis);
 
 /* redis_greet.c: its answer, and the next; after the last one it is up. False with a reason. */
 bool redis_greeted(struct redis *redis, const redisReply *reply);
+
+/* redis_greet.c: why a command was answered with this error, in our words; always false. */
+bool redis_refused(struct redis *redis, const char *error);
 
 /* redis.c: the oldest command has its answer. False, with a reason: drop the connection. */
 bool redis_answered(struct redis *redis, redisReply *reply);

@@ -42,6 +42,7 @@ static void disconnect(struct redis *redis)
 		redisReaderFree(redis->reader);
 	redis->stream = NULL;
 	redis->reader = NULL;
+	redis_password_wipe(&redis->password);
 	redis->state = STATE_WAITING;
 }
 
@@ -203,6 +204,7 @@ static bool connect_over(struct redis *redis, int fd, const char *why)
 	redis->state = STATE_CONNECTING;
 	redis->fed = 0;
 	redis->heard = false;
+	redis->logins = 0;
 	redis->reader = redis_reader_new();
 	redis->stream = bufferevent_socket_new(redis->base, fd, BEV_OPT_CLOSE_ON_FREE);
 	if (redis->stream == NULL)
@@ -247,6 +249,10 @@ static bool connect_now(struct redis *redis)
 	int fd;
 
 	if (redis->tls != NULL && !redis_tls_ready(redis->tls, redis->why, sizeof(redis->why)))
+		return false;
+	if (redis->login.password_file[0] != '\0' &&
+	    !redis_password_read(redis->login.password_file, &redis->password, redis->why,
+				 sizeof(redis->why)))
 		return false;
 	arm(redis, CONNECT_MS);
 	if (redis->address.kind == REDIS_UNIX) {

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ void redis_leave(struct redis *redis)
 		return;
 	redis_tls_free(redis->tls);
 	free(redis->lua.body);
+	free(redis->probe.body);
 	free(redis);
 }
 
@@ -30,7 +32,7 @@ void redis_give_up_all(struct redis *redis)
 		STAILQ_REMOVE_HEAD(&redis->refused, next);
 		if (request->fn != NULL)
 			request->fn(redis, NULL, request->arg);
-		free(request);
+		redis_request_free(request);
 	}
 }
 
@@ -55,6 +57,22 @@ static bool is_forgotten(const struct redis_request *request, const redisReply *
 	       strncmp(reply->str, "NOSCRIPT", 8) == 0;
 }
 
+/* This connection will never be of use again: the server has another role or opinion of us now. */
+static bool is_useless(struct redis *redis, const redisReply *reply)
+{
+	static const char *const lost[] = {"NOAUTH", "NOPERM", "READONLY"};
+
+	if (reply->type != REDIS_REPLY_ERROR)
+		return false;
+	for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
+		if (strncmp(reply->str, lost[i], strlen(lost[i])) == 0)
+			return !redis_refused(redis, reply->str);
+	if (strstr(reply->str, "The user executing the script") == NULL &&
+	    strstr(reply->str, "ACL failure in script") == NULL)
+		return false;
+	return !redis_refused(redis, reply->str);
+}
+
 /* The oldest command has its answer. False: the connection is of no more use. */
 bool redis_answered(struct redis *redis, redisReply *reply)
 {
@@ -63,17 +81,19 @@ bool redis_answered(struct redis *redis, redisReply *reply)
 
 	if (request == NULL)
 		return redis_blame(redis, "an answer that nobody asked for");
-	STAILQ_REMOVE_HEAD(&redis->sent, next);
 	redis->heard = true;
+	if (redis->state == STATE_UP && is_useless(redis, reply))
+		return false; /* it was not applied, and gets its NULL with all the others */
+	STAILQ_REMOVE_HEAD(&redis->sent, next);
 	if (redis->state == STATE_UP && is_forgotten(request, reply)) {
 		STAILQ_INSERT_TAIL(&redis->refused, request, next);
 	} else if (redis->state == STATE_GREETING) {
-		free(request);
+		redis_request_free(request);
 		fine = redis_greeted(redis, reply);
 	} else {
 		redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
 		request->fn(redis, reply, request->arg);
-		free(request);
+		redis_request_free(request);
 	}
 	if (!redis->gone && !STAILQ_EMPTY(&redis->refused) && STAILQ_EMPTY(&redis->sent))
 		return send_again(redis);
@@ -114,15 +134,32 @@ void redis_free(struct redis *redis)
 	redis_leave(redis);
 }
 
+static int set_lua(struct redis *redis, struct redis_lua *lua, const char *body, size_t size)
+{
+	assert(lua->body == NULL && redis->state == STATE_WAITING);
+	lua->body = malloc(size + 1);
+	if (lua->body == NULL)
+		return -ENOMEM;
+	memcpy(lua->body, body, size);
+	lua->size = size;
+	return 0;
+}
+
 int redis_set_script(struct redis *redis, const char *body, size_t size)
 {
-	assert(redis->lua.body == NULL && redis->state == STATE_WAITING);
-	redis->lua.body = malloc(size + 1);
-	if (redis->lua.body == NULL)
-		return -ENOMEM;
-	memcpy(redis->lua.body, body, size);
-	redis->lua.size = size;
-	return 0;
+	return set_lua(redis, &redis->lua, body, size);
+}
+
+int redis_set_probe(struct redis *redis, const char *body, size_t size, const char *key)
+{
+	snprintf(redis->probe_key, sizeof(redis->probe_key), "%s", key);
+	return set_lua(redis, &redis->probe, body, size);
+}
+
+void redis_set_login(struct redis *redis, const struct redis_login *login)
+{
+	assert(redis->state == STATE_WAITING);
+	redis->login = *login;
 }
 
 int redis_set_trust(struct redis *redis, const struct redis_trust *trust)
@@ -164,7 +201,7 @@ static int issue(struct redis *redis, struct redis_request *request, redis_reply
 		return 0;
 	}
 	if (!redis_link_write(redis, request)) {
-		free(request);
+		redis_request_free(request);
 		return -ENOMEM;
 	}
 	STAILQ_INSERT_TAIL(&redis->sent, request, next);

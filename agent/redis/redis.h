@@ -56,6 +56,18 @@ void redis_free(struct redis *redis);
  */
 int redis_set_script(struct redis *redis, const char *body, size_t size);
 
+/*
+ * Another script, copied: it is run on each connection before that is up, with one key, and
+ * answers with what the user may not do: names of commands, "~" for the key. 0 or -ENOMEM.
+ */
+int redis_set_probe(struct redis *redis, const char *body, size_t size, const char *key);
+
+/*
+ * Who we are, copied; before the loop runs. The password is read from its file for each attempt,
+ * so the one that is there now is used, and never kept.
+ */
+void redis_set_login(struct redis *redis, const struct redis_login *login);
+
 /* Whom to believe at a rediss:// address, copied; else the system's CAs. Before the loop runs. */
 int redis_set_trust(struct redis *redis, const struct redis_trust *trust);
 
@@ -77,7 +89,9 @@ typedef void redis_reply_fn(struct redis *redis, redisReply *reply, void *arg);
  * it, so that commands are applied in the order of these calls. (One exception: another client
  * loads the script amid ours; then those behind the refused one are applied before it.)
  *
- * Other errors of the server are handed to fn as they are. fn is called exactly once, and
+ * Other errors of the server are handed to fn as they are. But when it has become a replica, or
+ * does not let us in any more (READONLY, NOAUTH, NOPERM, also within the script), the connection is
+ * given up, and the next attempt says what is missing. fn is called exactly once, and
  * never before this returns. 0, -ENOTCONN when not up, or -ENOMEM; then fn is not called.
  */
 int redis_script(struct redis *redis, size_t key_count, size_t argc, const char **argv,

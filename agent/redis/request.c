@@ -39,6 +39,13 @@ struct redis_request *redis_request_new(enum redis_how how, size_t key_count, si
 	return request;
 }
 
+void redis_request_free(struct redis_request *request)
+{
+	if (request != NULL && request->secret)
+		explicit_bzero(request->wire, request->size);
+	free(request);
+}
+
 static size_t head_of(const struct redis_request *request, const struct redis_lua *lua, char *head)
 {
 	if (request->how == REDIS_EVALSHA)

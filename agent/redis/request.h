@@ -25,6 +25,7 @@ struct redis_request {
 	redis_reply_fn *fn;
 	void *arg;
 	enum redis_how how;
+	bool secret;         /* wiped when it is freed */
 	uint64_t written_ns; /* CLOCK_MONOTONIC; 0 while it waits */
 	size_t argc;         /* arguments in wire[] */
 	size_t size;         /* bytes in wire[] */
@@ -36,6 +37,9 @@ STAILQ_HEAD(redis_queue, redis_request);
 /* NULL when there is no memory. EVALSHA: the number of keys goes before argv. */
 struct redis_request *redis_request_new(enum redis_how how, size_t key_count, size_t argc,
 					const char **argv, const size_t *argv_len);
+
+/* NULL is fine. */
+void redis_request_free(struct redis_request *request);
 
 /* All of it or, when there is no memory, nothing and false. */
 bool redis_request_write(const struct redis_request *request, const struct redis_lua *lua,

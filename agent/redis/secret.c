@@ -33,3 +33,58 @@ int redis_secret_open(const char *path, const char *what, const char *option, ch
 		close(fd);
 	return -1;
 }
+
+static ssize_t read_all(int fd, char *bytes, size_t room)
+{
+	size_t size = 0;
+	ssize_t count;
+
+	while (size < room && (count = read(fd, bytes + size, room - size)) != 0) {
+		if (count < 0 && errno != EINTR)
+			return -1;
+		size += count > 0 ? (size_t)count : 0;
+	}
+	return (ssize_t)size;
+}
+
+/* What is wrong with these bytes as a password, or NULL; the end of the line is cut off. */
+static const char *trim(struct redis_password *password)
+{
+	if (password->size == sizeof(password->bytes))
+		return "is too long";
+	if (password->size > 0 && password->bytes[password->size - 1] == '\n')
+		password->size--;
+	if (password->size > 0 && password->bytes[password->size - 1] == '\r')
+		password->size--;
+	if (password->size == 0)
+		return "is empty";
+	if (memchr(password->bytes, '\n', password->size) != NULL)
+		return "has more than one line";
+	return NULL;
+}
+
+bool redis_password_read(const char *path, struct redis_password *ret, char *why, size_t why_size)
+{
+	int fd = redis_secret_open(path, "the password", "redis.password_file", why, why_size);
+	const char *wrong;
+	ssize_t size;
+
+	redis_password_wipe(ret);
+	if (fd < 0)
+		return false;
+	size = read_all(fd, ret->bytes, sizeof(ret->bytes));
+	ret->size = size > 0 ? (size_t)size : 0;
+	wrong = size < 0 ? strerror(errno) : trim(ret);
+	close(fd);
+	if (wrong == NULL)
+		return true;
+	redis_password_wipe(ret);
+	snprintf(why, why_size, "the password file %s %s: it must hold the password, in one line",
+		 path, size < 0 ? "cannot be read" : wrong);
+	return false;
+}
+
+void redis_password_wipe(struct redis_password *password)
+{
+	explicit_bzero(password, sizeof(*password));
+}

@@ -83,7 +83,8 @@ static const char *parse_tcp(const char *text, struct redis_address *ret)
 	const char *after, *slash, *why;
 
 	if (strchr(text, '@') != NULL)
-		return "a user or a password is not supported yet";
+		return "a user or a password does not stand in the url, but in redis.user and "
+		       "redis.password_file";
 	if (text[0] != '[' && strchr(text, ':') != strrchr(text, ':'))
 		return "an IPv6 address needs brackets, as in redis://[::1]:6379";
 	why = split_host(text, &after, ret);

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define SAY_REASONS 4   /* that take turns, as the addresses of one name may have */
-#define SAY_BYTES   400 /* of a reason */
+#define SAY_BYTES   512 /* of a reason */
 
 struct sync_said {
 	struct {

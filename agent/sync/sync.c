@@ -5,7 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#include <agent/sync/rl_sync.lua.h> /* made from rl_sync.lua: rl_sync_lua[] */
+#include <agent/sync/rl_probe.lua.h> /* made from rl_probe.lua: rl_probe_lua[] */
+#include <agent/sync/rl_sync.lua.h>  /* likewise */
 
 #include "agent/log.h"
 #include "agent/redis/redis.h"
@@ -223,6 +224,7 @@ static bool wire(struct sync *sync, const struct agent_config *config)
 {
 	static const struct redis_events events = {on_up, on_down};
 	const struct timeval tick = {.tv_usec = SYNC_TICK_MS * 1000};
+	char probe_key[128];
 
 	sync->tick = event_new(sync->base, -1, EV_PERSIST, on_tick, sync);
 	sync->gap = evtimer_new(sync->base, on_gap, sync);
@@ -232,8 +234,12 @@ static bool wire(struct sync *sync, const struct agent_config *config)
 		return false;
 	if (sync->address.tls && redis_set_trust(sync->redis, &config->redis_trust) != 0)
 		return false;
+	redis_set_login(sync->redis, &config->redis_login);
 	redis_set_timeout(sync->redis, (unsigned)(config->redis_timeout_ns / 1000000));
+	/* In the partition that every fleet has, beside its keys "s", "h", "k:..." and "l:...". */
+	snprintf(probe_key, sizeof(probe_key), "{rl:%s:0}:probe", sync->identity.fleet);
 	return redis_set_script(sync->redis, rl_sync_lua, sizeof(rl_sync_lua)) == 0 &&
+	       redis_set_probe(sync->redis, rl_probe_lua, sizeof(rl_probe_lua), probe_key) == 0 &&
 	       event_add(sync->tick, &tick) == 0;
 }
 

@@ -1,4 +1,4 @@
-"""A Redis that knows SCRIPT LOAD and EVALSHA only, and answers syncs as a test wants.
+"""A Redis that knows the commands of GREETING and EVALSHA only, and answers syncs as a test wants.
 
 Formats: the head of agent/sync/rl_sync.lua.
 """
@@ -21,6 +21,10 @@ def reply(answers, status=0, hosts=1, other=b""):
     return (b"*5\r\n:%d\r\n:1\r\n:%d\r\n" % (status, hosts)) + bulk(other) + bulk(b"".join(answers))
 
 
+# What a connection begins with: the script, and the question what it may do.
+GREETING = {"SCRIPT": bulk(b"a" * 40), "EVAL": b"*0\r\n"}
+
+
 class Applied(bytes):
     """A reply to a call that has been applied: its units are counted as reported."""
 
@@ -37,6 +41,7 @@ class FakeRedis:
 
     def __init__(self, path, answers=sane):
         self.answers = answers
+        self.greeting = dict(GREETING)
         self.calls = 0
         self.reported = 0
         self.applied = {}
@@ -75,7 +80,7 @@ class FakeRedis:
                 words = self._command(file)
                 if not words:
                     return
-                data = bulk(b"a" * 40) if words[0] == b"SCRIPT" else self._sync(words)
+                data = self.greeting.get(words[0].decode()) or self._sync(words)
                 if data is None:
                     file.read()
                     return

@@ -3,15 +3,28 @@ Method: real agents and real redis-servers on free loopback ports and unix socke
 is judged by what lies in the server; what the agent says, by its log."""
 
 import os
+import re
 import socket
 import ssl
 import threading
 
 import resp
-from rig import REDIS, contains, equal, free_port, main, need, redis_answers, wait_for
+from rig import REDIS, contains, equal, free_port, main, need, wait_for
 from test_fleet import Client, during, kill
 
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 RULES = {"s": {"limit": "100/10s", "consistency": "strict"}}
+
+
+def is_there(path):
+    """Answers, if only that it wants a password."""
+    try:
+        resp.Redis(path)("PING")
+    except resp.Error:
+        pass
+    except OSError:
+        return False
+    return True
 
 
 class Server:
@@ -34,7 +47,7 @@ class Server:
 
         def there():
             assert self.program.running(), self.program.output()
-            return redis_answers(self.path)
+            return is_there(self.path)
         wait_for("redis-server", there)
 
     def kill(self):
@@ -88,6 +101,129 @@ def test_redis__database_that_is_not_there_is_said(rig):
     line, = events(host.program, "redis_down")
     contains(line, "refused SELECT 4: ERR DB index is out of range")
     contains(line, f"redis=redis://127.0.0.1:{server.port}/4 ")
+
+
+# --- user and password ---
+
+def password_file(rig, text="sesame", mode=0o600):
+    path = rig.write("password", text)
+    os.chmod(path, mode)
+    return path
+
+
+def login(server, path, user=None):
+    name = f"user: {user}, " if user else ""
+    return f"{{url: 'unix:{server.path}', {name}password_file: {path}}}"
+
+
+def documented_acl():
+    """The rights that docs/OPERATIONS.md says suffice."""
+    with open(os.path.join(ROOT, "docs/OPERATIONS.md"), encoding="utf-8") as f:
+        line, = re.findall(r"^    ACL SETUSER ratel on >PASSWORD (.*)$", f.read(), re.M)
+    with open(os.path.join(ROOT, "docs/man/rl-agent.8"), encoding="utf-8") as f:
+        contains(" ".join(f.read().split()), line)
+    return line.split()
+
+
+def set_user(redis, rights, password="sesame"):
+    redis("ACL", "SETUSER", "ratel", "reset", "on", f">{password}", *rights)
+
+
+def test_redis__documented_acl_is_enough(rig):
+    server = Server(rig)
+    redis = server.connect()
+    set_user(redis, documented_acl())
+    url = login(server, password_file(rig), "ratel").replace("sock'", "sock?db=2'")
+    host = agent_with(rig, url, dict(RULES, b={"limit": "50/1s"}))
+    comes_up(host)
+    client = Client(host)
+    for turn, _ in enumerate(during(2.5)):  # keys that come, are leased, given back and go idle
+        client.check("s", f"s{turn % 50}")
+        client.check("b", f"b{turn % 7}")
+    redis("SCRIPT", "FLUSH")
+    for turn, _ in enumerate(during(1)):
+        client.check("b", f"c{turn % 7}")
+    equal(events(host.program, "redis_down") + events(host.program, "redis_refuses"), [])
+    equal(redis("ACL", "LOG"), [])
+    assert any(b":k:s" in key for key in select(redis, 2)("KEYS", "*"))
+    equal([key for key in redis("KEYS", "*") if not key.startswith(b"{rl:default:")], [])
+
+
+def select(redis, number):
+    redis("SELECT", number)
+    return redis
+
+
+def test_redis__each_right_is_needed_or_named(rig):
+    """One after the other is taken away; the keys as well."""
+    server = Server(rig)
+    redis = server.connect()
+    rights = documented_acl()
+    url = login(server, password_file(rig), "ratel").replace("sock'", "sock?db=2'")
+    set_user(redis, rights)
+    host = agent_with(rig, url)
+    comes_up(host)
+    seen = 0
+    for right in [r for r in rights if r[0] in "+~" and r != "+info"]:
+        set_user(redis, [r for r in rights if r != right])
+        redis("CLIENT", "KILL", "TYPE", "normal")
+        what = right[1:] if right[0] == "+" else "to access"
+
+        def told(what=what, right=right):
+            lines = events(host.program, "redis_down")[seen:]
+            return [n for n in lines if f"SETUSER ratel {right}\"" in n or f"'{what}'" in n]
+        wait_for(f"a word on {right}", told, 20)
+        seen = len(events(host.program, "redis_down"))
+    set_user(redis, rights)
+    comes_up(host)
+    spends(host)
+
+
+def test_redis__rights_are_asked_for_all_that_the_script_does(rig):
+    del rig
+    words = {}
+    for name, call in (("rl_sync", r"\bp?call\('([A-Z]+)'"), ("rl_probe", r"\btry\('([A-Z]+)'")):
+        with open(os.path.join(ROOT, f"agent/sync/{name}.lua"), encoding="utf-8") as f:
+            words[name] = set(re.findall(call, f.read()))
+    words["rl_sync"] -= {"INCRBY"}  # of a flag that only tests set
+    equal(words["rl_sync"], words["rl_probe"])
+    outside = {"evalsha", "eval", "script|load", "info", "select"}
+    equal({w.lower() for w in words["rl_probe"]} | outside,
+          {r[1:] for r in documented_acl() if r[0] == "+"})
+
+
+def test_redis__rotated_password_is_used_at_the_next_connection(rig):
+    server = Server(rig, "--requirepass", "first")
+    redis = server.connect()
+    redis("AUTH", "first")
+    path = password_file(rig, "first\n")
+    host = agent_with(rig, login(server, path))
+    comes_up(host)
+    redis("CONFIG", "SET", "requirepass", "second")
+    spends(host)  # who is in stays in
+    redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    wait_for("the loss", lambda: f"does not take the password in {path} for user 'default'"
+             in host.program.output())
+    password_file(rig, "second")
+    comes_up(host, 2)
+    spends(host, "k2")
+    host.program.stop()
+    for secret in "first", "second":
+        assert secret not in host.program.output(), host.program.output()
+
+
+def test_redis__password_that_is_missing_or_not_wanted_is_said(rig):
+    server = Server(rig, "--requirepass", "sesame")
+    path = password_file(rig, mode=0o644)
+    says(rig, login(server, path), f"the password is not taken from {path}: any user of this "
+         "host can read or change it (mode 0644): chmod o=")
+    says(rig, login(server, path + "x"), f"the password cannot be read from {path}x: No such")
+    password_file(rig)
+    says(rig, login(server, path, "nobody"), "for user 'nobody'")
+    redis = server.connect()
+    redis("AUTH", "sesame")
+    redis("CONFIG", "SET", "requirepass", "")
+    says(rig, login(server, path), "has no password for its default user")
 
 
 # --- TLS ---
@@ -178,7 +314,7 @@ def says(rig, url, part):
     host.program.stop()
     line, = events(host.program, "redis_down")
     contains(line, part)
-    contains(line, "redis=redis")
+    contains(line, "event=redis_down redis=")
     equal(events(host.program, "redis_up"), [])
 
 

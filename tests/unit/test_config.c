@@ -397,7 +397,18 @@ static const struct text_and_lines bad_fleet[] = {
 	{"redis: 'http://u:secret@h'\nrules: []\n",
 	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis://, rediss:// or unix:\n"},
 	{"redis: 'rediss://u:secret@h'\nrules: []\n",
-	 "F:1:8: 'redis'" MUST_BE_URL "a user or a password is not supported yet\n"},
+	 "F:1:8: 'redis'" MUST_BE_URL
+	 "a user or a password does not stand in the url, but in redis.user and "
+	 "redis.password_file\n"},
+	{"redis: {url: unix:/r, user: u}\nrules: []\n",
+	 "F:1:29: 'user' without a 'password_file'\n"},
+	{"redis: {url: unix:/r, user: 'a b', password_file: /p}\nrules: []\n",
+	 "F:1:29: 'user' must be a user's name, 1 .. 127 bytes without spaces\n"},
+	{"redis: {url: unix:/r, password_file: p}\nrules: []\n",
+	 "F:1:38: 'password_file' must be an absolute path\n"},
+	{"redis: {url: unix:/r, password: secret}\nrules: []\n",
+	 "F:1:23: unknown key 'password' (known here: url, user, password_file, tls, stale_after, "
+	 "timeout, interval)\n"},
 	{"redis: {url: 'redis://h', tls: {ca_file: /ca}}\nrules: []\n",
 	 "F:1:32: 'tls' is for a url that begins with rediss://\n"},
 	{"redis: {url: 'unix:/r', tls: {}}\nrules: []\n",
@@ -423,8 +434,8 @@ static const struct text_and_lines bad_fleet[] = {
 	{"redis: {url: ''}\nrules: []\n",
 	 "F:1:14: 'url' is empty: write a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]\n"},
 	{"redis: {url: 'unix:/r', stale: 1s}\nrules: []\n",
-	 "F:1:25: unknown key 'stale' (known here: url, tls, stale_after, "
-	 "timeout, interval)\n"},
+	 "F:1:25: unknown key 'stale' (known here: url, user, password_file, "
+	 "tls, stale_after, timeout, interval)\n"},
 	{"redis: {url: 'unix:/r', stale_after: 49ms}\nrules: []\n",
 	 "F:1:38: 'stale_after' must be a time 50ms .. 5s, e.g. 250ms\n"},
 	{"redis: {url: 'unix:/r', stale_after: 5001ms}\nrules: []\n",
@@ -700,6 +711,22 @@ static void test_config__fleet_is_read_exactly(void **state)
 	assert_int_equal(config.interval_ns, 1000000000);
 }
 
+static void test_config__login_is_read_exactly(void **state)
+{
+	char text[300];
+
+	(void)state;
+	sprintf(text, "redis: {url: 'unix:/r', user: '%0127d', password_file: /p/w}\nrules: []\n",
+		0);
+	load_silently(text);
+	assert_int_equal(strlen(config.redis_login.user), 127);
+	assert_string_equal(config.redis_login.password_file, "/p/w");
+	load_silently("redis: {url: 'unix:/r', password_file: /p}\nrules: []\n");
+	assert_string_equal(config.redis_login.user, "");
+	sprintf(text, "redis: {url: 'unix:/r', user: '%0128d', password_file: /p}\nrules: []\n", 0);
+	assert_false(load(text, strlen(text)));
+}
+
 static void test_config__tls_is_read_exactly(void **state)
 {
 	static const char text[] =
@@ -772,6 +799,7 @@ static void test_config__same_fleet_sees_each_change(void **state)
 		"redis: {url: 'unix:/r', timeout: 3s}\nrules: []\n",
 		"redis: {url: 'unix:/r', interval: 10ms}\nrules: []\n",
 		"redis: 'rediss://r'\nrules: []\n",
+		"redis: {url: 'unix:/r', password_file: /p}\nrules: []\n",
 	};
 	static struct agent_config before;
 
@@ -935,6 +963,7 @@ int main(void)
 		cmocka_unit_test(test_config__fleet_is_read_exactly),
 		cmocka_unit_test(test_config__fleet_defaults_are_the_documented_ones),
 		cmocka_unit_test(test_config__redis_url_fits_or_is_refused),
+		cmocka_unit_test(test_config__login_is_read_exactly),
 		cmocka_unit_test(test_config__tls_is_read_exactly),
 		cmocka_unit_test(test_config__tls_without_verification_is_taken_with_a_warning),
 		cmocka_unit_test(test_config__same_fleet_sees_each_change),

@@ -18,11 +18,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/redis/redis.h"
+#include "agent/redis/secret.h"
 
 #define LONG_MS 10000u /* a deadline no test is meant to reach */
 #define SHA     "0123456789012345678901234567890123456789"
@@ -30,7 +32,10 @@
 
 static struct {
 	char dir[64];
+	char password_file[80];
+	bool has_login, has_probe;
 	struct redis_address address;
+	struct redis_login login;
 	struct event_base *base;
 	struct redis *redis;
 	pid_t server;     /* the real one */
@@ -148,6 +153,13 @@ static void connect_with(const char *body)
 
 	f.redis = redis_new(f.base, &f.address, &events, &f);
 	assert_non_null(f.redis);
+	if (f.has_login) {
+		snprintf(f.login.password_file, sizeof(f.login.password_file), "%s",
+			 f.password_file);
+		redis_set_login(f.redis, &f.login);
+	}
+	if (f.has_probe)
+		assert_int_equal(redis_set_probe(f.redis, "probe", 5, "{rl:f:0}:probe"), 0);
 	if (body != NULL)
 		assert_int_equal(redis_set_script(f.redis, body, strlen(body)), 0);
 }
@@ -161,6 +173,7 @@ static int setup(void **unused)
 	assert_non_null(mkdtemp(f.dir));
 	f.address.kind = REDIS_UNIX;
 	snprintf(f.address.path, sizeof(f.address.path), "%s/sock", f.dir);
+	snprintf(f.password_file, sizeof(f.password_file), "%s/password", f.dir);
 	f.base = event_base_new();
 	assert_non_null(f.base);
 	return 0;
@@ -186,6 +199,7 @@ static int teardown(void **unused)
 	if (f.peer >= 0)
 		close(f.peer);
 	unlink(f.address.path);
+	unlink(f.password_file);
 	rmdir(f.dir);
 	return 0;
 }
@@ -473,6 +487,253 @@ static void test_redis__database_is_selected_before_all_else_on_each_connection(
 			    "'databases' go that far?");
 }
 
+/* What is useless is given up: those on their way get NULL, in order, and it connects again. */
+static void test_redis__server_that_does_not_serve_us_any_more_is_left(void **unused)
+{
+	static const struct {
+		const char *error, *why;
+	} lost[] = {
+		{"-READONLY You can't write against a read only replica.\r\n",
+		 "the server is a read-only replica: the agent needs the primary (READONLY)"},
+		{"-NOAUTH Authentication required.\r\n", "the server wants a password (NOAUTH)"},
+		{"-NOPERM this user has no permissions to run the 'evalsha' command\r\n",
+		 "user 'default' may not do all that the agent needs: NOPERM this user has no "
+		 "permissions to run the 'evalsha' command: see 'ACL' in rl-agent(8)"},
+		{"-ERR The user executing the script can't run this command or subcommand\r\n",
+		 "user 'default' may not do all"},
+		{"-ERR ACL failure in script: No permissions to access a key\r\n",
+		 "user 'default' may not do all"},
+	};
+
+	(void)unused;
+	played_and_up();
+	for (int i = 0; i < 5; i++) {
+		f.said[0] = '\0';
+		for (int n = 1; n <= 3; n++)
+			increase(n, "k", "1");
+		play(":1\r\n");
+		play(lost[i].error);
+		comes(f.downs == i + 1);
+		assert_string_equal(f.said, "1=1 2=NULL 3=NULL");
+		assert_non_null(strstr(redis_why(f.redis), lost[i].why));
+		play_greeting();
+	}
+}
+
+/* --- AUTH --- */
+
+static void put_password(const char *text, mode_t mode)
+{
+	FILE *out = fopen(f.password_file, "w");
+
+	assert_non_null(out);
+	fputs(text, out);
+	fclose(out);
+	assert_int_equal(chmod(f.password_file, mode), 0);
+}
+
+#define AUTH(password, size) "*2\r\n$4\r\nAUTH\r\n$" #size "\r\n" password "\r\n"
+
+static void login_listen(const char *password)
+{
+	put_password(password, 0600);
+	f.has_login = true;
+	play_listen();
+	connect_with("body");
+}
+
+static void test_redis__password_goes_first_and_is_read_for_each_connection(void **unused)
+{
+	(void)unused;
+	login_listen("one\n");
+	play_accept();
+	play_expect(AUTH("one", 3));
+	run_for(20);
+	assert_false(play_has(1)); /* nothing else before the answer */
+	play("+OK\r\n");
+	play_expect(LOAD);
+	play(SHA_ANSWER);
+	comes(f.ups == 1);
+	put_password("two words", 0640); /* a group may be ours; without an end of the line */
+	play_close();
+	play_accept();
+	play_expect(AUTH("two words", 9));
+	play("+OK\r\n");
+	play_expect(LOAD);
+}
+
+static void test_redis__user_goes_with_the_password(void **unused)
+{
+	(void)unused;
+	strcpy(f.login.user, "ratel");
+	login_listen("one\r\n");
+	play_accept();
+	play_expect("*3\r\n$4\r\nAUTH\r\n$5\r\nratel\r\n$3\r\none\r\n");
+}
+
+static void test_redis__wrong_password_is_read_again_at_once_when_it_has_changed(void **unused)
+{
+	(void)unused;
+	login_listen("one");
+	play_accept();
+	play_expect(AUTH("one", 3));
+	put_password("two", 0600);
+	play("-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+	play_expect(AUTH("two", 3)); /* on the same connection */
+	play("-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+	comes(f.downs == 1);
+	assert_non_null(
+		strstr(redis_why(f.redis), "the server does not take the password in /tmp"));
+	assert_non_null(strstr(redis_why(f.redis), "for user 'default': put the right one there"));
+	play_accept();
+	play_expect(AUTH("two", 3));
+	play("-NOAUTH x\r\n");
+	comes(f.downs == 2);
+	play_accept();
+	for (int i = 0; i < 3; i++) { /* also while somebody keeps writing it: three times */
+		char text[] = "a1", want[64];
+
+		text[1] = (char)('1' + i);
+		if (i > 0) {
+			sprintf(want, "*2\r\n$4\r\nAUTH\r\n$2\r\n%s\r\n", text);
+			play_expect(want);
+		} else {
+			play_expect(AUTH("two", 3));
+		}
+		text[1]++;
+		put_password(text, 0600);
+		play("-WRONGPASS x\r\n");
+	}
+	comes(f.downs == 3);
+}
+
+static void test_redis__password_is_in_no_reason(void **unused)
+{
+	static const char *const answers[] = {
+		"-ERR unknown command `AUTH`, with args beginning with: `sesame`, \r\n",
+		"-sesame\r\n",
+		"-ERR Client sent AUTH, but no password is set\r\n",
+		"-ERR wrong number of arguments for 'auth' command\r\n",
+		"-ERR invalid password\r\n",
+		"-NOPERM sesame\r\n",
+	};
+	static const char *const reasons[] = {
+		"the server does not let user 'default' in: AUTH is answered ERR",
+		"the server does not let user 'default' in: AUTH is answered with another error",
+		"the server has no password for its default user: set redis.user, or leave "
+		"redis.password_file out",
+		"the server knows no users (before Redis 6): leave redis.user out",
+		"the server does not take the password in ",
+		"the server does not let user 'default' in: AUTH is answered NOPERM",
+	};
+
+	(void)unused;
+	login_listen("sesame");
+	for (int i = 0; i < 6; i++) {
+		play_accept();
+		play_expect(AUTH("sesame", 6));
+		play(answers[i]);
+		comes(f.downs == i + 1);
+		assert_null(strstr(redis_why(f.redis), "sesame"));
+		assert_non_null(strstr(redis_why(f.redis), reasons[i]));
+	}
+}
+
+static bool somebody_came(void)
+{
+	int fd = accept(f.listener, NULL, NULL);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* Nobody is even connected to; and it is taken as soon as it is right. */
+static void test_redis__password_file_that_is_no_good_is_not_used(void **unused)
+{
+	static char too_long[REDIS_PASSWORD_MAX + 1];
+	static const struct {
+		const char *text;
+		mode_t mode;
+		const char *why;
+	} bad[] = {
+		{"one", 0604,
+		 "any user of this host can read or change it (mode 0604): chmod o= /"},
+		{"one", 0602, "any user of this host can read or change it (mode 0602)"},
+		{"", 0600, "is empty: it must hold the password, in one line"},
+		{"\n", 0600, "is empty"},
+		{"one\ntwo\n", 0600, "has more than one line"},
+		{too_long, 0600, "is too long"},
+	};
+
+	(void)unused;
+	memset(too_long, 'x', REDIS_PASSWORD_MAX);
+	login_listen("");
+	comes(f.downs > 0);
+	for (int i = 0; i < 6; i++) {
+		int downs;
+
+		unlink(f.password_file);
+		put_password(bad[i].text, bad[i].mode);
+		downs = f.downs;
+		comes(f.downs == downs + 2);
+		assert_non_null(strstr(redis_why(f.redis), bad[i].why));
+	}
+	unlink(f.password_file);
+	assert_int_equal(mkfifo(f.password_file, 0600), 0);
+	f.downs = 0;
+	comes(f.downs == 2);
+	assert_non_null(strstr(redis_why(f.redis), "it is no file"));
+	unlink(f.password_file);
+	f.downs = 0;
+	comes(f.downs == 2);
+	assert_non_null(strstr(redis_why(f.redis), "No such file or directory: correct the file or "
+						   "redis.password_file"));
+	assert_false(somebody_came());
+	too_long[REDIS_PASSWORD_MAX - 1] = '\0';
+	put_password(too_long, 0600);
+	play_accept();
+}
+
+/* --- the probe --- */
+
+#define PROBE "*4\r\n$4\r\nEVAL\r\n$5\r\nprobe\r\n$1\r\n1\r\n$14\r\n{rl:f:0}:probe\r\n"
+
+static void test_redis__probe_that_finds_rights_missing_is_down_with_their_names(void **unused)
+{
+	static const char *const answers[] = {
+		"*2\r\n$4\r\nzadd\r\n$1\r\n~\r\n",
+		"-NOPERM No permissions to access a key\r\n",
+		"-NOPERM this user has no permissions to run the 'eval' command\r\n",
+	};
+	static const char *const reasons[] = {
+		"user 'u' lacks rights: ACL SETUSER u +zadd ~{rl:*",
+		"user 'u' lacks rights: ACL SETUSER u ~{rl:*",
+		"user 'u' may not do all that the agent needs: NOPERM this user has no "
+		"permissions to run the 'eval' command: see 'ACL' in rl-agent(8)",
+	};
+
+	(void)unused;
+	f.has_probe = true;
+	strcpy(f.login.user, "u");
+	login_listen("p");
+	for (int i = 0; i < 4; i++) {
+		play_accept();
+		play_expect("*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$1\r\np\r\n");
+		play("+OK\r\n");
+		play_expect(LOAD);
+		play(SHA_ANSWER);
+		play_expect(PROBE);
+		assert_int_equal(f.ups, 0);
+		play(i < 3 ? answers[i] : "*0\r\n");
+		if (i == 3)
+			break;
+		comes(f.downs == i + 1);
+		assert_string_equal(redis_why(f.redis), reasons[i]);
+	}
+	comes(f.ups == 1);
+}
+
 static void test_redis__issued_after_a_refusal_waits_for_the_refused(void **unused)
 {
 	(void)unused;
@@ -510,11 +771,11 @@ static void test_redis__errors_are_handed_on_and_noscript_the_second_time(void *
 {
 	(void)unused;
 	played_with(4);
-	play("-READONLY r\r\n-OOM o\r\n-BUSY b\r\n" NOSCRIPT);
+	play("-MISCONF m\r\n-OOM o\r\n-BUSY b\r\n" NOSCRIPT);
 	play_expect(EVAL("k"));
 	play(NOSCRIPT);
 	comes(f.answers == 4);
-	assert_string_equal(f.said, "1=READONLY r 2=OOM o 3=BUSY b 4=NOSCRIPT No matching script.");
+	assert_string_equal(f.said, "1=MISCONF m 2=OOM o 3=BUSY b 4=NOSCRIPT No matching script.");
 	assert_int_equal(f.downs, 0);
 }
 
@@ -838,6 +1099,13 @@ int main(void)
 		TEST(test_redis__without_a_script_a_ping_finds_it_up),
 		TEST(test_redis__refused_greeting_is_down_with_its_words),
 		TEST(test_redis__database_is_selected_before_all_else_on_each_connection),
+		TEST(test_redis__server_that_does_not_serve_us_any_more_is_left),
+		TEST(test_redis__password_goes_first_and_is_read_for_each_connection),
+		TEST(test_redis__user_goes_with_the_password),
+		TEST(test_redis__wrong_password_is_read_again_at_once_when_it_has_changed),
+		TEST(test_redis__password_is_in_no_reason),
+		TEST(test_redis__password_file_that_is_no_good_is_not_used),
+		TEST(test_redis__probe_that_finds_rights_missing_is_down_with_their_names),
 		TEST(test_redis__issued_after_a_refusal_waits_for_the_refused),
 		TEST(test_redis__lost_while_refused_ones_wait_gives_null_in_order),
 		TEST(test_redis__errors_are_handed_on_and_noscript_the_second_time),

@@ -51,10 +51,10 @@ static void test_redis_url__others_are_refused_with_a_reason(void **unused)
 	static const struct {
 		const char *text, *reason;
 	} bad[] = {
-		{"rediss://user:pw@host", "password is not supported yet"},
+		{"rediss://user:pw@host", "does not stand in the url"},
 		{"rediss:host", "the port is a number"},
-		{"redis://user:pw@host", "password is not supported yet"},
-		{"redis://:pw@host", "password is not supported yet"},
+		{"redis://user:pw@host", "but in redis.user and redis.password_file"},
+		{"redis://:pw@host", "does not stand in the url"},
 		{"redis://host/x", "the database is a number"},
 		{"redis://host/-1", "the database is a number"},
 		{"redis://host/65536", "the database is a number"},
