@@ -51,7 +51,7 @@ bool redis_refused(struct redis *redis, const char *error)
 	if (begins(error, "NOAUTH") || strstr(error, "unauthenticated") != NULL)
 		return redis_blame(redis, "the server wants a password (NOAUTH): set "
 					  "redis.password_file, and redis.user if it is a user's");
-	if (begins(error, "READONLY"))
+	if (strstr(error, "READONLY You can't write") != NULL)
 		return redis_blame(redis, "the server is a read-only replica: the agent needs the "
 					  "primary (READONLY)");
 	if (begins(error, "NOPERM") || strstr(error, "The user executing the script") != NULL ||
@@ -143,6 +143,41 @@ static enum outcome logged_in(struct redis *redis, const redisReply *reply)
 	redis_password_wipe(&redis->password);
 	if (reply->type == REDIS_REPLY_ERROR)
 		return failed(blame_login(redis, reply->str));
+	return DONE;
+}
+
+/* --- INFO --- */
+
+static bool wants_server(const struct redis *redis)
+{
+	return redis->events.server != NULL;
+}
+
+static struct redis_request *ask_server(struct redis *redis)
+{
+	const char *argv[] = {"INFO"};
+
+	(void)redis;
+	return plain(1, argv);
+}
+
+/* It may be forbidden, or renamed. */
+static enum outcome server_told(struct redis *redis, const redisReply *reply)
+{
+	struct redis_server server;
+	char why[256];
+
+	if (reply->type == REDIS_REPLY_STRING)
+		redis_server_read(reply->str, reply->len, &server);
+	else if (reply->type != REDIS_REPLY_ERROR)
+		redis_server_unknown("in another form", &server);
+	else if (begins(reply->str, "NOPERM") || begins(reply->str, "ERR unknown command"))
+		redis_server_unknown(reply->str, &server);
+	else
+		return failed(redis_refused(redis, reply->str));
+	if (redis_server_refusal(&server, why, sizeof(why)))
+		return failed(redis_blame(redis, "%s", why));
+	redis->events.server(redis->arg, &server);
 	return DONE;
 }
 
@@ -264,6 +299,7 @@ static enum outcome ponged(struct redis *redis, const redisReply *reply)
 
 static const struct step steps[] = {
 	{wants_login, log_in, logged_in},
+	{wants_server, ask_server, server_told},
 	{wants_database, select_database, selected},
 	{has_script, load_script, script_loaded},
 	{has_probe, run_probe, probed},
@@ -302,6 +338,8 @@ bool redis_greeted(struct redis *redis, const redisReply *reply)
 
 	if (outcome == FAILED)
 		return false;
+	if (redis->gone) /* freed by the one who was told of the server */
+		return true;
 	step = next_step(redis, redis->step + (outcome == DONE));
 	if (step < STEPS)
 		return take_step(redis, step);

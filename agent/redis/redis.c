@@ -57,20 +57,21 @@ static bool is_forgotten(const struct redis_request *request, const redisReply *
 	       strncmp(reply->str, "NOSCRIPT", 8) == 0;
 }
 
-/* This connection will never be of use again: the server has another role or opinion of us now. */
+/*
+ * This connection will never be of use again: the server has another role or opinion of us now.
+ * Errors within a script have other words before or behind them, by version.
+ */
 static bool is_useless(struct redis *redis, const redisReply *reply)
 {
-	static const char *const lost[] = {"NOAUTH", "NOPERM", "READONLY"};
+	static const char *const lost[] = {"NOAUTH ", "NOPERM ", "READONLY You can't write",
+					   "The user executing the script",
+					   "ACL failure in script"};
 
-	if (reply->type != REDIS_REPLY_ERROR)
-		return false;
-	for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
-		if (strncmp(reply->str, lost[i], strlen(lost[i])) == 0)
-			return !redis_refused(redis, reply->str);
-	if (strstr(reply->str, "The user executing the script") == NULL &&
-	    strstr(reply->str, "ACL failure in script") == NULL)
-		return false;
-	return !redis_refused(redis, reply->str);
+	if (reply->type == REDIS_REPLY_ERROR)
+		for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
+			if (strstr(reply->str, lost[i]) != NULL)
+				return !redis_refused(redis, reply->str);
+	return false;
 }
 
 /* The oldest command has its answer. False: the connection is of no more use. */

@@ -31,6 +31,7 @@
 #include <stddef.h>
 
 #include "agent/redis/access.h"
+#include "agent/redis/server.h"
 #include "agent/redis/url.h"
 
 #define REDIS_TIMEOUT_MS   2000u
@@ -39,6 +40,8 @@
 struct redis;
 
 struct redis_events {
+	/* What it is, before each up(); NULL: it is not asked, and not refused for what it is. */
+	void (*server)(void *arg, const struct redis_server *server);
 	void (*up)(void *arg);                    /* commands are taken from now on */
 	void (*down)(void *arg, const char *why); /* lost, or an attempt that failed */
 };

@@ -52,6 +52,7 @@ struct sync {
 	uint64_t began_ns, round_trip_ns, suspend_ns;
 	uint64_t told_other_ns, told_error_ns, told_clash_ns; /* when it was last said */
 	struct sync_said said;                                /* of the connection */
+	struct redis_server server;                           /* of the last connection */
 	bool whole; /* the next look at the dirty bits is at all of them */
 	bool totals;
 	uint32_t rule_count; /* sorted by id */

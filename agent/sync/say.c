@@ -69,8 +69,27 @@ void say_up(struct sync *sync)
 		return;
 	said->down = false;
 	said->any_ns = now_ns;
-	log_event(LOG_INFO, "redis_up", "redis=%s fleet=%s host=%s",
-		  redis_url_format(&sync->address, url), sync->identity.fleet, sync->identity.host);
+	log_event(LOG_INFO, "redis_up", "redis=%s server=\"%s%s%s\" fleet=%s host=%s",
+		  redis_url_format(&sync->address, url), sync->server.name,
+		  sync->server.version[0] != '\0' ? " " : "", sync->server.version,
+		  sync->identity.fleet, sync->identity.host);
+}
+
+/* Again when it was otherwise meanwhile. */
+void say_server(struct sync *sync, const struct redis_server *server)
+{
+	char text[256], url[REDIS_URL_MAX];
+
+	sync->server = *server;
+	for (int i = 0; i < NOTICES; i++) {
+		bool is = redis_server_notice(server, (enum redis_notice)i, text, sizeof(text));
+
+		if (is && !sync->said.noticed[i])
+			log_event(i == NOTICE_EVICTS ? LOG_WARNING : LOG_INFO, "redis_server",
+				  "redis=%s msg=\"%s\"", redis_url_format(&sync->address, url),
+				  text);
+		sync->said.noticed[i] = is;
+	}
 }
 
 void say_works(struct sync *sync)

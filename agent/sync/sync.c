@@ -138,6 +138,11 @@ static void note_redis(struct sync *sync, uint64_t state)
 	put(&sync->seg->fleet->redis_since_ns, rl_clock_precise_ns());
 }
 
+static void on_server(void *arg, const struct redis_server *server)
+{
+	say_server(arg, server);
+}
+
 static void on_up(void *arg)
 {
 	struct sync *sync = arg;
@@ -222,7 +227,8 @@ bool sync_may_free(struct sync *sync, uint64_t index)
 
 static bool wire(struct sync *sync, const struct agent_config *config)
 {
-	static const struct redis_events events = {on_up, on_down};
+	static const struct redis_events events = {
+		.server = on_server, .up = on_up, .down = on_down};
 	const struct timeval tick = {.tv_usec = SYNC_TICK_MS * 1000};
 	char probe_key[128];
 

@@ -21,8 +21,9 @@ def reply(answers, status=0, hosts=1, other=b""):
     return (b"*5\r\n:%d\r\n:1\r\n:%d\r\n" % (status, hosts)) + bulk(other) + bulk(b"".join(answers))
 
 
-# What a connection begins with: the script, and the question what it may do.
-GREETING = {"SCRIPT": bulk(b"a" * 40), "EVAL": b"*0\r\n"}
+INFO = b"redis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\n"
+# What a connection begins with: what it is, the script, and the question what that may do.
+GREETING = {"INFO": bulk(INFO), "SCRIPT": bulk(b"a" * 40), "EVAL": b"*0\r\n"}
 
 
 class Applied(bytes):
@@ -54,6 +55,7 @@ class FakeRedis:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)  # wakes who accepts, who would take the next fd
         self.listener.close()
 
     def _accept(self):

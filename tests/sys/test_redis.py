@@ -4,13 +4,15 @@ is judged by what lies in the server; what the agent says, by its log."""
 
 import os
 import re
+import signal
 import socket
 import ssl
 import threading
 
+import fake_redis
 import resp
-from rig import REDIS, contains, equal, free_port, main, need, wait_for
-from test_fleet import Client, during, kill
+from fleet import Client, during
+from rig import REDIS, contains, equal, free_port, listening, main, need, wait_for
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 RULES = {"s": {"limit": "100/10s", "consistency": "strict"}}
@@ -51,7 +53,8 @@ class Server:
         wait_for("redis-server", there)
 
     def kill(self):
-        kill(self.program)
+        self.program.signal(signal.SIGKILL)
+        self.program.wait()
         os.unlink(self.path)
 
     def connect(self):
@@ -164,15 +167,19 @@ def test_redis__each_right_is_needed_or_named(rig):
     host = agent_with(rig, url)
     comes_up(host)
     seen = 0
-    for right in [r for r in rights if r[0] in "+~" and r != "+info"]:
+    for right in [r for r in rights if r[0] in "+~"]:
         set_user(redis, [r for r in rights if r != right])
         redis("CLIENT", "KILL", "TYPE", "normal")
         what = right[1:] if right[0] == "+" else "to access"
 
         def told(what=what, right=right):
             lines = events(host.program, "redis_down")[seen:]
+            if right == "+info":
+                return [n for n in events(host.program, "redis_server") if "INFO" in n]
             return [n for n in lines if f"SETUSER ratel {right}\"" in n or f"'{what}'" in n]
-        wait_for(f"a word on {right}", told, 20)
+        last = wait_for(f"a word on {right}", told, 20)[-1]
+        if right == "+info":
+            contains(last, "could not be looked at: INFO is answered NOPERM")
         seen = len(events(host.program, "redis_down"))
     set_user(redis, rights)
     comes_up(host)
@@ -214,6 +221,8 @@ def test_redis__rotated_password_is_used_at_the_next_connection(rig):
 
 def test_redis__password_that_is_missing_or_not_wanted_is_said(rig):
     server = Server(rig, "--requirepass", "sesame")
+    says(rig, f"unix:{server.path}", "the server wants a password (NOAUTH): set "
+         "redis.password_file")
     path = password_file(rig, mode=0o644)
     says(rig, login(server, path), f"the password is not taken from {path}: any user of this "
          "host can read or change it (mode 0644): chmod o=")
@@ -224,6 +233,130 @@ def test_redis__password_that_is_missing_or_not_wanted_is_said(rig):
     redis("AUTH", "sesame")
     redis("CONFIG", "SET", "requirepass", "")
     says(rig, login(server, path), "has no password for its default user")
+
+
+# --- what the server is ---
+
+def notices(host):
+    return [line.split('msg="')[1] for line in events(host.program, "redis_server")]
+
+
+def test_redis__what_redis_may_forget_is_said_once_and_again_when_it_has_changed(rig):
+    server = Server(rig)
+    redis = server.connect()
+    host = agent_with(rig, f"unix:{server.path}")
+    forgets = 'appendonly is off: after a crash of Redis the counts'
+    evicts = 'maxmemory-policy is allkeys-lru: when its memory is full, counts are evicted'
+
+    def again(times):
+        redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        wait_for("a new connection", lambda: int(
+            redis.info("stats")["total_connections_received"]) >= times)
+        comes_up(host)
+        spends(host, f"k{times}")
+    comes_up(host)
+    contains(events(host.program, "redis_up")[0], f'server="{name_of(redis)}" ')
+    line, = notices(host)
+    contains(line, forgets)
+    total = int(redis.info("stats")["total_connections_received"])
+    redis("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")  # no matter without a maxmemory
+    again(total + 1)
+    equal(len(notices(host)), 1)
+    redis("CONFIG", "SET", "maxmemory", "100mb")
+    again(total + 2)
+    again(total + 3)
+    equal(len(notices(host)), 2)
+    contains(notices(host)[1], evicts)
+    contains(events(host.program, "redis_server")[1], "level=warning")
+    redis("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    redis("CONFIG", "SET", "appendonly", "yes")
+    again(total + 4)
+    redis("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+    redis("CONFIG", "SET", "appendonly", "no")
+    again(total + 5)
+    equal([line.split(":")[0] for line in notices(host)[2:]],
+          ["maxmemory-policy is volatile-ttl", "appendonly is off"])
+
+
+def name_of(redis):
+    about = redis.info("server")
+    if "valkey_version" in about:
+        return f"valkey {about['valkey_version']}"
+    return f"redis {about['redis_version']}"
+
+
+def test_redis__replica_is_refused_and_taken_when_it_is_promoted(rig):
+    server = Server(rig)
+    redis = server.connect()
+    host = agent_with(rig, f"unix:{server.path}", {"s": {"limit": "100/10s"}})
+    comes_up(host)
+    spends(host)
+    redis("REPLICAOF", "127.0.0.1", "1")  # connections stay: it says so to the next call
+    wait_for("the event", lambda: "the server is a replica, which only reads: set redis.url to "
+             "the primary" in host.program.output())
+    host.wait_state("stale")
+    assert Client(host).check("s", "k2")
+    redis("REPLICAOF", "NO", "ONE")
+    comes_up(host, 2)
+    spends(host, "k3")
+
+
+def test_redis__cluster_mode_is_refused(rig):
+    server = Server(rig, "--cluster-enabled", "yes", "--cluster-port", free_port())
+    says(rig, f"unix:{server.path}", "the server is in cluster mode, which is not supported yet: "
+         "set redis.url to one with cluster-enabled no")
+
+
+def test_redis__sentinel_is_refused(rig):
+    need(REDIS, "redis-server")
+    port = free_port()
+    rig.write("sentinel.conf", f"port {port}\nbind 127.0.0.1\ndir {rig.dir}\n")
+    rig.start(REDIS, rig.path("sentinel.conf"), "--sentinel")
+    wait_for("the sentinel", lambda: listening(port))
+    says(rig, f"redis://127.0.0.1:{port}", "the server is a Sentinel, which is not supported yet: "
+         "set redis.url to the primary")
+
+
+def fake(rig, info):
+    """A server that answers INFO with this; only its words are judged."""
+    server = fake_redis.FakeRedis(os.path.join(rig.shm, "fake.sock"))
+    server.greeting["INFO"] = info
+    return server, f"unix:{os.path.join(rig.shm, 'fake.sock')}"
+
+
+def test_redis__version_that_is_too_old_is_refused(rig):
+    server, url = fake(rig, fake_redis.bulk(b"# Server\r\nredis_version:4.0.14\r\n"))
+    says(rig, url, "the server is redis 4.0.14: its scripts need Redis 5 or later, or Valkey")
+    for version, name in ((b"redis_version:5.0.0", "redis 5.0.0"),
+                          (b"redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1",
+                           "valkey 8.0.1"), (b"redis_version:255.255.255", "redis 255.255.255")):
+        server.greeting["INFO"] = fake_redis.bulk(version + b"\r\n")
+        host = agent_with(rig, url)
+        comes_up(host)
+        contains(events(host.program, "redis_up")[0], f'server="{name}" ')
+        equal(notices(host), [])
+        host.program.stop()
+    server.close()
+
+
+def test_redis__info_that_is_forbidden_or_odd_is_no_reason_to_refuse(rig):
+    server, url = fake(rig, b"")
+    for answer, word in ((b"-NOPERM no\r\n", "INFO is answered NOPERM no"),
+                         (b"-ERR unknown command `INFO`\r\n", "answered ERR unknown command"),
+                         (b":1\r\n", "answered in another form")):
+        server.greeting["INFO"] = answer
+        host = agent_with(rig, url)
+        comes_up(host)
+        line, = notices(host)
+        contains(line, word)
+        host.program.stop()
+    for answer in b"", b"garbage", b"\r\n:\r\nrole\r\nrole:\r\nmaxmemory:1":
+        server.greeting["INFO"] = fake_redis.bulk(answer)
+        host = agent_with(rig, url)
+        comes_up(host)
+        equal(notices(host), [])
+        host.program.stop()
+    server.close()
 
 
 # --- TLS ---
