@@ -114,7 +114,7 @@ static void note_names(struct redis_tls *tls, X509 *certificate)
 				(const char *)ASN1_STRING_get0_data(name->d.dNSName));
 	}
 	for (char *c = tls->found; *c != '\0'; c++)
-		if (*c == '"')
+		if (*c == '"' || *c < ' ' || *c > '~')
 			*c = '?';
 	GENERAL_NAMES_free(names);
 }
