@@ -71,7 +71,7 @@ extern "C" {
 
 /* What gave the answer; field decided_by of a result. */
 #define RL_BY_WINDOW    0 /* this host's own counts: a local rule */
-#define RL_BY_CREDIT    1 /* the fleet: its credit, or its window was full */
+#define RL_BY_CREDIT    1 /* the fleet: its credit, or what its window was told to hold */
 #define RL_BY_NO_CREDIT 2 /* no credit in time: the rule's no_credit */
 #define RL_BY_POLICY    3 /* stale or alone: the rule's on_unreachable */
 #define RL_BY_BLOCK     4 /* the key is blocked: rl_block() */
@@ -227,7 +227,8 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  * check after they were changed. RL_BY_SHADOW: retry_after_ns says when it would have passed.
  *
  * A rule that hosts share is answered from the credit that this host holds. When that does not
- * suffice the agent is asked, and this call is answered by the rule's no_credit, or waits.
+ * suffice the agent is asked, and this call is answered by the rule's no_credit, or waits. An
+ * eventual rule has no credit: what the fleet held when this host was last told decides, at once.
  * While Redis or the agent is out of reach nobody waits: the rule's on_unreachable decides,
  * and state says so.
  *

@@ -234,6 +234,8 @@ int rl_check_look_unknown(const struct rl_view *view, const struct rl_rule *rule
 	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
 	ret->state = rl_shared_state(view, rl_key_part(rule->id, &text), now_ns);
 	ret->by = ret->state == RL_FRESH ? RL_DECIDED_CREDIT : RL_DECIDED_POLICY;
+	if (rl_rule_is_eventual(rule) && ret->state == RL_FRESH)
+		ret->remaining = rule->limit;
 	if (ret->state == RL_FRESH)
 		return 1; /* it would ask */
 	none = fleet.on_unreachable == RL_CLOSED ||

@@ -24,6 +24,9 @@ static struct rl_fleet_terms made_valid(struct rl_fleet_terms terms)
 		return (struct rl_fleet_terms){.consistency = RL_LOCAL};
 	if (terms.consistency == RL_BOUNDED)
 		return terms;
+	if (terms.consistency == RL_EVENTUAL)
+		return (struct rl_fleet_terms){.consistency = RL_EVENTUAL,
+					       .on_unreachable = terms.on_unreachable};
 	terms.consistency = RL_STRICT;
 	terms.no_credit = RL_NO_CREDIT_DENY;
 	terms.beta_ppm = 0;
@@ -66,6 +69,8 @@ uint64_t rl_fleet_bound(uint32_t limit, const struct rl_fleet_terms *terms, uint
 {
 	uint64_t blind = rl_fleet_blind(limit, terms, hosts), count = hosts == 0 ? 1 : hosts;
 
+	if (terms->consistency == RL_EVENTUAL)
+		return limit * count;
 	if (terms->consistency != RL_BOUNDED)
 		return limit;
 	if (terms->no_credit == RL_NO_CREDIT_DENY)
@@ -84,7 +89,8 @@ uint64_t rl_fleet_interval_ns(uint64_t window_ns)
 
 const char *rl_consistency_name(unsigned consistency)
 {
-	static const char *const name[RL_CONSISTENCIES] = {"local", "bounded", "strict"};
+	static const char *const name[RL_CONSISTENCIES] = {"local", "bounded", "strict",
+							   "eventual"};
 
 	return consistency < RL_CONSISTENCIES ? name[consistency] : "?";
 }

@@ -4,18 +4,20 @@
  * Rooms:  everywhere. Pure; no memory but the caller's.
  *
  * A limit of L units a window is kept by N hosts through credit that Redis hands out. Far from
- * the limit a host may admit a few units blind: c0 = floor(beta L / N) of each key.
+ * the limit a host may admit a few units blind: c0 = floor(beta L / N) of each key. An eventual
+ * rule has no credit at all: each host counts, tells, and is told the sum.
  */
 #ifndef RL_FLEET_H
 #define RL_FLEET_H
 
 #include <stdint.h>
 
-/* What is promised of any window; rl_fleet_bound() says it as a number. 3 is kept free. */
+/* What is promised of any window; rl_fleet_bound() says it as a number. */
 enum rl_consistency {
-	RL_LOCAL = 0,   /* L on each host; nothing is shared */
-	RL_BOUNDED = 1, /* L and the blind shares */
-	RL_STRICT = 2,  /* L */
+	RL_LOCAL = 0,    /* L on each host; nothing is shared */
+	RL_BOUNDED = 1,  /* L and the blind shares */
+	RL_STRICT = 2,   /* L */
+	RL_EVENTUAL = 3, /* L and what other hosts admit before this one is told of it */
 };
 
 /* The answer to a caller that may not wait when its host is out of credit. */
@@ -32,7 +34,7 @@ enum rl_unreachable {
 	RL_CLOSED = 3, /* what credit is left, then nothing */
 };
 
-#define RL_CONSISTENCIES 3u /* how many words each enum has */
+#define RL_CONSISTENCIES 4u /* how many words each enum has */
 #define RL_NO_CREDITS    2u
 #define RL_UNREACHABLES  4u
 
@@ -48,6 +50,7 @@ enum rl_unreachable {
  * All zero is a local rule. Terms are valid when each field is in range and
  *	local:  every other field is 0, as none of them is used
  *	strict: beta is 0 and no_credit is deny, as anything else would break the promise
+ *	eventual: beta, no_credit and wait_ns are 0, as none of them is used
  */
 struct rl_fleet_terms {
 	uint8_t consistency;    /* enum rl_consistency */
@@ -66,8 +69,8 @@ struct rl_fleet_terms {
 uint32_t rl_fleet_pack(const struct rl_fleet_terms *terms);
 
 /*
- * The terms of such a pair of words. Valid whatever the words hold, and on the safe side: an
- * unknown consistency is strict. Valid terms come back as they were, beta at its step.
+ * The terms of such a pair of words. Valid whatever the words hold. Valid terms come back as they
+ * were, beta at its step.
  */
 void rl_fleet_unpack(uint32_t flags, uint64_t wait_ns, struct rl_fleet_terms *ret);
 
@@ -79,7 +82,8 @@ uint32_t rl_fleet_blind(uint32_t limit, const struct rl_fleet_terms *terms, uint
 
 /*
  * The most units that any window of one key may hold, of all hosts together, while Redis
- * answers; of a local rule, on each host.
+ * answers; of a local rule, on each host. Of an eventual one N L, when all hosts admit L before
+ * any is told of the others; in general L and what N - 1 hosts admit in two intervals.
  */
 uint64_t rl_fleet_bound(uint32_t limit, const struct rl_fleet_terms *terms, uint32_t hosts);
 

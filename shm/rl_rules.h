@@ -75,6 +75,12 @@ static inline bool rl_rule_is_local(const struct rl_rule *rule)
 	return (rule->fleet & RL_FLEET_CONSISTENCY) == RL_LOCAL;
 }
 
+/* Shared without credit: rl_eventual.h. */
+static inline bool rl_rule_is_eventual(const struct rl_rule *rule)
+{
+	return (rule->fleet & RL_FLEET_CONSISTENCY) == RL_EVENTUAL;
+}
+
 /* What a new key gets for which the table has no slot. */
 enum rl_on_full {
 	RL_FULL_POOL = 0,  /* what the rule's pool has left: rl_check_full.c */

@@ -2,6 +2,7 @@
 
 #include "shm/rl_bell.h"
 #include "shm/rl_cold.h"
+#include "shm/rl_eventual.h"
 #include "shm/rl_side.h"
 #include "shm/rl_unreachable.h"
 #include "shm/rl_word.h"
@@ -248,6 +249,8 @@ int rl_shared_try(struct rl_seg *seg, const struct rl_shared_ask *ask, struct rl
 	ret->state = rl_shared_state(&seg->view, part, ask->now_ns);
 	if (has_credit(&seg->view, ask))
 		return spend_credit(seg, ask, ret);
+	if (rl_rule_is_eventual(ask->rule) && ret->state == RL_FRESH)
+		return rl_eventual_try(seg, ask, ret);
 	return without_credit(seg, ask, ret);
 }
 
@@ -269,6 +272,8 @@ int rl_shared_look(const struct rl_view *view, const struct rl_shared_ask *ask,
 		ret->by = RL_DECIDED_POLICY;
 		return rl_unreachable_look(view, ask, &fleet, &ret->window);
 	}
+	if (rl_rule_is_eventual(ask->rule))
+		return rl_eventual_look(view, ask, ret);
 	if (rl_hint_again_ns(hint) <= ask->now_ns)
 		return RL_TRY_ALLOWED; /* it would ask */
 	ret->window.wait_ns = rl_hint_again_ns(hint) - ask->now_ns;

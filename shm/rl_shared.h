@@ -9,6 +9,8 @@
  *   fresh, none                      ask; wait if the caller may (RL_TRY_SHORT); else the
  *                                    rule's no_credit: a bounded debt, or a refusal
  *   stale or alone                   the rule's on_unreachable
+ *   fresh, the rule is eventual      no credit: what the fleet held at the last answer decides,
+ *                                    rl_eventual.h
  *
  * An admit here stamps the ring as any other, so that the host's own window is right at once
  * when it must decide alone, and it never skips numbers: n minus what is acknowledged is what

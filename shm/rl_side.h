@@ -15,6 +15,8 @@
  *   hint   [ again:40 | low:16 | part:8 ]
  *          again: ms of the slot's clock until which asking is useless; 0 = ask
  *          low: ring when credit falls to this; part: 1 + partition, 0 = not known
+ *          Of an eventual rule again: until then nothing that total counts leaves the window;
+ *          low: all of it has left so many 65536ths of W before a whole W is over
  */
 #ifndef RL_SIDE_H
 #define RL_SIDE_H

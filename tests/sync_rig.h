@@ -238,7 +238,7 @@ static inline void rig_pump(uint32_t part, bool all)
 static inline void rig_write_answer(const struct sync_answer *answer, char out[SYNC_ANSWER_SIZE])
 {
 	const uint32_t small[6] = {answer->grant, answer->flags,      answer->retry_ms,
-				   answer->count, answer->others_out, 0};
+				   answer->count, answer->others_out, answer->ends_ms};
 
 	for (size_t i = 0; i < 8; i++)
 		out[i] = (char)(answer->tag >> (8 * i));

@@ -26,6 +26,11 @@ static void promise(const struct fleet *fleet, const struct rl_rule *rule,
 	snprintf(text, FLEET_TEXT, "%s: at most %" PRIu64 " %s",
 		 rl_consistency_name(terms->consistency), fleet_bound(fleet, rule),
 		 terms->consistency == RL_LOCAL ? "on this host" : "of all hosts");
+	if (terms->consistency == RL_EVENTUAL)
+		snprintf(text, FLEET_TEXT,
+			 "%s: %" PRIu32 " and what other hosts admit in two syncs, at most %" PRIu64
+			 " of all hosts",
+			 rl_consistency_name(RL_EVENTUAL), rule->limit, fleet_bound(fleet, rule));
 }
 
 /* While it does not. */
@@ -109,18 +114,22 @@ char *fleet_sharing(const struct rl_rule *rule, char text[FLEET_TEXT])
 {
 	struct rl_fleet_terms terms;
 	char wait[RL_TERMS_TEXT], beta[64] = "";
+	const char *away;
 
 	rl_fleet_unpack(rule->fleet, rule->wait_ns, &terms);
+	away = rl_unreachable_name(terms.on_unreachable);
 	if (terms.consistency == RL_BOUNDED)
 		snprintf(beta, sizeof(beta), ", beta %g %%, no_credit %s",
 			 (double)terms.beta_ppm / 1e4, rl_no_credit_name(terms.no_credit));
 	if (terms.consistency == RL_LOCAL)
 		local_words(rule, text);
+	else if (terms.consistency == RL_EVENTUAL)
+		snprintf(text, FLEET_TEXT, "%s, on_unreachable %s",
+			 rl_consistency_name(terms.consistency), away);
 	else
 		snprintf(text, FLEET_TEXT, "%s%s, wait %s, on_unreachable %s",
 			 rl_consistency_name(terms.consistency), beta,
-			 rl_span_format(terms.wait_ns, wait),
-			 rl_unreachable_name(terms.on_unreachable));
+			 rl_span_format(terms.wait_ns, wait), away);
 	special_words(rule, text);
 	return text;
 }
@@ -151,6 +160,8 @@ void fleet_sharing_json(const struct rl_rule *rule, json_t *object)
 		return;
 	json_object_set_new(object, "on_unreachable",
 			    json_string(rl_unreachable_name(terms.on_unreachable)));
+	if (terms.consistency == RL_EVENTUAL)
+		return;
 	json_object_set_new(object, "no_credit", json_string(rl_no_credit_name(terms.no_credit)));
 	json_object_set_new(object, "beta", json_real((double)terms.beta_ppm / 1e6));
 	json_object_set_new(object, "wait_s", json_real((double)terms.wait_ns / 1e9));

@@ -33,7 +33,7 @@
  *	    burst: 20                 # of a bucket: units that may come at once
  *	    delay: 5                  # of a leaky bucket: how many of them are not held up
  *	    interpolate: false        # of a sliding local rule: full use, up to 4.6 % above
- *	    consistency: bounded      # local | bounded | strict; bounded when there is a redis
+ *	    consistency: bounded      # local | bounded | strict | eventual; bounded with a redis
  *	    beta: 10%                 # of the limit, that all hosts may admit without credit
  *	    wait: 2ms                 # at most, for credit, by callers that may wait
  *	    no_credit: allow          # allow | deny, to the others; a strict rule denies

@@ -15,6 +15,7 @@ static const struct rl_fleet_terms usual[] = {
 		       .no_credit = RL_NO_CREDIT_DENY,
 		       .on_unreachable = RL_CLOSED,
 		       .wait_ns = 2 * MS_NS},
+	[RL_EVENTUAL] = {.consistency = RL_EVENTUAL, .on_unreachable = RL_SHARE},
 };
 
 /* A word that is none is read on as bounded, where every other key has a meaning. */
@@ -29,9 +30,9 @@ static unsigned read_consistency(struct yaml_file *file, const yaml_node_t *rule
 		return RL_BOUNDED;
 	if (value != RL_LOCAL && !has_redis)
 		yaml_fault(file, node,
-			   "a %s rule is shared between hosts through Redis: add a top-level "
+			   "%s %s rule is shared between hosts through Redis: add a top-level "
 			   "'redis'",
-			   rl_consistency_name(value));
+			   value == RL_EVENTUAL ? "an" : "a", rl_consistency_name(value));
 	return value;
 }
 
@@ -47,6 +48,21 @@ static void refuse_on_local(struct yaml_file *file, const yaml_node_t *rule, boo
 				   "'%s' on a local rule: it counts on this host alone%s",
 				   shared[i],
 				   has_redis ? "" : " (to share it, add a top-level 'redis')");
+	}
+}
+
+/* It has no credit, so nothing that is about credit. */
+static void refuse_on_eventual(struct yaml_file *file, const yaml_node_t *rule)
+{
+	static const char *const credit[] = {"beta", "wait", "no_credit"};
+
+	for (size_t i = 0; i < sizeof(credit) / sizeof(credit[0]); i++) {
+		yaml_node_t *node = yaml_get(file, rule, credit[i]);
+
+		if (node != NULL)
+			yaml_fault(file, node,
+				   "'%s' on an eventual rule: it has no credit to be short of",
+				   credit[i]);
 	}
 }
 
@@ -96,6 +112,11 @@ void config_read_sharing(struct yaml_file *file, const yaml_node_t *rule,
 	*ret = usual[read_consistency(file, rule, config->has_redis)];
 	if (ret->consistency == RL_LOCAL) {
 		refuse_on_local(file, rule, config->has_redis);
+		return;
+	}
+	if (ret->consistency == RL_EVENTUAL) {
+		refuse_on_eventual(file, rule);
+		read_unreachable(file, rule, ret);
 		return;
 	}
 	read_beta(file, rule, ret);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "agent/sync/eventual.h"
 #include "agent/sync/slot.h"
 #include "agent/sync/word.h"
 #include "shm/rl_bell.h"
@@ -31,10 +32,12 @@ struct demand {
 	bool left;        /* by callers that did not wait for it */
 };
 
-static bool has_demand(const struct sync *sync, uint64_t index)
+static bool has_demand(const struct sync *sync, const struct rl_rule *rule, uint64_t index)
 {
 	const struct rl_view *view = &sync->seg->view;
 
+	if (rl_rule_is_eventual(rule))
+		return eventual_wants(sync, index);
 	return sync_slot_unsent(view, index) != 0 ||
 	       atomic_load_explicit(&view->side[index].refused, memory_order_relaxed) != 0 ||
 	       atomic_load_explicit(&view->slot[index].asked, memory_order_relaxed) != 0;
@@ -84,10 +87,13 @@ static void smooth(struct sync_entry *entry, uint64_t units, uint64_t interval_n
 
 /* Credit to keep until the next call comes back; the rest is of use to others. */
 static uint32_t to_keep(const struct sync *sync, const struct sync_entry *entry,
-			const struct demand *demand, uint64_t interval_ns)
+			const struct rl_rule *rule, const struct demand *demand,
+			uint64_t interval_ns)
 {
 	double need = entry->rate * (double)(interval_ns + 2 * sync->round_trip_ns) * HEADROOM + 1;
 
+	if (rl_rule_is_eventual(rule)) /* what it has is of before it was */
+		return 0;
 	if (!entry->recorded)
 		return SYNC_KEEP_ALL;
 	if (demand->units == 0)
@@ -115,6 +121,10 @@ static void fill_item(struct sync_part *part, struct sync_entry *entry, const st
 	entry->item.waiting = demand->waiting;
 	entry->item.blind = rl_fleet_blind(rule->limit, &fleet, rl_shared_hosts(&sync->seg->view));
 	entry->item.flags = flags;
+	if (rl_rule_is_eventual(rule)) {
+		entry->item.demand = entry->item.waiting = 0;
+		entry->item.flags = SYNC_PUSH_ONLY | SYNC_REPORT;
+	}
 	entry->in_flight = true;
 	entry->urgent = false;
 }
@@ -203,7 +213,7 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 		*ret_gone = true;
 		return false;
 	}
-	if (!has_demand(sync, entry->index)) {
+	if (!has_demand(sync, &named->rule, entry->index)) {
 		entry->urgent = false;
 		return all && take_idle(part, entry, named, now_ns, ret_gone);
 	}
@@ -213,7 +223,8 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 	smooth(entry, demand.units, interval_ns, now_ns);
 	entry->busy_ns = now_ns;
 	entry->due_ns = now_ns + interval_ns;
-	return begin(part, entry, named, to_keep(sync, entry, &demand, interval_ns), &demand, 0);
+	return begin(part, entry, named, to_keep(sync, entry, &named->rule, &demand, interval_ns),
+		     &demand, 0);
 }
 
 /*
@@ -306,13 +317,17 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 {
 	struct sync *sync = part->sync;
 	const struct rl_named_rule *named = sync_rule_of(sync, entry->index);
+	bool report = named != NULL && rl_rule_is_eventual(&named->rule) &&
+		      (entry->item.flags & SYNC_REPORT) != 0;
 	uint32_t grant = lapsed ? 0 : answer->grant;
 	uint32_t room =
 		entry->item.limit > entry->item.credit ? entry->item.limit - entry->item.credit : 0;
 
 	entry->in_flight = false;
-	if (named == NULL || rl_rule_is_local(&named->rule))
+	if (named == NULL || rl_rule_is_local(&named->rule) || rl_rule_is_eventual(&named->rule))
 		grant = 0;
+	if (report)
+		eventual_note(part, entry, &named->rule, answer);
 	if (grant > room) /* whatever Redis says */
 		grant = room;
 	sync_slot_apply(sync->seg, entry->index, grant);
@@ -322,8 +337,9 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	entry->recorded = (answer->flags & SYNC_BLIND) == 0 && entry->item.credit + grant > 0;
 	entry->pressed = rl_shared_hosts(&sync->seg->view) > 1 &&
 			 (uint64_t)answer->count + answer->others_out > entry->item.limit / 2;
-	if (named != NULL) {
+	if (named != NULL)
 		rebase(sync, entry->index, &named->rule);
+	if (named != NULL && !report) {
 		hint(part, entry, answer);
 		note_total(sync, entry->index, answer);
 	}

@@ -57,13 +57,11 @@ void sync_piece_write(const struct sync_piece *piece, unsigned char out[SYNC_PIE
 
 void sync_answer_read(const unsigned char in[SYNC_ANSWER_SIZE], struct sync_answer *ret)
 {
-	uint32_t spare;
-
 	in = take(in, 8, &ret->tag);
 	in = take4(in, &ret->grant);
 	in = take4(in, &ret->flags);
 	in = take4(in, &ret->retry_ms);
 	in = take4(in, &ret->count);
 	in = take4(in, &ret->others_out);
-	take4(in, &spare);
+	take4(in, &ret->ends_ms);
 }

@@ -19,6 +19,7 @@
 #define SYNC_ITEM_MOST   (SYNC_ITEM_SIZE + SYNC_PIECES_MAX * SYNC_PIECE_SIZE)
 
 #define SYNC_PUSH_ONLY 1u /* item flag: take what was used, grant nothing */
+#define SYNC_REPORT    2u /* item flag: nothing is lent; say when what is counted leaves */
 #define SYNC_TOTALS    1u /* header flag: keep never-expiring totals, for tests */
 
 #define SYNC_BLIND     1u /* answer flag: the grant is not recorded as a lease */
@@ -60,9 +61,10 @@ struct sync_answer {
 	uint64_t tag;
 	uint32_t grant;
 	uint32_t flags;
-	uint32_t retry_ms;
+	uint32_t retry_ms;   /* of SYNC_REPORT: until the first units of count leave */
 	uint32_t count;      /* units in the fleet's window */
 	uint32_t others_out; /* units of credit the other hosts hold */
+	uint32_t ends_ms;    /* of SYNC_REPORT: until all units of count have left; else 0 */
 };
 
 void sync_header_write(const struct sync_header *header, unsigned char out[SYNC_HEADER_SIZE]);

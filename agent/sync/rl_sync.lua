@@ -39,10 +39,13 @@ local KEEP_TOTALS = 1 -- flag of a batch: count every unit ever reported, for te
 -- tag, L, W ms, T ms, units, age of the last of them ms, credit, demand, waiting, blind, flags
 local ITEM, ITEM_SIZE = '<c8I4I8I4I8I8I4I8I4I4I4', 64
 local PUSH_ONLY = 1 -- flag of an item: take what is reported, grant nothing
+-- ... an item with PUSH_ONLY, of a rule without leases: say when what is in the window leaves it
+local REPORT = 2
 -- Behind an item, when its units were admitted over a longer time (an outage): units of that time,
 -- age of the last of them; oldest first, and those that are older than W left out.
 local PIECE, PIECE_SIZE = '<I8I8', 16
--- tag, grant, flags, retry ms, units in the window, leases of others, spare
+-- tag, grant, flags, retry ms, units in the window, leases of others, 0. For REPORT retry and the last
+-- are the ms until the first and until all units of the window have left it; 0 when there are none.
 local ANSWER, ANSWER_SIZE = '<c8I4I4I4I4I4I4', 32
 local BLIND, EXHAUSTED = 1, 2 -- flags of an answer
 
@@ -380,6 +383,14 @@ local function time_to_live(W)
 	return px
 end
 
+-- Time until the first of the groups leaves, and the last; ms, not below 1.
+local function leaving(groups, tail, W)
+	local first = from_bytes(GROUP, groups ~= '' and groups or tail)
+	local newest = tail ~= '' and tail or groups
+	local last_of = from_bytes(GROUP, newest, #newest - GROUP_SIZE + 1)
+	return max(ceil(first + W - now), 1), max(ceil(last_of + W - now), 1)
+end
+
 -- All of one key: what the host reports is taken, what it may spend from now on is returned.
 local function sync(i, log)
 	local tag, L, W, T, units, age, credit, asked, waiting, blind, flags =
@@ -411,11 +422,14 @@ local function sync(i, log)
 	end
 
 	-- The caller's lease, and what the others hold. Without the log their sum is lost; when all
-	-- leases had their time to live it is over.
-	local field = readable(redis.pcall('HGET', lease_key, row), lease_key)
+	-- leases had their time to live it is over. A rule without leases has none to be read.
+	local leases = flags < REPORT or out > 0
+	local field = leases and readable(redis.pcall('HGET', lease_key, row), lease_key)
 	local mine, own, own_at = lease_of(field)
 	local others
-	if not stored or (field and not mine) then
+	if not leases then
+		others = 0
+	elseif not stored or (field and not mine) then
 		others = held_by_others(lease_key, false, W)
 	elseif not field and out > 0 and call('EXISTS', lease_key) == 0 then
 		others = 0
@@ -466,7 +480,7 @@ local function sync(i, log)
 	end
 
 	-- A row keeps a field while it holds something, or asks for so much that its part matters.
-	local keep = held > 0 or (flag ~= BLIND and own >= 1)
+	local keep = held > 0 or (flag ~= BLIND and flags < REPORT and own >= 1)
 	local renew = held > 0 and (now - touched >= TOUCH_MS or now - (own_at or now) >= TOUCH_MS)
 	local moved = held ~= (mine or 0) or asked > 0 or keep ~= (field and true)
 	if changed or moved or renew or tail ~= '' then
@@ -487,8 +501,12 @@ local function sync(i, log)
 			call('DEL', log_key)
 		end
 	end
+	local ends = 0
+	if flags >= REPORT and #groups + #tail > 0 then
+		retry, ends = leaving(groups, tail, W)
+	end
 	return pack(ANSWER, tag, grant, flag, min(retry, UINT32_MAX), min(count, UINT32_MAX),
-		min(others, UINT32_MAX), 0)
+		min(others, UINT32_MAX), min(ends, UINT32_MAX))
 end
 
 -- Rows of hosts that are gone for good, a few at a time.

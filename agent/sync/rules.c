@@ -62,6 +62,8 @@ static void apply_changes(struct sync *sync, const struct rl_named_rule *old, ui
 		    (before != NULL && same_terms(&named->rule, &before->rule)))
 			continue;
 		sync_slot_take_credit(sync->seg, i);
+		if (before == NULL || rl_rule_is_local(&before->rule))
+			put(&sync->seg->side[i].total, 0); /* rl_mark.h's until now */
 		put(&sync->seg->slot[i].hint, rl_hint(0, 0, sync_part_of(sync, i)));
 	}
 }

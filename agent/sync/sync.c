@@ -12,6 +12,7 @@
 #include "agent/redis/redis.h"
 #include "agent/sync/bell.h"
 #include "agent/sync/due.h"
+#include "agent/sync/eventual.h"
 #include "agent/sync/part.h"
 #include "agent/sync/slot.h"
 #include "agent/sync/word.h"
@@ -53,14 +54,18 @@ static void touch(uint64_t index, void *arg)
 		sync_active_remove(&sync->active, entry);
 		entry = NULL;
 	}
+	if (entry == NULL && rl_rule_is_eventual(&named->rule) && !eventual_wants(sync, index))
+		return; /* refused while nothing can have changed */
 	if (entry == NULL) {
 		entry = sync_active_add(&sync->active, part, index);
 		if (entry == NULL)
 			return; /* no memory: its next mark tries again */
 		entry->busy_ns = now_ns;
-		entry->due_ns = now_ns + due_interval_ns(sync, &named->rule);
+		entry->due_ns = now_ns;
+		if (!rl_rule_is_eventual(&named->rule)) /* else it does not know what others did */
+			entry->due_ns += due_interval_ns(sync, &named->rule);
 	}
-	if (runs_short(sync, index))
+	if (!rl_rule_is_eventual(&named->rule) && runs_short(sync, index))
 		part_want(&sync->part[part], index);
 }
 

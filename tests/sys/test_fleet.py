@@ -228,6 +228,71 @@ def test_fleet__reload_from_bounded_to_strict_takes_blind_credit_away(rig):
     equal(sum(one.units("k") for one in clients), 100)
 
 
+def test_fleet__eventual_key_that_is_full_is_refused_everywhere_and_costs_redis_nothing(rig):
+    a, b = hosts_of(rig, {"s": {"limit": "20/60s", "consistency": "eventual"}})
+    clients = first, second = Client(a), Client(b)
+    while first.check("s", "k"):
+        pass
+    at_least(first.units("k"), 19)  # its own window may hold back the rest of a group
+    wait_for("word of it on the other host", lambda: not second.check("s", "k"), 1)
+    at_most(most(clients, "k", 60), 40)
+    at_least(second.result.retry_after_ns, 50 * 10**9)
+    time.sleep(0.3)  # what was admitted since is told, and answered
+    before = [host.status()["sync"]["keys"] for host in (a, b)]
+    for _ in during(0.5):
+        for one in clients:
+            assert not one.check("s", "k")
+    equal([host.status()["sync"]["keys"] for host in (a, b)], before)
+
+
+def test_fleet__eventual_key_at_rest_learns_of_the_others_within_a_tick(rig):
+    a, b = hosts_of(rig, {"s": {"limit": "1000/10s", "consistency": "eventual"}})
+    first, second = Client(a), Client(b)
+    for key in ("k1", "k2", "k3"):  # a machine that is busy elsewhere may be later than that
+        equal((first.check("s", key), second.check("s", key, 900)), (True, True))
+        time.sleep(0.5)  # both at rest; the first was told of the 900, or not
+        equal(first.check("s", key), True)
+        time.sleep(0.06)  # T is 100 ms
+        if not first.check("s", key, 100):
+            return
+    raise AssertionError("not told of the other host's units")
+
+
+def test_fleet__rule_made_eventual_gives_its_credit_back_and_keeps_its_count(rig):
+    terms = {"limit": "100/20s", "consistency": "strict"}
+    a, b = hosts_of(rig, {"s": terms})
+    first, second = Client(a), Client(b)
+    wait_for("credit", lambda: first.check("s", "k", 1, MAY_WAIT) and credit(a, "k")[0] > 0)
+    for host in (a, b):
+        reload(host, {"s": terms | {"consistency": "eventual"}})
+    wait_for("no credit", lambda: credit(a, "k")[0] == 0 and (first.check("s", "k") or True))
+    wait_for("the lease given back", lambda: not connect(rig)("KEYS", "*:l:s:k"))
+    wait_for("the limit", lambda: not (first.check("s", "k") | second.check("s", "k")), 5)
+    at_least(first.units("k") + second.units("k"), 95)
+    # And back: what was admitted is still counted, and nothing can be lent.
+    time.sleep(0.3)
+    for host in (a, b):
+        reload(host, {"s": terms})
+    for _ in during(0.3):
+        assert not first.check("s", "k") and not second.check("s", "k")
+
+
+def test_fleet__eventual_key_without_redis_goes_by_its_on_unreachable(rig):
+    rules = {name: {"limit": "10/60s", "consistency": "eventual", "on_unreachable": name}
+             for name in ("share", "local", "open", "closed")}
+    a, _ = hosts_of(rig, rules)
+    client = Client(a)
+    for name in rules:
+        equal(client.check(name, "k"), True)
+    rig.started[0].signal(signal.SIGKILL)
+    a.wait_state("stale")
+    for _ in range(30):
+        for name in rules:
+            client.check(name, name)
+    equal({name: client.units(name) for name in rules},
+          {"share": 1, "local": 10, "open": 30, "closed": 0})
+
+
 def test_fleet__raised_limit_is_seen_by_a_key_that_was_refused(rig):
     a, = hosts_of(rig, {"s": {"limit": "5/60s", "consistency": "strict"}}, "a")
     client = Client(a)

@@ -398,6 +398,7 @@ SHARED = {
     "open": {"limit": "5/10s", "on_unreachable": "open", "beta": "0%"},
     "own": {"limit": "7/10s", "on_unreachable": "local"},
     "alone": {"limit": "9/10s", "consistency": "local"},
+    "late": {"limit": "8/10s", "consistency": "eventual"},
 }
 
 
@@ -438,7 +439,9 @@ def test_rlctl__status_tells_of_the_fleet(rig):
         "99/10s  bounded: at most 107 of all hosts (on_unreachable share)",
         "5/10s  bounded: at most 9 of all hosts (on_unreachable open)",
         "7/10s  bounded: at most 11 of all hosts (on_unreachable local)",
-        "9/10s  local: at most 9 on this host"])
+        "9/10s  local: at most 9 on this host",
+        "8/10s  eventual: 8 and what other hosts admit in two syncs, at most 16 of all hosts "
+        "(on_unreachable share)"])
 
 
 def test_rlctl__status_of_a_fleet_as_json_has_its_fields(rig):
@@ -473,7 +476,9 @@ def test_rlctl__without_redis_status_says_what_each_rule_goes_by(rig):
         "(when fresh bounded: at most 107 of all hosts)",
         "5/10s  open: no limit (when fresh bounded: at most 9 of all hosts)",
         "7/10s  local: 7 on this host (when fresh bounded: at most 11 of all hosts)",
-        "9/10s  local: at most 9 on this host"])
+        "9/10s  local: at most 9 on this host",
+        "8/10s  share: this host admits 4 of 8 (when fresh eventual: 8 and what other hosts admit "
+        "in two syncs, at most 16 of all hosts)"])
     equal(a.status()["rules"][0]["in_force"], "closed: leftover credit, then nothing")
     rig.redis()
     for host in (a, b):
@@ -561,7 +566,7 @@ def test_rlctl__answers_of_a_shared_rule_tell_of_credit(rig):
 
 
 def test_rlctl__rules_show_how_they_are_shared(rig):
-    _, a, _, _ = fleet_of_two(rig)
+    _, a, b, _ = fleet_of_two(rig)
     equal(a.rlctl("rules")[1].splitlines(), [
         "strict                   10/10s       strict, wait 500 ms, on_unreachable closed",
         "share                    99/10s       bounded, beta 10 %, no_credit deny, wait 2 ms, "
@@ -570,7 +575,14 @@ def test_rlctl__rules_show_how_they_are_shared(rig):
         "on_unreachable open",
         "own                      7/10s        bounded, beta 10 %, no_credit allow, wait 2 ms, "
         "on_unreachable local",
-        "alone                    9/10s        local"])
+        "alone                    9/10s        local",
+        "late                     8/10s        eventual, on_unreachable share"])
+    equal(json.loads(a.rlctl("rules", "--json")[1])[5], {
+        "name": "late", "limit": "8/10s", "consistency": "eventual", "algorithm": "sliding",
+        "on_unreachable": "share"})
+    for host in (a, b):
+        equal(host.rlctl("check", "late", "k")[0], 0)
+        equal(host.rlctl("verify")[0], 0)
     equal(json.loads(a.rlctl("rules", "--json")[1])[0], {
         "name": "strict", "limit": "10/10s", "consistency": "strict", "algorithm": "sliding", "on_unreachable": "closed",
         "no_credit": "deny", "beta": 0.0, "wait_s": 0.5})

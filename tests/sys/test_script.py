@@ -20,6 +20,7 @@ BATCH = struct.Struct("<Q8sIIQ")
 ITEM = struct.Struct("<8sIQIQQIQIII")
 ANSWER = struct.Struct("<8sIIIIII")
 KEEP_TOTALS, PUSH_ONLY, BLIND, EXHAUSTED = 1, 1, 1, 2
+REPORT = PUSH_ONLY + 2
 LEASE_MS = 10000
 DAY_MS = 86400000
 
@@ -27,8 +28,7 @@ DAY_MS = 86400000
 class Answer:
     def __init__(self, data):
         (self.tag, self.grant, self.flags, self.retry, self.count, self.others,
-         spare) = ANSWER.unpack(data)
-        equal(spare, 0)
+         self.ends) = ANSWER.unpack(data)
 
     def __repr__(self):
         return str(vars(self))
@@ -289,6 +289,49 @@ def test_script__full_window_says_when_it_has_room(rig):
     equal((got.count, got.grant, got.flags, got.retry), (110, 0, EXHAUSTED, 1))
     got = script.sync("a:1", 7, 6300, waiting=5)
     equal((got.count, got.grant, got.flags), (50, 5, 0))
+
+
+def test_script__report_says_when_what_is_counted_leaves(rig):
+    script = Script(rig)
+    got = script.sync("a:1", 1, 5000, flags=REPORT)
+    equal((got.count, got.retry, got.ends), (0, 0, 0))
+    got = script.sync("a:1", 2, 5000, units=60, flags=REPORT)
+    equal((got.count, got.retry, got.ends), (60, 1000, 1000))
+    # Another host's, younger; then one's own, older than those.
+    got = script.sync("b:1", 1, 5300, units=70, age=100, flags=REPORT)
+    equal((got.count, got.retry, got.ends, got.grant, got.flags), (130, 700, 900, 0, 0))
+    got = script.sync("a:1", 3, 5999, flags=REPORT)
+    equal((got.count, got.retry, got.ends), (130, 1, 201))
+    got = script.sync("a:1", 4, 6000, flags=REPORT)
+    equal((got.count, got.retry, got.ends), (70, 200, 200))
+    got = script.sync("a:1", 5, 6200, flags=REPORT)
+    equal((got.count, got.retry, got.ends), (0, 0, 0))
+    # Who does not report is told of neither.
+    script.sync("a:1", 6, 7000, units=5, flags=REPORT)
+    equal(script.sync("b:1", 2, 7001, flags=PUSH_ONLY).ends, 0)
+    equal(script.sync("b:1", 3, 7001, waiting=1).ends, 0)
+
+
+def test_script__report_writes_only_what_was_admitted_and_leaves_no_lease(rig):
+    script = Script(rig)
+    script.sync("a:1", 1, 5000, units=9, flags=REPORT)
+    log = script.redis("GET", script.key(b"k", b"k"))
+    for seq in range(2, 5):
+        equal(script.sync("a:1", seq, 5000 + seq, flags=REPORT).count, 9)
+    equal(script.redis("GET", script.key(b"k", b"k")), log)
+    equal(script.redis("EXISTS", script.key(b"l", b"k")), 0)
+    # Another host's units are in the same window; 99 of 100 fit, the hosts may exceed it.
+    equal(script.sync("b:1", 1, 5010, units=200, flags=REPORT).count, 209)
+
+
+def test_script__report_of_a_host_that_had_a_lease_gives_it_back(rig):
+    script = Script(rig)
+    equal(script.sync("a:1", 1, 1000, waiting=60, demand=60).grant, 60)
+    equal(script.sync("b:1", 1, 1001, waiting=30).grant, 30)
+    got = script.sync("a:1", 2, 1002, units=10, flags=REPORT)
+    equal((got.count, got.others), (10, 30))
+    equal(script.leases(), {"b:1": 30})
+    equal(script.sync("c:1", 1, 1003, waiting=60).grant, 60)
 
 
 def test_script__leases_of_others_alone_ask_for_patience_within_t(rig):
@@ -968,6 +1011,8 @@ def cost(rig):
     for size in (64, 16, 1):
         # 25 groups, of which one leaves at every other call; near the limit, with leases.
         run("hot", size, 24000 // size, limit=170, units=3, age=5, credit=2, demand=12)
+    # The same without leases: an eventual rule's.
+    run("tell", 64, 375, limit=170, units=3, age=5, flags=REPORT)
     run("cold", 64, 300, units=3, age=5, demand=3, limit=1000, blind=100)
     run("new", 64, 300, fresh=True, units=3, age=5, demand=3, limit=1000, blind=100)
     run("none", 0, 3000)

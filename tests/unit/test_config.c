@@ -463,23 +463,32 @@ static const struct text_and_lines bad_fleet[] = {
 	{RULE "    consistency: bounded\n",
 	 "F:4:18: a bounded rule is shared between hosts through Redis: add a top-level "
 	 "'redis'\n"},
-	{URL RULE "    consistency: bonded\n",
-	 "F:5:18: 'consistency' must be local, bounded or strict, not 'bonded' (did you mean "
-	 "'bounded'?)\n"},
-	{URL RULE "    consistency: stirct\n",
-	 "F:5:18: 'consistency' must be local, bounded or strict, not 'stirct' (did you mean "
-	 "'strict'?)\n"},
-	{URL RULE "    consistency: eventual\n",
-	 "F:5:18: 'consistency' must be local, bounded or strict, not 'eventual'\n"},
+	{URL RULE "    consistency: bonded\n", "F:5:18: 'consistency' must be local, bounded, "
+					       "strict or eventual, not 'bonded' (did you mean "
+					       "'bounded'?)\n"},
+	{URL RULE "    consistency: stirct\n", "F:5:18: 'consistency' must be local, bounded, "
+					       "strict or eventual, not 'stirct' (did you mean "
+					       "'strict'?)\n"},
+	{RULE "    consistency: eventual\n",
+	 "F:4:18: an eventual rule is shared between hosts through Redis: add a top-level "
+	 "'redis'\n"},
+	{URL RULE "    consistency: eventual\n    beta: 0\n",
+	 "F:6:11: 'beta' on an eventual rule: it has no credit to be short of\n"},
+	{URL RULE "    consistency: eventual\n    wait: 2ms\n    no_credit: deny\n",
+	 "F:6:11: 'wait' on an eventual rule: it has no credit to be short of\n"
+	 "F:7:16: 'no_credit' on an eventual rule: it has no credit to be short of\n"},
+	{URL RULE "    consistency: eventual\n    algorithm: fixed\n",
+	 "F:6:16: a fixed rule counts on each host alone: say 'consistency: local'\n"},
 	{URL RULE "    consistency: Strict!!\n",
-	 "F:5:18: 'consistency' must be local, bounded or strict, not 'Strict!!'\n"},
+	 "F:5:18: 'consistency' must be local, bounded, strict or eventual, not 'Strict!!'\n"},
 	{URL RULE "    consistency:\n",
-	 "F:5:17: 'consistency' is empty: write local, bounded or strict\n"},
+	 "F:5:17: 'consistency' is empty: write local, bounded, strict or eventual\n"},
 	{URL RULE "    consistency: [strict]\n",
-	 "F:5:18: 'consistency' must be local, bounded or strict\n"},
+	 "F:5:18: 'consistency' must be local, bounded, strict or eventual\n"},
 	/* A word that is none is one fault, not five. */
 	{RULE "    consistency: stric\n    beta: 1%\n    wait: 1ms\n    no_credit: allow\n",
-	 "F:4:18: 'consistency' must be local, bounded or strict, not 'stric' (did you mean "
+	 "F:4:18: 'consistency' must be local, bounded, strict or eventual, not 'stric' (did you "
+	 "mean "
 	 "'strict'?)\n"},
 
 	{URL RULE "    beta: 100.01%\n", "F:5:11: " MUST_BE_PART},
@@ -584,6 +593,10 @@ static void test_config__sharing_defaults_follow_the_consistency(void **state)
 		(struct rl_fleet_terms){RL_BOUNDED, RL_NO_CREDIT_ALLOW, RL_SHARE, 100000, 2000000});
 	load_silently(URL RULE "    consistency: strict\n");
 	assert_shared((struct rl_fleet_terms){RL_STRICT, RL_NO_CREDIT_DENY, RL_CLOSED, 0, 2000000});
+	load_silently(URL RULE "    consistency: eventual\n");
+	assert_shared((struct rl_fleet_terms){RL_EVENTUAL, 0, RL_SHARE, 0, 0});
+	load_silently(URL RULE "    consistency: eventual\n    on_unreachable: closed\n");
+	assert_shared((struct rl_fleet_terms){RL_EVENTUAL, 0, RL_CLOSED, 0, 0});
 }
 
 static void test_config__redis_below_the_rules_counts_for_them(void **state)

@@ -83,19 +83,24 @@ static void test_fleet__wrong_terms_do_not_leak_into_other_fields(void **state)
 	assert_same(&back, &(struct rl_fleet_terms){RL_STRICT, 1, 3, 0, 0});
 	wrong = (struct rl_fleet_terms){RL_BOUNDED, 0xfe, 0xfc, 0, 0};
 	assert_int_equal(rl_fleet_pack(&wrong), 1);
+	wrong = (struct rl_fleet_terms){RL_EVENTUAL, 1, 3, 500, 7};
+	assert_int_equal(rl_fleet_pack(&wrong), 3 + 3 * 8);
 	wrong = (struct rl_fleet_terms){0xff, 0, 0, 0, 0};
 	assert_int_equal(rl_fleet_pack(&wrong), 2 + 4);
 }
 
 static void assert_valid(const struct rl_fleet_terms *t)
 {
-	assert_true(t->consistency <= RL_STRICT && t->no_credit <= 1 && t->on_unreachable <= 3);
+	assert_true(t->consistency <= RL_EVENTUAL && t->no_credit <= 1 && t->on_unreachable <= 3);
 	assert_true(t->beta_ppm <= RL_BETA_ALL_PPM && t->beta_ppm % RL_BETA_STEP_PPM == 0);
 	assert_true(t->wait_ns <= RL_WAIT_MAX_NS);
 	if (t->consistency == RL_STRICT)
 		assert_true(t->no_credit == RL_NO_CREDIT_DENY && t->beta_ppm == 0);
 	if (t->consistency == RL_LOCAL)
 		assert_same(t, &(struct rl_fleet_terms){0});
+	if (t->consistency == RL_EVENTUAL)
+		assert_same(t, &(struct rl_fleet_terms){.consistency = RL_EVENTUAL,
+							.on_unreachable = t->on_unreachable});
 }
 
 static void test_fleet__any_bits_make_valid_terms(void **state)
@@ -111,12 +116,12 @@ static void test_fleet__any_bits_make_valid_terms(void **state)
 		rl_fleet_unpack(flags, wait_ns, &terms);
 		assert_valid(&terms);
 		assert_true(wait_ns > RL_WAIT_MAX_NS || terms.consistency == RL_LOCAL ||
-			    terms.wait_ns == wait_ns);
+			    terms.consistency == RL_EVENTUAL || terms.wait_ns == wait_ns);
 		rl_fleet_unpack(rl_fleet_pack(&terms), terms.wait_ns, &again);
 		assert_same(&again, &terms);
 	}
-	rl_fleet_unpack(3, 0, &terms); /* a consistency of a later version */
-	assert_same(&terms, &(struct rl_fleet_terms){RL_STRICT, 1, 0, 0, 0});
+	rl_fleet_unpack(3 | 2 << 3 | 1 << 2 | 7 << 5, 5, &terms);
+	assert_same(&terms, &(struct rl_fleet_terms){RL_EVENTUAL, 0, RL_OPEN, 0, 0});
 	rl_fleet_unpack(1 | 10001 << 5, 0, &terms);
 	assert_int_equal(terms.beta_ppm, 1000000);
 	rl_fleet_unpack(1 | UINT32_C(0xfff80000), 0, &terms); /* the free bits say nothing */
@@ -139,6 +144,7 @@ static uint32_t blind(uint32_t limit, uint32_t beta_ppm, uint32_t hosts)
 static void test_fleet__blind_share_is_exact(void **state)
 {
 	struct rl_fleet_terms strict = {.consistency = RL_STRICT, .beta_ppm = 1000000};
+	struct rl_fleet_terms eventual = {.consistency = RL_EVENTUAL, .beta_ppm = 1000000};
 	struct rl_fleet_terms local = {.consistency = RL_LOCAL, .beta_ppm = 1000000};
 
 	(void)state;
@@ -159,6 +165,7 @@ static void test_fleet__blind_share_is_exact(void **state)
 	assert_int_equal(blind(RL_LIMIT_MAX, 1000000, UINT32_MAX), 0);
 	assert_int_equal(blind(1000, UINT32_MAX, 1), 1000); /* a damaged beta is at most all */
 	assert_int_equal(rl_fleet_blind(1000, &strict, 1), 0);
+	assert_int_equal(rl_fleet_blind(1000, &eventual, 1), 0);
 	assert_int_equal(rl_fleet_blind(1000, &local, 1), 0);
 }
 
@@ -172,10 +179,15 @@ static uint64_t bound(uint32_t limit, uint32_t beta_ppm, uint8_t no_credit, uint
 static void test_fleet__bound_is_what_is_promised(void **state)
 {
 	struct rl_fleet_terms strict = {.consistency = RL_STRICT}, local = {0};
+	struct rl_fleet_terms eventual = {.consistency = RL_EVENTUAL};
 
 	(void)state;
 	assert_int_equal(rl_fleet_bound(1000, &strict, 10), 1000);
 	assert_int_equal(rl_fleet_bound(1000, &local, 10), 1000); /* on each host */
+	assert_int_equal(rl_fleet_bound(1000, &eventual, 10), 10000);
+	assert_int_equal(rl_fleet_bound(1000, &eventual, 0), 1000);
+	assert_int_equal(rl_fleet_bound(RL_LIMIT_MAX, &eventual, UINT32_MAX),
+			 UINT64_C(0x7fffffff) * UINT32_MAX);
 	assert_int_equal(bound(1000, 100000, RL_NO_CREDIT_DENY, 10), 1100);
 	assert_int_equal(bound(1000, 100000, RL_NO_CREDIT_DENY, 11), 1000 + 11 * 9);
 	assert_int_equal(bound(100, 100000, RL_NO_CREDIT_DENY, 11), 100);
@@ -206,7 +218,8 @@ static void test_fleet__words_are_those_of_the_configuration(void **state)
 	assert_string_equal(rl_consistency_name(RL_LOCAL), "local");
 	assert_string_equal(rl_consistency_name(RL_BOUNDED), "bounded");
 	assert_string_equal(rl_consistency_name(RL_STRICT), "strict");
-	assert_string_equal(rl_consistency_name(3), "?");
+	assert_string_equal(rl_consistency_name(RL_EVENTUAL), "eventual");
+	assert_string_equal(rl_consistency_name(4), "?");
 	assert_string_equal(rl_no_credit_name(RL_NO_CREDIT_ALLOW), "allow");
 	assert_string_equal(rl_no_credit_name(RL_NO_CREDIT_DENY), "deny");
 	assert_string_equal(rl_no_credit_name(2), "?");

@@ -616,6 +616,113 @@ static void test_sync_item__blind_grant_is_no_lease(void **state)
 	assert_int_equal(shared_credit(&k), 10);
 }
 
+static const struct rl_fleet_terms eventual = {.consistency = RL_EVENTUAL};
+
+static void test_sync_item__eventual_key_tells_and_gives_back_and_asks_for_nothing(void **state)
+{
+	(void)state;
+	drop();
+	make("100/s", eventual);
+	admit(7, 0, 0);
+	shared_give(&k, 3); /* of before, when the rule was another one */
+	shared_side(&k)->refused = 5;
+	shared_slot(&k)->asked = 4;
+	pump();
+	assert_int_equal(rig.item[0].used, 7);
+	assert_int_equal(rig.item[0].credit, 0);
+	assert_int_equal(rig.item[0].demand, 0);
+	assert_int_equal(rig.item[0].waiting, 0);
+	assert_int_equal(rig.item[0].blind, 0);
+	assert_int_equal(rig.item[0].flags, SYNC_PUSH_ONLY | SYNC_REPORT);
+	assert_int_equal(shared_credit(&k), 0);
+	answer_with((struct sync_answer){.grant = 50, .count = 40});
+	assert_int_equal(shared_credit(&k), 0); /* whatever Redis says */
+}
+
+static void test_sync_item__eventual_answer_says_what_is_held_and_when_it_leaves(void **state)
+{
+	uint64_t hint, now;
+
+	(void)state;
+	drop();
+	make("100/s", eventual);
+	admit(7, 0, 0);
+	pump();
+	now = rl_clock_precise_ns();
+	answer_with((struct sync_answer){
+		.count = 40, .others_out = 0, .retry_ms = 300, .ends_ms = 750});
+	hint = shared_slot(&k)->hint;
+	assert_int_equal(rl_pair_low(shared_side(&k)->total), 40);
+	assert_in_range(rl_hint_again_ns(hint), now + 298 * MS, now + 400 * MS);
+	assert_in_range(rl_hint_low(hint), 0x3ff0, 0x4010); /* a quarter of W early */
+	assert_int_equal(rl_hint_part(hint), part->number);
+	assert_int_equal(sync_slot_unsent(&k.t.seg.view, k.index), 0);
+	/* Leases of hosts that have the rule as it was: nobody knows when they leave. */
+	admit(1, 0, 0);
+	pump();
+	answer_with((struct sync_answer){
+		.count = 40, .others_out = 2, .retry_ms = 300, .ends_ms = 750});
+	assert_int_equal(rl_pair_low(shared_side(&k)->total), 42);
+	assert_int_equal(rl_hint_low(shared_slot(&k)->hint), 0);
+}
+
+/* The rule was eventual when the call was sent: its times mean nothing to a strict one. */
+static void test_sync_item__times_of_an_eventual_answer_are_not_kept_for_another_rule(void **state)
+{
+	uint64_t generation;
+
+	(void)state;
+	drop();
+	make("100/s", eventual);
+	admit(7, 0, 0);
+	pump();
+	shared_rule(&k, "100/s", strict);
+	rl_rules_list(&k.t.seg.view, rig.sync.rule, &generation);
+	answer_with((struct sync_answer){.count = 40, .retry_ms = 300, .ends_ms = 750});
+	assert_int_equal(rl_hint_again_ns(shared_slot(&k)->hint), 0);
+	assert_int_equal(rl_pair_low(shared_side(&k)->total), 40);
+}
+
+/* A full window: nobody can be told anything new before the first of it leaves. */
+static void test_sync_item__refused_flood_of_an_eventual_key_is_not_synced(void **state)
+{
+	uint32_t calls;
+
+	(void)state;
+	drop();
+	make("100/s", eventual);
+	admit(7, 0, 0);
+	pump();
+	answer_with((struct sync_answer){.count = 100, .retry_ms = 60000, .ends_ms = 60000});
+	calls = rig.calls;
+	shared_side(&k)->refused = 5;
+	entry_of()->due_ns = 0;
+	rig_pump(part->number, true);
+	assert_int_equal(rig.items * (rig.calls - calls), 0);
+	part->in_flight = false;                             /* one that says that it lives */
+	shared_slot(&k)->hint = rl_hint(1, 0, part->number); /* it leaves */
+	entry_of()->due_ns = 0;
+	pump();
+	assert_int_equal(rig.item[0].used, 0);
+}
+
+/* Killed before it was applied: the next agent sends it as it was, and asks for nothing either. */
+static void test_sync_item__eventual_call_of_a_killed_agent_asks_for_nothing(void **state)
+{
+	(void)state;
+	drop();
+	make("100/s", eventual);
+	admit(7, 0, 0);
+	pump();
+	rig_kill();
+	assert_true(rig_start(&k.t.seg));
+	part = &rig.sync.part[part->number];
+	part_resend(part);
+	assert_int_equal(rig.item[0].used, 7);
+	assert_int_equal(rig.item[0].demand, 0);
+	assert_int_equal(rig.item[0].flags, SYNC_PUSH_ONLY | SYNC_REPORT);
+}
+
 static void test_sync_item__units_of_an_outage_go_with_their_times(void **state)
 {
 	(void)state;
@@ -723,6 +830,11 @@ int main(void)
 		TEST(test_sync_item__answer_raises_the_turn_and_notes_the_total),
 		TEST(test_sync_item__answer_settles_the_debt_it_was_told_of),
 		TEST(test_sync_item__blind_grant_is_no_lease),
+		TEST(test_sync_item__eventual_key_tells_and_gives_back_and_asks_for_nothing),
+		TEST(test_sync_item__eventual_answer_says_what_is_held_and_when_it_leaves),
+		TEST(test_sync_item__times_of_an_eventual_answer_are_not_kept_for_another_rule),
+		TEST(test_sync_item__refused_flood_of_an_eventual_key_is_not_synced),
+		TEST(test_sync_item__eventual_call_of_a_killed_agent_asks_for_nothing),
 		TEST(test_sync_item__units_of_an_outage_go_with_their_times),
 		TEST(test_sync_item__key_whose_rule_is_local_now_is_out_of_it),
 		TEST(test_sync_item__call_takes_64_keys_and_the_next_one_the_rest),
