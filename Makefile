@@ -221,7 +221,7 @@ layers:
 	@! grep -nE '^#include "' agent/*.[ch] agent/*/*.[ch] | grep -vE '"(agent|shm)/'
 	@! grep -nE '^#include "' agent/redis/*.[ch] | grep -vE '"(agent/redis/|shm/)'
 	@! grep -nE '^#include "' agent/sync/*.[ch] | \
-	  grep -vE '"(agent/(sync|redis)/|agent/config/config\.h|agent/log\.h|shm/)'
+	  grep -vE '"(agent/(sync|redis)/|agent/config/config\.h|agent/(listen|log)\.h|shm/)'
 	@! grep -nE '^#include "' agent/snapshot/*.[ch] | \
 	  grep -vE '"(agent/snapshot/|agent/log\.h|shm/)'
 	@! grep -nE '^#include "' tools/*.[ch] | grep -vE '"(tools/|shm/|client/rl\.h)'

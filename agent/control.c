@@ -1,33 +1,25 @@
 #include "agent/control.h"
 
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/listener.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/command.h"
+#include "agent/listen.h"
 #include "agent/log.h"
 
-#define CALLERS_MAX 16 /* more are turned away: each holds a descriptor */
-#define BACKLOG     128
+#define CALLERS_MAX 16    /* more are turned away: each holds a descriptor */
 #define IDLE_S      10    /* a caller that says nothing is hung up on */
 #define UNREAD_MAX  65536 /* bytes of answers: and one that asks and asks, and reads none */
 
 struct control {
 	struct event_base *base;
 	struct rl_seg *seg;
-	struct evconnlistener *listener;
-	dev_t dev; /* of the socket's file: another agent's may take its place */
-	ino_t ino;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct listen listen;
 	struct bufferevent *caller[CALLERS_MAX];
 };
 
@@ -106,55 +98,6 @@ static void on_caller(struct evconnlistener *listener, evutil_socket_t fd, struc
 	bufferevent_enable(*place, EV_READ | EV_WRITE);
 }
 
-/* Bound to its name only when nobody but those the segment lets in can connect. */
-static int bind_as(const char *path, const char *segment)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	mode_t before;
-	struct stat st;
-	int failed;
-
-	if (fd < 0)
-		return -1;
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	unlink(path); /* of an agent that was killed: we hold its lock */
-	before = umask(0177);
-	failed = bind(fd, (struct sockaddr *)&address, sizeof(address));
-	umask(before);
-	/* The group first: the mode is for it. Where we may not give it away, nobody's group may:
-	 * it is ours, and not the segment's. */
-	if (failed == 0 && stat(segment, &st) == 0) {
-		bool given = lchown(path, (uid_t)-1, st.st_gid) == 0;
-
-		failed = !given && errno != EPERM;
-		failed = failed || chmod(path, st.st_mode & (given ? 0666 : 0600)) != 0;
-	}
-	if (failed != 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static bool listen_on(struct control *control, const char *segment)
-{
-	int fd = bind_as(control->path, segment);
-	struct stat st = {0};
-
-	if (fd < 0)
-		return false;
-	stat(control->path, &st);
-	control->dev = st.st_dev;
-	control->ino = st.st_ino;
-	control->listener =
-		evconnlistener_new(control->base, on_caller, control,
-				   LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG, fd);
-	if (control->listener == NULL)
-		close(fd);
-	return control->listener != NULL;
-}
-
 static void log_deaf(const char *path, const char *why)
 {
 	log_event(LOG_WARNING, "no_control",
@@ -167,30 +110,18 @@ static void log_deaf(const char *path, const char *why)
 struct control *control_new(struct event_base *base, struct rl_seg *seg, const char *path)
 {
 	struct control *control = calloc(1, sizeof(*control));
+	const char *why;
 
 	if (control == NULL)
 		return NULL;
 	control->base = base;
 	control->seg = seg;
-	if (snprintf(control->path, sizeof(control->path), "%s.ctl", path) >=
-	    (int)sizeof(control->path)) {
-		log_deaf(path, "a socket's path has at most 107 bytes");
-	} else if (listen_on(control, path)) {
+	why = listen_open(&control->listen, base, path, ".ctl", SOCK_STREAM, on_caller, control);
+	if (why == NULL)
 		return control;
-	} else {
-		log_deaf(path, strerror(errno));
-	}
+	log_deaf(path, why);
 	free(control);
 	return NULL;
-}
-
-/* Whoever removed the segment with its lock, and started another agent, is not to find it deaf. */
-static bool is_ours(const struct control *control)
-{
-	struct stat st;
-
-	return stat(control->path, &st) == 0 && st.st_dev == control->dev &&
-	       st.st_ino == control->ino;
 }
 
 void control_free(struct control *control)
@@ -200,8 +131,6 @@ void control_free(struct control *control)
 	for (size_t i = 0; i < CALLERS_MAX; i++)
 		if (control->caller[i] != NULL)
 			bufferevent_free(control->caller[i]);
-	evconnlistener_free(control->listener);
-	if (is_ours(control))
-		unlink(control->path);
+	listen_close(&control->listen);
 	free(control);
 }

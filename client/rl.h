@@ -18,7 +18,7 @@
  * Every function returns 0 or a positive answer, or a negative error: -errno, or RL_ERR_*
  * below -4096. rl_strerror() names both. The library never prints, never exits, starts no
  * thread, installs no signal handler, keeps no descriptor open (but one for rl_acquire(), in
- * processes that call it) and needs libc only.
+ * processes that call it, and those of rl_waiter_open()) and needs libc only.
  */
 #ifndef RL_H
 #define RL_H
@@ -39,6 +39,7 @@ extern "C" {
 /* Answers of rl_check(). */
 #define RL_ALLOWED 0 /* cost was spent: serve */
 #define RL_LIMITED 1 /* nothing was spent: refuse, try again after retry_after_ns */
+#define RL_PENDING 2 /* of rl_check_start(), _finish(): no answer yet */
 
 /* Errors that errno has no name for. Values never change their meaning. */
 #define RL_ERR_SHORT     (-4097) /* attach: the file is shorter than a segment */
@@ -114,6 +115,18 @@ struct rl_result {
 /* A key under a rule, hashed once for many checks. Opaque; may be copied. */
 struct rl_key {
 	uint64_t word[14];
+};
+
+/* An event loop's, for checks that wait for credit: rl_waiter_open(). */
+struct rl_waiter {
+	int fd; /* to be polled for reading; -1: none */
+	uint32_t reserved;
+	uint64_t word[2]; /* opaque */
+};
+
+/* A check that waits: rl_check_start(). Opaque; may be moved, not copied. */
+struct rl_pending {
+	uint64_t word[20];
 };
 
 /* One of the rules that rl_check_all() asks, and what it answered. */
@@ -203,7 +216,7 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  *   cost          units, 1 .. what the rule can admit at once: its limit (of a shared rule at
  *                 most 1,048,575), of a bucket its burst; a plain request is 1
  *   flags         0, or RL_MAY_WAIT. An event loop must not pass it: it would hold up all of
- *                 its clients
+ *                 its clients; rl_check_start() is for it
  *   ret_result    filled whenever RL_ALLOWED or RL_LIMITED is returned, zeroed on an error;
  *                 may be NULL
  *
@@ -240,6 +253,83 @@ RL_API int rl_rule(struct rl_client *client, const char *name, uint64_t *ret_rul
  */
 RL_API int rl_check(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,
 		    uint32_t cost, uint32_t flags, struct rl_result *ret_result);
+
+/*
+ * For event loops, which must never sleep: RL_MAY_WAIT without waiting. A check under a rule that
+ * hosts share, which would sleep for credit, is left pending, and a descriptor says when to go on:
+ *
+ *	rl_waiter_open(client, &waiter);                       // once a loop; poll waiter.fd
+ *
+ *	switch (rl_check_start(client, &waiter, rule, ip, strlen(ip), 1, &pending, &result)) {
+ *	case RL_ALLOWED: serve(); break;
+ *	case RL_LIMITED: refuse(); break;
+ *	case RL_PENDING: set_timer(result.retry_after_ns); break;  // go on with other clients
+ *	}
+ *	// waiter.fd is readable: rl_waiter_read(&waiter), and then for each that is pending (or
+ *	// of one whose timer has passed)
+ *	switch (rl_check_finish(client, &waiter, &pending, &result)) { ... }    // as above
+ *
+ * rl_waiter_open(): connect to the agent at "<segment>.wait". One waiter is used by one thread at a
+ * time; give each loop its own. Its descriptor, close-on-exec, belongs to librl until
+ * rl_waiter_close(): poll it, level- or edge-triggered, and nothing else. It becomes readable when
+ * any check that is pending with it may have an answer, once for many, at times for none; and for
+ * good when the agent ends: then finish what is pending, close the waiter and open another when
+ * there is an agent again. Without a waiter (NULL, -1, closed, the agent gone, a
+ * forked child with its parent's) nothing stays pending: checks are answered at once, as rl_check()
+ * without RL_MAY_WAIT.
+ *
+ * Returns the descriptor; -ENOENT or -ECONNREFUSED (no agent, or one without a redis), -EACCES,
+ * -EAGAIN (too many connect at once), -EINVAL for a NULL, another -errno. An agent has room for
+ * 256; the next one is hung up on.
+ */
+RL_API int rl_waiter_open(struct rl_client *client, struct rl_waiter *ret_waiter);
+
+/*
+ * When it is readable, once, before what is pending is finished: what comes from then on makes it
+ * readable again. Returns 0; -EPIPE: the agent has gone, or waiter cannot be used, as above;
+ * -EINVAL for a NULL. Never blocks.
+ */
+RL_API int rl_waiter_read(struct rl_waiter *waiter);
+
+/* Close it. What is pending with it can be finished all the same. NULL, or one closed: nothing. */
+RL_API void rl_waiter_close(struct rl_waiter *waiter);
+
+/*
+ * rl_check(), but instead of sleeping it returns RL_PENDING.
+ *
+ *   waiter       as above, or NULL
+ *   ret_pending  filled with RL_PENDING: keep it until the check is finished. It holds no memory
+ *                and no descriptor, so it may also be dropped. Of the key nothing else is kept
+ *   ret_result   not NULL. With RL_PENDING retry_after_ns says when to call rl_check_finish() at
+ *                the latest, ns, whatever the descriptor says: at most the rule's wait. Nothing
+ *                else would end it when the agent is stopped
+ *
+ * Never blocks. Beside what rl_check() does one send() for each time it returns RL_PENDING. Safe
+ * after fork as said above; async-signal-safe if the waiter is used nowhere else meanwhile.
+ */
+RL_API int rl_check_start(struct rl_client *client, struct rl_waiter *waiter, uint64_t rule,
+			  const void *key, size_t key_len, uint32_t cost,
+			  struct rl_pending *ret_pending, struct rl_result *ret_result);
+
+/*
+ * Go on with a check that is pending: RL_ALLOWED or RL_LIMITED, as rl_check() with RL_MAY_WAIT
+ * would have answered; or RL_PENDING again, with ret_result as above, until the rule's wait is
+ * over: then the rule's no_credit answers, or its on_unreachable. It is charged when it is
+ * RL_ALLOWED and not before: whoever comes first has the credit. At any moment, as often as one
+ * likes. Every other return than RL_PENDING empties *pending.
+ *
+ * Errors as of rl_check(), and nothing is spent; RL_ERR_KEY: the segment was replaced meanwhile,
+ * start anew; -EINVAL: it is not pending, or a NULL (but for waiter).
+ * Otherwise as rl_check_start().
+ */
+RL_API int rl_check_finish(struct rl_client *client, struct rl_waiter *waiter,
+			   struct rl_pending *pending, struct rl_result *ret_result);
+
+/*
+ * Forget a check that is pending, as its client has gone: nothing was spent, nothing is kept of it.
+ * Credit that comes for it serves others, or is given back. NULL, or not pending: nothing.
+ */
+RL_API void rl_check_cancel(struct rl_pending *pending);
 
 /*
  * What rl_check() would answer now: nothing is spent and nothing is written. A shared rule answers

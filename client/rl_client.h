@@ -155,6 +155,19 @@ int client_alive(const struct mapped *mapped, const char *path);
 /* The same if it is open, else -EBADF. */
 int client_alive_kept(const struct mapped *mapped);
 
+/* What is in an rl_key: all that the usual check needs, and the rest. */
+struct whose {
+	uint64_t rule;
+	uint64_t segment; /* its hash_key[0] */
+	struct rl_id id;
+	uint64_t guess; /* where its slot was, or is likely to be: usual_find() */
+};
+struct hashed {
+	struct whose of;
+	struct rl_key_text text;
+};
+static_assert(sizeof(struct hashed) <= sizeof(struct rl_key), "rl.h promises this size");
+
 /* Not what a check may be asked. */
 static inline bool client_refuses(const struct rl_client *client, const void *key, size_t key_len,
 				  uint32_t cost, uint32_t flags)

@@ -10,18 +10,6 @@
 #include "shm/rl_error.h"
 #include "shm/rl_inflight.h"
 
-/* What is in an rl_key: all that the usual check needs, and the rest. */
-struct whose {
-	uint64_t rule;
-	uint64_t segment; /* its hash_key[0] */
-	struct rl_id id;
-	uint64_t guess; /* where its slot was, or is likely to be: usual_find() */
-};
-struct hashed {
-	struct whose of;
-	struct rl_key_text text;
-};
-static_assert(sizeof(struct hashed) <= sizeof(struct rl_key), "rl.h promises this size");
 static_assert(RL_ERR_KEY == RL_E_KEY, "one value, two names");
 
 int rl_key_make(struct rl_client *client, uint64_t rule, const void *key, size_t key_len,

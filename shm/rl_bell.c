@@ -7,7 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAITERS_TRIES 64 /* each failure is another waiter coming or going */
+#define WAITERS_TRIES     64 /* each failure is another waiter coming or going */
+#define WAITERS_ENTER_MAX 1024
 
 /* Shared between processes, hence not FUTEX_PRIVATE. */
 static void futex(_Atomic uint32_t *word, int operation, uint32_t value, uint64_t timeout_ns)
@@ -68,6 +69,21 @@ static void leave(_Atomic uint16_t *waiters)
 							  memory_order_relaxed,
 							  memory_order_relaxed))
 			return;
+}
+
+/* A process may leave any number of checks pending: not beyond the range. */
+void rl_turn_enter(struct rl_seg *seg, uint64_t index)
+{
+	_Atomic uint16_t *waiters = &seg->side[index].waiters;
+
+	/* Relaxed: it is told by other means than a futex; this says only that somebody waits. */
+	if (atomic_load_explicit(waiters, memory_order_relaxed) < WAITERS_ENTER_MAX)
+		atomic_fetch_add_explicit(waiters, 1, memory_order_relaxed);
+}
+
+void rl_turn_leave(struct rl_seg *seg, uint64_t index)
+{
+	leave(&seg->side[index].waiters);
 }
 
 void rl_turn_wait(struct rl_seg *seg, uint64_t index, uint32_t seen, uint64_t timeout_ns)

@@ -29,6 +29,13 @@ bool rl_bell_wait(struct rl_seg *seg, uint32_t *heard, uint64_t timeout_ns);
 uint32_t rl_turn_seen(const struct rl_slot *slot);
 void rl_turn_wait(struct rl_seg *seg, uint64_t index, uint32_t seen, uint64_t timeout_ns);
 
+/*
+ * The same for a worker that does not sleep, but comes again: it is counted from rl_turn_enter()
+ * to rl_turn_leave(). One that never does is counted until the agent sets it back.
+ */
+void rl_turn_enter(struct rl_seg *seg, uint64_t index);
+void rl_turn_leave(struct rl_seg *seg, uint64_t index);
+
 /* The agent: a new turn for this slot; wake at most this many of its waiters. */
 void rl_turn_next(struct rl_seg *seg, uint64_t index, uint32_t wake);
 

@@ -28,6 +28,26 @@ struct rl_check_key {
 	bool given; /* it has raised the time of a segment whose clock is given */
 };
 
+/*
+ * Flag: as RL_CHECK_MAY_WAIT, but where it would sleep it returns RL_CHECK_WAITS. The key is then
+ * the first member of an rl_check_wait, and so may only be passed to rl_check_spend_key().
+ */
+#define RL_CHECK_PENDING 2u
+#define RL_CHECK_WAITS   3 /* no answer yet: the caller is to come again */
+
+/* A check that waits, between two of its tries. All zero but for the key: it has not begun. */
+struct rl_check_wait {
+	struct rl_check_key key;
+	bool over;            /* it may wait no longer: its next try is its answer */
+	bool asked;           /* its cost is in the slot's demand */
+	uint64_t deadline_ns; /* of waiting, precise clock; 0: not begun */
+	/* With RL_CHECK_WAITS: come again when the slot at index has another turn, at the latest
+	 * after this. */
+	uint64_t index;
+	uint32_t turn;
+	uint64_t within_ns;
+};
+
 static inline void rl_check_hash(const struct rl_view *view, uint64_t handle, const void *bytes,
 				 size_t len, struct rl_check_key *ret)
 {

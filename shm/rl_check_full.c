@@ -114,6 +114,7 @@ static int spend_pool(struct rl_seg *seg, struct rl_member *member, uint64_t han
 	int got;
 
 	pool_of(&seg->view, handle, key, name, &pool);
+	flags &= ~RL_CHECK_PENDING; /* that goes by the key that asked: the pool's does not wait */
 	/* Not by its lists and shadow: those are for the key that asked. */
 	got = rl_rule_is_local(rule)
 		      ? rl_check_spend_other(seg, member, handle, &pool, cost, flags, ret)

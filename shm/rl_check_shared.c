@@ -21,7 +21,41 @@ struct spending {
 	uint64_t deadline_ns; /* of waiting; 0: not begun */
 	uint64_t waits_at;    /* the slot whose turn was seen; RL_NO_SLOT: none */
 	uint32_t turn;
+	struct rl_check_wait *pending; /* instead of sleeping; NULL: it sleeps */
+	uint64_t left_ns;              /* it leaves now, for so long; 0: it does not */
 };
+
+/*
+ * Go on with a check that was left. Its slot has had no turn since: what it asked for is still on
+ * its way, and asked for again it would come twice.
+ */
+static void resume(struct spending *s, struct rl_check_wait *pending)
+{
+	s->pending = pending;
+	s->may_wait = !pending->over;
+	s->asked = pending->asked;
+	s->deadline_ns = pending->deadline_ns;
+	if (pending->deadline_ns != 0 && pending->index < s->seg->view.slot_count)
+		rl_turn_leave(s->seg, pending->index);
+	if (pending->deadline_ns == 0 || pending->index >= s->seg->view.slot_count ||
+	    rl_turn_seen(&s->seg->slot[pending->index]) != pending->turn)
+		return;
+	s->waits_at = pending->index;
+	s->turn = pending->turn;
+}
+
+/* What its next try needs; its demand, the cost, is known to the agent. */
+static int leave(struct spending *s, uint64_t within_ns)
+{
+	s->pending->asked = s->asked;
+	s->pending->deadline_ns = s->deadline_ns;
+	s->pending->index = s->waits_at;
+	s->pending->turn = s->turn;
+	s->pending->within_ns = within_ns;
+	/* Died before it comes again: it is counted there until the agent sets that back. */
+	rl_turn_enter(s->seg, s->waits_at);
+	return RL_CHECK_WAITS;
+}
 
 static uint64_t rule_wait(const struct spending *s)
 {
@@ -145,6 +179,10 @@ RL_COLD static void wait_for_credit(struct spending *s, uint64_t index, uint64_t
 	left_ns = s->deadline_ns - now_ns;
 	if (again_ns > 0 && again_ns < left_ns)
 		left_ns = again_ns;
+	if (s->pending != NULL) {
+		s->left_ns = left_ns;
+		return;
+	}
 	rl_turn_wait(s->seg, index, s->turn, left_ns);
 	s->waits_at = RL_NO_SLOT; /* and ask again */
 }
@@ -182,9 +220,13 @@ int rl_check_spend_shared(struct rl_seg *seg, struct rl_member *member, uint64_t
 			     .may_wait = (flags & RL_CHECK_MAY_WAIT) != 0,
 			     .waits_at = RL_NO_SLOT};
 
+	if ((flags & RL_CHECK_PENDING) != 0)
+		resume(&s, (struct rl_check_wait *)(uintptr_t)key);
 	for (int i = 0; i < CHECK_TRIES; i++) {
 		int got = spend_once(&s, handle, ret);
 
+		if (s.left_ns != 0)
+			return leave(&s, s.left_ns);
 		if (got < 0)
 			return rl_check_unfit(seg, member, handle, key, cost, flags, got, ret);
 		if (got == RL_TRY_ALLOWED) {

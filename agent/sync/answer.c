@@ -6,6 +6,7 @@
 #include "agent/sync/due.h"
 #include "agent/sync/slot.h"
 #include "agent/sync/sync.h"
+#include "agent/sync/waiters.h"
 #include "agent/sync/word.h"
 #include "shm/rl_clock.h"
 
@@ -233,6 +234,7 @@ void answer_take(struct sync_part *part, const redisReply *reply)
 	count_answer(part, reply);
 	apply_answers(part, reply->element[4]->str, (size_t)reply->element[4]->len);
 	close_call(part);
+	waiters_tell(part->sync->waiters, part->number);
 	if (part->wanted_count > 0 || part->backlog)
 		part_pump(part, false);
 }

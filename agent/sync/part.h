@@ -44,6 +44,7 @@ struct sync {
 	struct rl_seg *seg;
 	struct redis *redis;
 	struct bell *bell;
+	struct waiters *waiters; /* NULL: nobody can be told */
 	struct event *tick, *gap;
 	struct identity identity;
 	struct redis_address address;

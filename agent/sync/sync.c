@@ -15,6 +15,7 @@
 #include "agent/sync/eventual.h"
 #include "agent/sync/part.h"
 #include "agent/sync/slot.h"
+#include "agent/sync/waiters.h"
 #include "agent/sync/word.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_clock_check.h"
@@ -166,6 +167,7 @@ static void on_down(void *arg, const char *why)
 	note_redis(sync, RL_REDIS_DOWN);
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		part_silent(&sync->part[p]);
+	waiters_tell_all(sync->waiters);
 }
 
 void sync_renew(struct sync *sync)
@@ -297,8 +299,10 @@ struct sync *sync_new(struct event_base *base, struct rl_seg *seg, const char *p
 		return NULL;
 	sync->base = base;
 	sync->seg = seg;
-	if (prepare(sync, path, config) && wire(sync, config))
+	if (prepare(sync, path, config) && wire(sync, config)) {
+		sync->waiters = waiters_new(base, seg, path);
 		return sync;
+	}
 	log_event(LOG_ERROR, "no_sync",
 		  "msg=\"cannot begin to sync with Redis: out of memory, "
 		  "threads or descriptors\"");
@@ -311,6 +315,7 @@ void sync_free(struct sync *sync)
 	if (sync == NULL)
 		return;
 	bell_free(sync->bell);
+	waiters_free(sync->waiters);
 	redis_free(sync->redis);
 	if (sync->tick != NULL)
 		event_free(sync->tick);
