@@ -3,6 +3,7 @@
 #include "shm/rl_algorithm.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_count.h"
+#include "shm/rl_error.h"
 #include "shm/rl_mark.h"
 #include "shm/rl_now.h"
 #include "shm/rl_rebase.h"
@@ -11,7 +12,7 @@
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
-#define TAKE_TRIES 4 /* each failed one is a slot that was freed or re-based meanwhile */
+#define TAKE_TRIES 64 /* each failed one is a refund, or a slot that was freed or re-based */
 
 static uint64_t relaxed(const _Atomic uint64_t *word)
 {
@@ -34,9 +35,10 @@ static void take_text(const struct rl_view *view, uint64_t index, struct rl_key_
 }
 
 /* True when any event is still in the window. */
-static bool take_window(const struct rl_view *view, const struct rl_slot *slot, uint64_t now_ns,
+static bool take_window(const struct rl_view *view, const struct rl_slot *slot,
 			struct rl_saved *ret)
 {
+	uint64_t now_ns = rl_clock_precise_ns();
 	bool coarse = rl_clock_is_coarse(ret->window_ns);
 	uint64_t span_ns = ret->window_ns + rl_hold_ns(view, coarse);
 	bool holds = false;
@@ -53,30 +55,61 @@ static bool take_window(const struct rl_view *view, const struct rl_slot *slot, 
 	return holds;
 }
 
-static bool take_word(const struct rl_view *view, const struct rl_slot *slot, uint64_t head,
-		      uint64_t now_ns, struct rl_saved *ret)
+/*
+ * Units of its word; RL_COUNT_NONE when that is not the slot's own. The clock is read after the
+ * word, as by a check: a word of a later window than taken_ns would be put into an older one.
+ */
+static uint32_t take_word(const struct rl_view *view, const struct rl_slot *slot, uint64_t n,
+			  struct rl_saved *ret)
 {
+	/* pairs[slot_state.acq]: as any reader of it. */
+	uint64_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 	struct rl_count count;
 
-	if (!rl_count_of(view, slot, NULL, &count))
-		return false;
-	ret->scale = rl_count_scale(relaxed(&slot->hint));
-	ret->units = rl_count_held(slot, head, &count, now_ns);
-	return ret->units != 0 && ret->units != RL_COUNT_NONE;
+	ret->taken_ns = rl_clock_precise_ns();
+	if (!rl_count_is(state, n) || !rl_count_of(view, slot, NULL, &count))
+		return RL_COUNT_NONE;
+	ret->scale = count.terms.scale;
+	return rl_count_units(&count, state, ret->taken_ns);
 }
 
-/* Once: false and *ret_moved when the slot became another's or was closed meanwhile. */
-static bool take_once(const struct rl_view *view, uint64_t index, uint64_t now_ns,
-		      struct rl_saved *ret, bool *ret_moved)
+static uint64_t take_block(const struct rl_view *view, uint64_t index, uint64_t id)
+{
+	uint64_t until_ns = rl_block_until(&view->side[index], id);
+
+	return until_ns > rl_clock_precise_ns() ? until_ns : 0;
+}
+
+/* The agent has closed it for a moment: what it holds is not gone. */
+static bool will_open(uint64_t head)
+{
+	return rl_head_is(head, RL_KIND_REBASE) || rl_head_is(head, RL_KIND_WIPE);
+}
+
+/*
+ * Is it another life or shape than was begun with? A new window alone is one, too: with it go
+ * new numbers. Also of one that gave units back: nothing tells it from a new life.
+ */
+static bool has_moved(const struct rl_slot *slot, uint64_t shape, const struct rl_saved *saved)
+{
+	/* pairs[slot_head.acq]: what was read belongs to one life of the slot. */
+	uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);
+
+	return !rl_head_is_open(head) || rl_head_n(head) < saved->n ||
+	       relaxed(&slot->shape) != shape || relaxed(&slot->window_ns) != saved->window_ns ||
+	       relaxed(&slot->id[0]) != saved->id.word[0];
+}
+
+/* Once: RL_E_BUSY when the slot became another's, or is the agent's for the moment. */
+static int take_once(const struct rl_view *view, uint64_t index, struct rl_saved *ret)
 {
 	const struct rl_slot *slot = &view->slot[index];
 	/* pairs[slot_head.acq]: as any reader of a slot. */
-	uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire), shape, after;
+	uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire), shape;
 	bool holds;
 
-	*ret_moved = false;
 	if (!rl_head_is_open(head))
-		return false;
+		return will_open(head) ? RL_E_BUSY : 0;
 	shape = relaxed(&slot->shape);
 	*ret = (struct rl_saved){.n = rl_head_n(head),
 				 .window_ns = relaxed(&slot->window_ns),
@@ -87,27 +120,24 @@ static bool take_once(const struct rl_view *view, uint64_t index, uint64_t now_n
 		ret->id.word[i] = relaxed(&slot->id[i]);
 	take_text(view, index, &ret->text);
 	if (ret->algorithm == RL_CONCURRENCY || !is_local(view, ret->rule_id))
-		return false;
-	holds = ret->algorithm == RL_SLIDING ? take_window(view, slot, now_ns, ret)
-					     : take_word(view, slot, head, now_ns, ret);
-	ret->blocked_ns = rl_block_until(&view->side[index], ret->id.word[0]);
-	if (ret->blocked_ns <= now_ns)
-		ret->blocked_ns = 0;
-	/* pairs[slot_head.acq]: what was read belongs to one life of the slot. */
-	after = atomic_load_explicit(&slot->head, memory_order_acquire);
-	*ret_moved = !rl_head_is_open(after) || rl_head_n(after) < ret->n ||
-		     relaxed(&slot->shape) != shape || relaxed(&slot->id[0]) != ret->id.word[0];
-	return (holds || ret->blocked_ns != 0) && !*ret_moved && rl_saved_sound(ret);
+		return 0;
+	if (ret->algorithm == RL_SLIDING)
+		holds = take_window(view, slot, ret);
+	else
+		holds = (ret->units = take_word(view, slot, ret->n, ret)) != 0;
+	ret->blocked_ns = take_block(view, index, ret->id.word[0]);
+	if (has_moved(slot, shape, ret) || (holds && ret->units == RL_COUNT_NONE))
+		return RL_E_BUSY;
+	return (holds || ret->blocked_ns != 0) && rl_saved_sound(ret) ? 1 : 0;
 }
 
-bool rl_saved_take(const struct rl_view *view, uint64_t index, uint64_t now_ns,
-		   struct rl_saved *ret)
+int rl_saved_take(const struct rl_view *view, uint64_t index, struct rl_saved *ret)
 {
-	bool taken = false, moved = true;
+	int got = RL_E_BUSY;
 
-	for (int i = 0; i < TAKE_TRIES && moved; i++)
-		taken = take_once(view, index, now_ns, ret, &moved);
-	return taken;
+	for (int i = 0; i < TAKE_TRIES && got == RL_E_BUSY; i++)
+		got = take_once(view, index, ret);
+	return got;
 }
 
 bool rl_saved_sound(const struct rl_saved *saved)
@@ -123,7 +153,7 @@ bool rl_saved_sound(const struct rl_saved *saved)
 	       saved->window_ns >= RL_WINDOW_MIN_NS && saved->window_ns <= RL_WINDOW_MAX_NS;
 }
 
-/* A stamp on this boot's clock. 0 of one that is older than the longest window. */
+/* A moment on this boot's clock. 0 of one that is older than the longest window. */
 static uint64_t shifted(uint64_t stamp, int64_t shift_ns, uint64_t most_ns)
 {
 	int64_t on_this = (int64_t)(stamp + (uint64_t)shift_ns);
@@ -144,7 +174,7 @@ static void put_window(struct rl_seg *seg, uint64_t index, const struct rl_saved
 
 	for (uint32_t i = 0; i < RL_RING; i++)
 		atomic_store_explicit(&slot->ring[i],
-				      shifted(saved->ring[i], terms->shift_ns, terms->then_ns),
+				      shifted(saved->ring[i], terms->shift_ns, terms->now_ns),
 				      memory_order_relaxed);
 	atomic_store_explicit(&slot->state, saved->mark, memory_order_relaxed);
 	atomic_store_explicit(&seg->side[index].acked, rl_acked(saved->n, false, saved->text.code),
@@ -178,8 +208,9 @@ static void claim_terms(const struct rl_view *view, const struct rl_saved *saved
 		.text = saved->text,
 	};
 	if (saved->algorithm != RL_SLIDING)
-		ret->word = rl_count_begin(view, saved->algorithm, saved->scale, saved->window_ns,
-					   saved->units, terms->then_ns, &ret->hint);
+		ret->word = rl_count_begin(
+			view, saved->algorithm, saved->scale, saved->window_ns, saved->units,
+			shifted(saved->taken_ns, terms->shift_ns, terms->now_ns), &ret->hint);
 }
 
 int rl_saved_put(struct rl_seg *seg, const struct rl_saved *saved,

@@ -28,24 +28,25 @@ struct rl_saved {
 	uint32_t rule_id;
 	uint32_t algorithm; /* RL_SLIDING, or a row's number */
 	uint32_t scale;     /* q of a sliding window; else units a window that the word counts by */
-	uint32_t units;     /* of a word: held at the moment it was taken */
+	uint32_t units;     /* of a word: held at taken_ns */
+	uint64_t taken_ns;  /* when it was; of each key, as a sweep takes seconds */
 	uint64_t ring[RL_RING]; /* of a sliding window: its stamps; 0 of those that have expired */
 };
 
 /*
- * Take what slot index holds at now_ns (precise). False when that is nothing, or nothing of a rule
- * that is local. Others may change the slot meanwhile: then it is at least what the slot held when
+ * Take what slot index holds. 1; 0 when that is nothing, or nothing of a rule that is local;
+ * RL_E_BUSY when the agent is re-basing or emptying it, or it changes all the time: ask again a
+ * little later. Others may change the slot meanwhile: then it is at least what the slot held when
  * this began. Any thread; reads only.
  */
-bool rl_saved_take(const struct rl_view *view, uint64_t index, uint64_t now_ns,
-		   struct rl_saved *ret);
+int rl_saved_take(const struct rl_view *view, uint64_t index, struct rl_saved *ret);
 
 /* Can these words be put? Not all of damaged ones are found; the others cannot harm. */
 bool rl_saved_sound(const struct rl_saved *saved);
 
 /* How to put all of a snapshot. */
 struct rl_saved_terms {
-	uint64_t then_ns; /* when it was taken, by this boot's clock; at most now */
+	uint64_t now_ns;  /* by this boot's clock: what seems later was now */
 	int64_t shift_ns; /* from the clock of that boot to this one's */
 	bool same_hash;   /* the segment has the hash key it was taken under */
 };

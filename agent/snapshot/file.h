@@ -19,7 +19,7 @@
 #include "shm/rl_hash.h"
 #include "shm/rl_saved.h"
 
-#define SNAPSHOT_MAGIC       "ratelsn1"
+#define SNAPSHOT_MAGIC       "ratelsn2"
 #define SNAPSHOT_BLOCK_BYTES 65536u /* of keys, at most */
 #define SNAPSHOT_BOOT_BYTES  40u
 
@@ -44,15 +44,16 @@ struct snapshot_head {
 	uint32_t stamps;                /* RL_RING */
 	char boot[SNAPSHOT_BOOT_BYTES]; /* boot id of the kernel, text */
 	uint64_t hash_key[2];
-	uint64_t wall_ns;  /* CLOCK_REALTIME when it was begun */
-	uint64_t clock_ns; /* the biased precise clock, at the same moment */
+	uint64_t clock_ns; /* the biased precise clock when it was begun, and just after that */
+	uint64_t wall_ns;  /* CLOCK_REALTIME: a machine put to sleep between them gives nothing back
+			    */
 };
 
 /* One key: this, and then its stamps that have not expired, those of the lowest cells first. */
 struct snapshot_key {
 	uint64_t id[2];
 	uint64_t text[RL_TEXT_BYTES / 8];
-	uint64_t n, window_ns, mark, blocked_ns;
+	uint64_t n, window_ns, mark, blocked_ns, taken_ns;
 	uint32_t rule_id, algorithm, scale, units;
 	uint32_t text_code;
 	uint32_t cells; /* which stamps follow: bit i stands for cell i */

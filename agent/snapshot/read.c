@@ -125,6 +125,7 @@ static bool take_key(const uint8_t *bytes, size_t left, struct rl_saved *ret, si
 				 .window_ns = key.window_ns,
 				 .mark = key.mark,
 				 .blocked_ns = key.blocked_ns,
+				 .taken_ns = key.taken_ns,
 				 .rule_id = key.rule_id,
 				 .algorithm = key.algorithm,
 				 .scale = key.scale,
@@ -167,7 +168,7 @@ static int check_all(struct snapshot *snapshot, char *why)
 			return rl_refuse(BAD, why, "it is damaged, or cut off, at byte %zu", at);
 		if (kind == SNAPSHOT_END)
 			break;
-		if (kind != SNAPSHOT_KEYS || !check_keys(bytes, size, &keys))
+		if (kind != SNAPSHOT_KEYS || size == 0 || !check_keys(bytes, size, &keys))
 			return rl_refuse(BAD, why, "a block before byte %zu is none of ours", at);
 	}
 	if (error != 0)

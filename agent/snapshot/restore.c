@@ -50,7 +50,7 @@ static void reckon(struct snapshot_restore *restore)
 	else
 		restore->age_ns = wall_ns - head->wall_ns;
 	restore->terms = (struct rl_saved_terms){
-		.then_ns = now_ns > restore->age_ns ? now_ns - restore->age_ns : 0,
+		.now_ns = now_ns,
 		.shift_ns = (int64_t)(now_ns - restore->age_ns - head->clock_ns),
 		.same_hash = is_other_boot(head),
 	};

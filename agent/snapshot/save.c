@@ -15,13 +15,28 @@
 #include "shm/rl_clock.h"
 #include "shm/rl_error.h"
 
+#define WAITS_MOST 100 /* in all, of 1 ms: for the loop, if it is not run in mid-step */
+
+/* The loop's steps take less than a microsecond: it was stopped in one, or the slot is damaged. */
+static int take_soon(const struct rl_view *view, uint64_t index, int *waits, struct rl_saved *ret)
+{
+	const struct timespec one_ms = {.tv_nsec = 1000000};
+	int got = rl_saved_take(view, index, ret);
+
+	for (; got == RL_E_BUSY && *waits > 0; --*waits) {
+		nanosleep(&one_ms, NULL);
+		got = rl_saved_take(view, index, ret);
+	}
+	return got;
+}
+
 static void write_slots(struct snapshot_writer *writer, const struct rl_view *view)
 {
-	uint64_t now_ns = rl_clock_precise_ns();
+	int waits = WAITS_MOST;
 	struct rl_saved saved;
 
 	for (uint64_t i = 0; i < view->slot_count && writer->error == 0; i++)
-		if (rl_saved_take(view, i, now_ns, &saved))
+		if (take_soon(view, i, &waits, &saved) == 1)
 			snapshot_write_key(writer, &saved);
 }
 
@@ -36,8 +51,8 @@ static int write_file(int fd, const struct rl_view *view, uint64_t *ret_keys)
 	writer->fd = fd;
 	snapshot_boot(head.boot);
 	memcpy(head.hash_key, view->hash_key, sizeof(head.hash_key));
-	head.wall_ns = rl_clock_read_ns(CLOCK_REALTIME);
 	head.clock_ns = rl_clock_precise_ns();
+	head.wall_ns = rl_clock_read_ns(CLOCK_REALTIME);
 	snapshot_write_head(writer, &head);
 	write_slots(writer, view);
 	snapshot_write_end(writer);

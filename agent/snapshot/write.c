@@ -56,6 +56,7 @@ void snapshot_write_key(struct snapshot_writer *writer, const struct rl_saved *s
 		.window_ns = saved->window_ns,
 		.mark = saved->mark,
 		.blocked_ns = saved->blocked_ns,
+		.taken_ns = saved->taken_ns,
 		.rule_id = saved->rule_id,
 		.algorithm = saved->algorithm,
 		.scale = saved->scale,

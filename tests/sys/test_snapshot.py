@@ -147,6 +147,19 @@ def test_snapshot__clock_that_is_behind_it_gives_nothing_back(rig):
     equal(allowed(rig, "login", "bob"), 0)
 
 
+def test_snapshot__key_that_a_slow_sweep_meets_late_is_no_older_than_it_is(rig):
+    agent = configure(rig, {"brief": "5/10m", "fixed": {"limit": "5/day", "algorithm": "fixed"},
+                            "tokens": {"limit": "5/10m", "algorithm": "token_bucket", "burst": 5}})
+    for rule in ("brief", "fixed", "tokens"):
+        equal(allowed(rig, rule, "bob", 5), 5)
+    agent.stop()
+    day_ns = 86400 * 10**9  # as if the sweep had been begun a day before
+    change_head(rig.snapshot, wall_ns=lambda ns: ns - day_ns, clock_ns=lambda ns: ns - day_ns)
+    reboot(rig)
+    for rule in ("brief", "fixed", "tokens"):
+        equal((rule, allowed(rig, rule, "bob", 1)), (rule, 0))
+
+
 def test_snapshot__one_older_than_any_window_is_not_counted(rig):
     agent = configure(rig)
     equal(allowed(rig, "login", "bob", 5), 5)
@@ -188,12 +201,12 @@ def holds(path, key):
         return False
 
 
-def change_head(path, wall_ns):
+def change_head(path, wall_ns, clock_ns=lambda ns: ns):
     """A head that says another time, with a digest that fits."""
     with open(path, "r+b") as f:
         begin = f.read(8)
         fields = list(HEAD.unpack(f.read(HEAD.size)))
-        fields[-2] = wall_ns(fields[-2])
+        fields[-2:] = clock_ns(fields[-2]), wall_ns(fields[-1])
         body = begin + HEAD.pack(*fields)
         f.seek(0)
         f.write(body + siphash(body))

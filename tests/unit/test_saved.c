@@ -13,6 +13,7 @@
 #include "client/rl.h"
 #include "shm/rl_algorithm.h"
 #include "shm/rl_clock.h"
+#include "shm/rl_error.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_saved.h"
 #include "shm/rl_table.h"
@@ -80,7 +81,7 @@ static void peek(struct rl_client *client, const char *rule, const char *key, st
 
 static struct rl_saved_terms now_terms(void)
 {
-	return (struct rl_saved_terms){.then_ns = rl_clock_precise_ns()};
+	return (struct rl_saved_terms){.now_ns = rl_clock_precise_ns()};
 }
 
 /* All keys of the one segment into the other; how many. */
@@ -90,7 +91,7 @@ static unsigned move(const struct rl_saved_terms *terms)
 	unsigned put = 0;
 
 	for (uint64_t i = 0; i < from.seg.view.slot_count; i++)
-		if (rl_saved_take(&from.seg.view, i, rl_clock_precise_ns(), &saved))
+		if (rl_saved_take(&from.seg.view, i, &saved) == 1)
 			put += rl_saved_put(&to.seg, &saved, terms) == 1;
 	return put;
 }
@@ -145,9 +146,8 @@ static void test_saved__time_between_two_boots_has_passed(void **state)
 	(void)state;
 	assert_int_equal(admitted(before, "few", "k", 4), 5);
 	terms.shift_ns = -(int64_t)(HOUR_NS / 3);
-	terms.then_ns -= HOUR_NS / 3;
 	for (uint64_t i = 0; i < from.seg.view.slot_count; i++) {
-		if (!rl_saved_take(&from.seg.view, i, rl_clock_precise_ns(), &saved))
+		if (rl_saved_take(&from.seg.view, i, &saved) != 1)
 			continue;
 		for (int c = 0; c < (int)RL_RING; c++)
 			saved.ring[c] -= saved.ring[c] != 0 ? HOUR_NS / 3 : 0;
@@ -165,7 +165,6 @@ static void test_saved__what_expired_between_two_boots_is_free(void **state)
 	assert_int_equal(admitted(before, "few", "k", 4), 5);
 	assert_int_equal(admitted(before, "tokens", "k", 49), 50);
 	terms.shift_ns = -(int64_t)(HOUR_NS + RL_SECOND_NS);
-	terms.then_ns -= HOUR_NS + RL_SECOND_NS;
 	move(&terms);
 	assert_int_equal(admitted(after, "few", "k", 4), 5);
 	assert_int_equal(admitted(after, "tokens", "k", 49), 50);
@@ -181,7 +180,7 @@ static void test_saved__clock_of_a_younger_boot_holds_no_longer_and_no_shorter(v
 	(void)state;
 	assert_int_equal(admitted(before, "few", "k", 4), 5);
 	for (uint64_t i = 0; i < from.seg.view.slot_count; i++) {
-		if (!rl_saved_take(&from.seg.view, i, rl_clock_precise_ns(), &saved))
+		if (rl_saved_take(&from.seg.view, i, &saved) != 1)
 			continue;
 		for (int c = 0; c < (int)RL_RING;
 		     c++) /* as a boot of 100 days would have stamped */
@@ -227,6 +226,73 @@ static void test_saved__rules_that_are_shared_or_gone_are_left_out(void **state)
 	assert_int_equal(move_now(), 1);
 }
 
+/* A wall clock behind the snapshot's: then no time has passed, and nothing is of a time to come. */
+static void test_saved__what_lies_ahead_is_of_now(void **state)
+{
+	struct rl_saved_terms terms = now_terms();
+	struct rl_result result;
+
+	(void)state;
+	assert_int_equal(admitted(before, "few", "k", 4), 5);
+	assert_int_equal(admitted(before, "fixed", "k", 99), 100);
+	terms.shift_ns = (int64_t)(48 * HOUR_NS);
+	assert_int_equal(move(&terms), 2);
+	assert_int_equal(check(after, "few", "k", 1, &result), RL_LIMITED);
+	assert_in_range(result.retry_after_ns, HOUR_NS - SLACK_NS, HOUR_NS + SLACK_NS);
+	assert_int_equal(check(after, "fixed", "k", 1, &result), RL_LIMITED);
+}
+
+static uint64_t slot_of(const struct rl_view *view, const char *key)
+{
+	struct rl_key_text text;
+	struct rl_saved saved;
+
+	rl_key_text(key, strlen(key), &text);
+	for (uint64_t i = 0; i < view->slot_count; i++)
+		if (rl_saved_take(view, i, &saved) == 1 &&
+		    memcmp(saved.text.word, text.word, sizeof(text.word)) == 0)
+			return i;
+	fail_msg("no slot of %s", key);
+	return 0;
+}
+
+/* Closed for a re-base, as the agent's loop may be stopped there: not "nothing". */
+static void test_saved__slot_that_is_being_rebased_is_asked_for_later(void **state)
+{
+	struct rl_saved saved;
+	struct rl_slot *slot;
+	uint64_t index, head;
+
+	(void)state;
+	assert_int_equal(check(before, "few", "k", 1, NULL), RL_ALLOWED);
+	index = slot_of(&from.seg.view, "k");
+	slot = &from.seg.slot[index];
+	head = atomic_load(&slot->head);
+	atomic_store(&slot->head, rl_head_closed(rl_head_n(head), RL_KIND_REBASE));
+	assert_int_equal(rl_saved_take(&from.seg.view, index, &saved), RL_E_BUSY);
+	atomic_store(&slot->head, rl_head_closed(rl_head_n(head), RL_KIND_FREE));
+	assert_int_equal(rl_saved_take(&from.seg.view, index, &saved), 0);
+	atomic_store(&slot->head, head);
+	assert_int_equal(rl_saved_take(&from.seg.view, index, &saved), 1);
+}
+
+/* Its word is the agent's for the moment; its head is not closed yet, or was read before. */
+static void test_saved__slot_whose_word_is_taken_is_asked_for_later(void **state)
+{
+	struct rl_saved saved;
+	struct rl_slot *slot;
+	uint64_t index, word;
+
+	(void)state;
+	assert_int_equal(check(before, "tokens", "k", 1, NULL), RL_ALLOWED);
+	index = slot_of(&from.seg.view, "k");
+	slot = &from.seg.slot[index];
+	word = atomic_exchange(&slot->state, 0);
+	assert_int_equal(rl_saved_take(&from.seg.view, index, &saved), RL_E_BUSY);
+	atomic_store(&slot->state, word);
+	assert_int_equal(rl_saved_take(&from.seg.view, index, &saved), 1);
+}
+
 static void test_saved__words_that_no_slot_has_are_not_sound(void **state)
 {
 	struct rl_saved saved, other = {0};
@@ -235,7 +301,7 @@ static void test_saved__words_that_no_slot_has_are_not_sound(void **state)
 	assert_false(rl_saved_sound(&other));
 	assert_int_equal(check(before, "tokens", "k", 1, NULL), RL_ALLOWED);
 	for (uint64_t i = 0; i < from.seg.view.slot_count; i++)
-		if (rl_saved_take(&from.seg.view, i, rl_clock_precise_ns(), &saved))
+		if (rl_saved_take(&from.seg.view, i, &saved) == 1)
 			break;
 	assert_true(rl_saved_sound(&saved));
 	other = saved;
@@ -319,6 +385,9 @@ int main(void)
 		TEST(test_saved__clock_of_a_younger_boot_holds_no_longer_and_no_shorter),
 		TEST(test_saved__blocked_key_stays_blocked_and_reset_one_reset),
 		TEST(test_saved__rules_that_are_shared_or_gone_are_left_out),
+		TEST(test_saved__what_lies_ahead_is_of_now),
+		TEST(test_saved__slot_that_is_being_rebased_is_asked_for_later),
+		TEST(test_saved__slot_whose_word_is_taken_is_asked_for_later),
 		TEST(test_saved__words_that_no_slot_has_are_not_sound),
 		TEST(test_saved__long_key_is_known_again_under_the_same_hash_key_only),
 		TEST(test_saved__any_keys_of_any_rules_are_answered_as_before),
