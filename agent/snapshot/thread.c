@@ -102,6 +102,7 @@ struct snapshot_thread *snapshot_start(const struct rl_view *view, const char *p
 	thread->interval_ns = interval_ns;
 	strcpy(thread->path, path);
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* of a truncated segment: keeper_catch_truncation() says so */
 	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the loop's */
 	started = init(thread) && pthread_create(&thread->thread, NULL, run, thread) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -7,15 +7,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/snapshot/file.h"
 #include "agent/snapshot/snapshot.h"
 #include "client/rl.h"
+#include "shm/rl_clock.h"
 #include "shm/rl_error.h"
 
 #define KEYS 300 /* more than one block of them */
@@ -232,6 +235,38 @@ static void test_snapshot__that_cannot_be_written_leaves_the_old_one(void **stat
 	assert_int_equal(snapshot_save(&t.seg.view, path, &keys, why), 0);
 }
 
+static void on_bus(int signal_number)
+{
+	(void)signal_number;
+	_exit(42);
+}
+
+/* As keeper_catch_truncation() does; a blocked one would kill without a word. */
+static void test_snapshot__truncated_segment_ends_its_thread_by_the_handler_too(void **state)
+{
+	char file[128];
+	int status;
+	pid_t pid;
+
+	(void)state;
+	snprintf(file, sizeof(file), "%s/late", t.dir);
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGBUS, on_bus);
+		if (snapshot_start(&t.seg.view, file, RL_SECOND_NS / 100) == NULL ||
+		    truncate(t.path, 4096) != 0)
+			_exit(1);
+		sleep(20);
+		_exit(2);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	unlink(file);
+	strcat(file, ".tmp");
+	unlink(file);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 42);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -244,6 +279,7 @@ int main(void)
 		TEST(test_snapshot__sound_digest_over_words_that_nothing_can_hold_is_refused),
 		TEST(test_snapshot__others_file_is_refused),
 		TEST(test_snapshot__that_cannot_be_written_leaves_the_old_one),
+		TEST(test_snapshot__truncated_segment_ends_its_thread_by_the_handler_too),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
