@@ -1,3 +1,4 @@
+#include <stdbool.h>
 #include <string.h>
 
 #include "agent/config/read.h"
@@ -21,7 +22,31 @@ static void read_path(struct yaml_file *file, const yaml_node_t *node, const cha
 		strcpy(config->snapshot_path, path);
 }
 
-void config_read_snapshot(struct yaml_file *file, const yaml_node_t *node,
+/* Is name base and end, as text? */
+static bool is_name_of(const char *name, const char *base, const char *end)
+{
+	size_t len = strlen(base);
+
+	return strncmp(name, base, len) == 0 && strcmp(name + len, end) == 0;
+}
+
+/* It would take the segment's place, or that of a file beside it. */
+static void check_place(struct yaml_file *file, const yaml_node_t *node,
+			const struct agent_config *config)
+{
+	static const char *const of_segment[] = {"", ".lock", ".alive", ".ctl"};
+	bool taken = is_name_of(config->segment_path, config->snapshot_path, ".tmp");
+
+	for (size_t i = 0; i < sizeof(of_segment) / sizeof(of_segment[0]); i++)
+		if (is_name_of(config->snapshot_path, config->segment_path, of_segment[i]))
+			taken = true;
+	if (taken)
+		yaml_fault(file, node,
+			   "'snapshot' would be written over a file of the segment: give it a path "
+			   "of its own, on a disk");
+}
+
+static void read_snapshot(struct yaml_file *file, const yaml_node_t *node,
 			  struct agent_config *config)
 {
 	static const char *const known[] = {"path", "interval", NULL};
@@ -42,4 +67,11 @@ void config_read_snapshot(struct yaml_file *file, const yaml_node_t *node,
 	else
 		yaml_fault(file, node, "'snapshot' has no 'path'");
 	value_span(file, node, &interval, &config->snapshot_interval_ns);
+}
+
+void config_read_snapshot(struct yaml_file *file, const yaml_node_t *node,
+			  struct agent_config *config)
+{
+	read_snapshot(file, node, config);
+	check_place(file, node, config);
 }

@@ -12,6 +12,10 @@
 
 #include "agent/config/config.h"
 
+#define SNAPSHOT_PLACE \
+	"'snapshot' would be written over a file of the segment: give it a path of its own, on a " \
+	"disk\n"
+
 static struct agent_config config;
 static char printed[65536];
 
@@ -207,6 +211,9 @@ static const struct text_and_lines bad[] = {
 	 "10s\n"},
 	{"snapshot: {interval: 2h}\nrules: []\n", "F:1:11: 'snapshot' has no 'path'\nF:1:22: "
 						  "'interval' must be a time 1s .. 1h, e.g. 10s\n"},
+	{"segment: /a/s\nsnapshot: /a/s\nrules: []\n", "F:2:11: " SNAPSHOT_PLACE},
+	{"snapshot: /a/s.ctl\nsegment: /a/s\nrules: []\n", "F:1:11: " SNAPSHOT_PLACE},
+	{"segment: /a/s.tmp\nsnapshot: {path: /a/s}\nrules: []\n", "F:2:11: " SNAPSHOT_PLACE},
 	{"segment: {clock: given}\nsnapshot: /a\nrules: []\n",
 	 "F:2:11: 'snapshot' with 'clock: given': what its callers will say is not known after a "
 	 "reboot; take one of them out\n"},
@@ -362,6 +369,7 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 	assert_true(load("segment: /x/y\nrules: []\n", 24));
 	assert_string_equal(config.segment_path, "/x/y");
 	assert_string_equal(config.snapshot_path, "");
+	assert_true(load("segment: /x/t\nsnapshot: /x/t.s\nrules: []\n", 40));
 	assert_true(load("snapshot: /x/s\nrules: []\n", 25));
 	assert_string_equal(config.snapshot_path, "/x/s");
 	assert_int_equal(config.snapshot_interval_ns, UINT64_C(10000000000));
