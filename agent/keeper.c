@@ -254,8 +254,11 @@ bool keeper_still_there(const struct keeper *keeper)
 	bool same = false;
 
 	if (error == 0) {
-		/* The random key is the segment's name: no two segments share it. */
-		same = memcmp(view.hash_key, keeper->seg.view.hash_key, sizeof(view.hash_key)) == 0;
+		/* The random key is the segment's name; two that were made from one snapshot after
+		 * a reboot share it, but not the file. */
+		same = memcmp(view.hash_key, keeper->seg.view.hash_key, sizeof(view.hash_key)) ==
+			       0 &&
+		       rl_segment_is_at(&keeper->seg.view, keeper->path);
 		rl_segment_unview(&view);
 	} else if (error == RL_E_CLOCKS) {
 		/* Somebody wrote over the heartbeat: the next one sets it right. */

@@ -151,6 +151,10 @@ uint32_t rl_pool_ensure(struct rl_seg *seg);
 /* Is the slot at index one of a pool? Its head has been read. */
 bool rl_pool_is(const struct rl_view *view, uint64_t index);
 
+/* Is this a pool's key? */
+struct rl_key_text; /* rl_side.h */
+bool rl_pool_is_text(const struct rl_key_text *text);
+
 /* One of several rules that a request is to pass. */
 struct rl_check_part {
 	uint64_t handle;

@@ -45,6 +45,11 @@ bool rl_pool_is(const struct rl_view *view, uint64_t index)
 	return len > 1 && name[0] == ':' && is_pool_name(name + 1, len - 1);
 }
 
+bool rl_pool_is_text(const struct rl_key_text *text)
+{
+	return is_pool_name((const char *)text->word, rl_key_text_len(text));
+}
+
 /* Which pool: the same for a key whenever it asks, on every host of a fleet. */
 static void pool_of(const struct rl_view *view, uint64_t handle, const struct rl_check_key *key,
 		    char *ret_name, struct rl_check_key *ret)

@@ -232,7 +232,7 @@ int rl_saved_put(struct rl_seg *seg, const struct rl_saved *saved,
 	claim_terms(&seg->view, saved, terms, &claim);
 	got = rl_table_claim(seg, &id, &claim);
 	if (got != 1)
-		return got; /* 0: the key is there already, a rule's pool for one */
+		return got; /* 0: the key is there already */
 	index = rl_table_find(&seg->view, &id, &head);
 	if (index == RL_NO_SLOT)
 		return 0;

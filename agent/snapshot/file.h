@@ -78,11 +78,13 @@ struct snapshot {
 	size_t size;
 	struct snapshot_head head;
 	uint64_t keys;
+	size_t begin;         /* of the first block of keys */
 	size_t at, block_end; /* where snapshot_next() is */
 };
 
-/* The next key; false after the last one. */
+/* The next key; false after the last one. And from the first one again. */
 bool snapshot_next(struct snapshot *snapshot, struct rl_saved *ret);
+void snapshot_rewind(struct snapshot *snapshot);
 
 /*
  * Read and check the file. 0, -ENOENT, or another error with one line in why that says what is

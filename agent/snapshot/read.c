@@ -162,7 +162,8 @@ static int check_all(struct snapshot *snapshot, char *why)
 	uint64_t keys = 0, said;
 	int error = check_head(snapshot, &at, why);
 
-	snapshot->at = snapshot->block_end = at;
+	snapshot->begin = at;
+	snapshot_rewind(snapshot);
 	while (error == 0) {
 		if (!take_block(snapshot, &at, &kind, &bytes, &size))
 			return rl_refuse(BAD, why, "it is damaged, or cut off, at byte %zu", at);
@@ -213,6 +214,11 @@ bool snapshot_next(struct snapshot *snapshot, struct rl_saved *ret)
 	if (snapshot->at == snapshot->block_end)
 		snapshot->at = snapshot->block_end += SNAPSHOT_DIGEST_BYTES;
 	return true;
+}
+
+void snapshot_rewind(struct snapshot *snapshot)
+{
+	snapshot->at = snapshot->block_end = snapshot->begin;
 }
 
 void snapshot_free(struct snapshot *snapshot)

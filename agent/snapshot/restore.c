@@ -12,6 +12,7 @@
 #include "agent/snapshot/boot.h"
 #include "agent/snapshot/file.h"
 #include "agent/snapshot/snapshot.h"
+#include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_error.h"
 #include "shm/rl_terms.h"
@@ -100,22 +101,42 @@ const uint64_t *snapshot_restore_hash_key(const struct snapshot_restore *restore
 	return restore->terms.same_hash ? restore->snapshot.head.hash_key : NULL;
 }
 
+struct tally {
+	uint64_t put, left_out, no_room;
+};
+
+static void put_keys(struct rl_seg *seg, struct snapshot_restore *restore, bool pools,
+		     struct tally *tally)
+{
+	struct rl_saved saved;
+
+	snapshot_rewind(&restore->snapshot);
+	while (snapshot_next(&restore->snapshot, &saved)) {
+		int got;
+
+		if (rl_pool_is_text(&saved.text) != pools)
+			continue;
+		got = rl_saved_put(seg, &saved, &restore->terms);
+		tally->put += got == 1;
+		tally->left_out += got == 0;
+		tally->no_room += got < 0;
+	}
+}
+
+/* The rules' pools first, with their counts or without: keys for which there is no room need them.
+ */
 void snapshot_restore_into(struct rl_seg *seg, void *arg)
 {
 	struct snapshot_restore *restore = arg;
-	uint64_t put = 0, left = 0, full = 0;
-	struct rl_saved saved;
+	struct tally tally = {0};
 
-	while (snapshot_next(&restore->snapshot, &saved)) {
-		int got = rl_saved_put(seg, &saved, &restore->terms);
-
-		put += got == 1;
-		left += got == 0;
-		full += got < 0;
-	}
-	log_event(full > 0 ? LOG_WARNING : LOG_INFO, "restored",
+	put_keys(seg, restore, true, &tally);
+	rl_pool_ensure(seg);
+	put_keys(seg, restore, false, &tally);
+	log_event(tally.no_room > 0 ? LOG_WARNING : LOG_INFO, "restored",
 		  "snapshot=%s keys=%llu left_out=%llu no_room=%llu age_s=%llu", restore->path,
-		  (unsigned long long)put, (unsigned long long)left, (unsigned long long)full,
+		  (unsigned long long)tally.put, (unsigned long long)tally.left_out,
+		  (unsigned long long)tally.no_room,
 		  (unsigned long long)(restore->age_ns / RL_SECOND_NS));
 }
 

@@ -193,6 +193,35 @@ def test_snapshot__rules_that_left_and_limits_that_changed_are_as_after_a_reload
     equal(allowed(rig, "login", "bob", 9), 5)
 
 
+def test_snapshot__of_more_keys_than_there_is_room_for_leaves_the_pools_theirs(rig):
+    agent = configure(rig, {"login": "5/h"})
+    for i in range(150):
+        equal(allowed(rig, "login", f"key-{i}", 1), 1)
+    agent.stop()
+    rig.inside = Boot(rig).inside()
+    os.unlink(rig.segment)
+    rig.config({"login": "5/h"}, keys=1)  # 96 slots
+    with open(rig.path("rl.yaml"), "a", encoding="utf-8") as f:
+        f.write(f"snapshot: {rig.snapshot}\n")
+    again = rig.agent_again()
+    equal("no_room=0" in again.output(), False)
+    equal("event=no_pool" in again.output(), False)
+    equal(allowed(rig, "login", "a new one", 1), 1)
+
+
+def test_snapshot__agent_whose_segment_was_replaced_from_the_same_one_ends(rig):
+    agent = configure(rig)
+    equal(allowed(rig, "login", "bob", 3), 3)
+    agent.stop()
+    first = reboot(rig)
+    for end in ("", ".lock"):
+        os.unlink(rig.segment + end)
+    second = rig.agent_again()
+    contains(second.output(), "event=restored")
+    wait_for("the end of the first", lambda: not first.running())
+    contains(first.output(), "event=segment_gone")
+
+
 def holds(path, key):
     try:
         with open(path, "rb") as f:
