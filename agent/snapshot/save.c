@@ -64,22 +64,40 @@ static int write_file(int fd, const struct rl_view *view, uint64_t *ret_keys)
 	return error;
 }
 
+static void directory_of(const char *path, char ret[PATH_MAX])
+{
+	char *slash;
+
+	strcpy(ret, path);
+	slash = strrchr(ret, '/');
+	*(slash == ret ? slash + 1 : slash) = '\0';
+}
+
 /* The new name must be on the disk, too. */
 static int sync_directory(const char *path)
 {
 	char dir[PATH_MAX];
-	char *slash;
 	int fd, error = 0;
 
-	strcpy(dir, path);
-	slash = strrchr(dir, '/');
-	*(slash == dir ? slash + 1 : slash) = '\0';
+	directory_of(path, dir);
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fsync(fd) != 0)
 		error = -errno;
 	if (fd >= 0)
 		close(fd);
 	return error;
+}
+
+int snapshot_check_place(const char *path, char *why)
+{
+	char dir[PATH_MAX];
+
+	directory_of(path, dir);
+	if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0)
+		return 0;
+	if (errno == ENOENT)
+		return rl_refuse(-ENOENT, why, "the directory %s does not exist: create it", dir);
+	return rl_refuse(-errno, why, "cannot write to the directory %s: %s", dir, strerror(errno));
 }
 
 /* Killed anywhere: PATH is the old one or the new one; PATH.tmp is written over by the next. */

@@ -6,7 +6,7 @@
  * Every interval, and at a clean stop, all keys of local rules that hold anything are written to
  * PATH.tmp, which then takes PATH's place: it is the old snapshot or the new one, whole. After a
  * crash of the host what was admitted since the last one is not known; after a clean stop nothing
- * is missing. Rules that hosts share are Redis' to remember.
+ * is missing that came before it. Rules that hosts share are Redis' to remember.
  *
  * An agent that finds no segment makes one and puts the snapshot's keys into it before anybody can
  * see it. Stamps are told by the wall clock: if that is behind the snapshot's, no time has passed.
@@ -21,6 +21,9 @@
 
 /* Write one now, from any thread. 0 and the number of keys, or -errno and why. */
 int snapshot_save(const struct rl_view *view, const char *path, uint64_t *ret_keys, char *why);
+
+/* Could one be written there? Said before the first interval is over. 0, or -errno and why. */
+int snapshot_check_place(const char *path, char *why);
 
 /* What rl_segment_create() is given, from the snapshot at path; logs what it did, or why not. */
 struct snapshot_restore;

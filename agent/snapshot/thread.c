@@ -27,12 +27,8 @@ struct snapshot_thread {
 };
 
 /* Each way that it goes wrong, and its end, is said once. */
-static void save(struct snapshot_thread *thread)
+static void note(struct snapshot_thread *thread, bool failed, uint64_t keys, const char *why)
 {
-	char why[RL_WHY_MAX] = "";
-	uint64_t keys;
-	bool failed = snapshot_save(thread->view, thread->path, &keys, why) != 0;
-
 	if (failed && !thread->failed)
 		log_event(LOG_ERROR, "snapshot_failed",
 			  "msg=\"%s; after a reboot counts begin with the last one that was "
@@ -42,6 +38,15 @@ static void save(struct snapshot_thread *thread)
 		log_event(LOG_INFO, "snapshot_again", "snapshot=%s keys=%llu", thread->path,
 			  (unsigned long long)keys);
 	thread->failed = failed;
+}
+
+static void save(struct snapshot_thread *thread)
+{
+	char why[RL_WHY_MAX] = "";
+	uint64_t keys;
+	bool failed = snapshot_save(thread->view, thread->path, &keys, why) != 0;
+
+	note(thread, failed, keys, why);
 }
 
 static struct timespec in_ns(uint64_t ns)
@@ -70,7 +75,10 @@ static bool wait_interval(struct snapshot_thread *thread)
 static void *run(void *arg)
 {
 	struct snapshot_thread *thread = arg;
+	char why[RL_WHY_MAX] = "";
 
+	if (snapshot_check_place(thread->path, why) != 0)
+		note(thread, true, 0, why);
 	while (wait_interval(thread))
 		save(thread);
 	return NULL;

@@ -181,6 +181,16 @@ def test_snapshot__that_cannot_be_written_is_said_once_and_again_when_it_can(rig
     equal(agent.output().count("event=snapshot_failed"), 1)
 
 
+def test_snapshot__directory_that_is_not_there_is_said_at_the_start(rig):
+    rig.snapshot = os.path.join(rig.dir, "no", "snapshot")
+    rig.config(RULES)
+    with open(rig.path("rl.yaml"), "a", encoding="utf-8") as f:
+        f.write(f"snapshot: {{path: {rig.snapshot}, interval: 1h}}\n")
+    agent = rig.agent_again()
+    wait_for("the failure", lambda: "event=snapshot_failed" in agent.output())
+    contains(agent.output(), "create it")
+
+
 def test_snapshot__rules_that_left_and_limits_that_changed_are_as_after_a_reload(rig):
     agent = configure(rig)
     for rule in ("login", "tokens"):
