@@ -6,6 +6,14 @@
 #include <string.h>
 
 #include "agent/redis/inner.h"
+#include "shm/rl_clock.h"
+
+/*
+ * A connection that was merely lost is made again in one answer, not four: where every few answers
+ * are lost it would else hardly ever be up. What was known is forgotten when the server refuses
+ * anything or cannot be reached: then it may be another one.
+ */
+#define KNOWN_NS (60 * RL_SECOND_NS)
 
 #define LOGINS_MAX 3 /* of one connection, while the file changes under our hands */
 
@@ -48,6 +56,7 @@ static bool begins(const char *text, const char *word)
 
 bool redis_refused(struct redis *redis, const char *error)
 {
+	redis->known_ns = 0;
 	if (begins(error, "NOAUTH") || strstr(error, "unauthenticated") != NULL)
 		return redis_blame(redis, "the server wants a password (NOAUTH): set "
 					  "redis.password_file, and redis.user if it is a user's");
@@ -150,7 +159,7 @@ static enum outcome logged_in(struct redis *redis, const redisReply *reply)
 
 static bool wants_server(const struct redis *redis)
 {
-	return redis->events.server != NULL;
+	return redis->events.server != NULL && !redis->brief;
 }
 
 static struct redis_request *ask_server(struct redis *redis)
@@ -234,7 +243,7 @@ static enum outcome script_loaded(struct redis *redis, const redisReply *reply)
 
 static bool has_probe(const struct redis *redis)
 {
-	return redis->probe.body != NULL;
+	return redis->probe.body != NULL && !redis->brief;
 }
 
 static struct redis_request *run_probe(struct redis *redis)
@@ -328,6 +337,7 @@ static bool take_step(struct redis *redis, size_t step)
 
 bool redis_greet(struct redis *redis)
 {
+	redis->brief = redis->known_ns != 0 && rl_clock_precise_ns() - redis->known_ns < KNOWN_NS;
 	return take_step(redis, next_step(redis, 0));
 }
 
@@ -336,13 +346,17 @@ bool redis_greeted(struct redis *redis, const redisReply *reply)
 	enum outcome outcome = steps[redis->step].answer(redis, reply);
 	size_t step;
 
-	if (outcome == FAILED)
+	if (outcome == FAILED) {
+		redis->known_ns = 0;
 		return false;
+	}
 	if (redis->gone) /* freed by the one who was told of the server */
 		return true;
 	step = next_step(redis, redis->step + (outcome == DONE));
 	if (step < STEPS)
 		return take_step(redis, step);
+	if (!redis->brief)
+		redis->known_ns = rl_clock_precise_ns();
 	redis->state = STATE_UP;
 	redis->events.up(redis->arg);
 	return true;

@@ -41,9 +41,11 @@ struct redis {
 	enum redis_state state;
 	struct bufferevent *stream; /* with reader: NULL while waiting or resolving */
 	redisReader *reader;
-	size_t fed;  /* bytes since the last whole answer */
-	size_t step; /* of the greeting */
-	bool heard;  /* it has answered something */
+	size_t fed;        /* bytes since the last whole answer */
+	size_t step;       /* of the greeting */
+	bool brief;        /* it leaves out what is known of the server */
+	uint64_t known_ns; /* when a whole greeting ended well; 0: that is not to be relied on */
+	bool heard;        /* it has answered something */
 
 	/* Oldest first, and all of one are older than those of the next. */
 	struct redis_queue refused; /* the server had forgotten the script: not applied */

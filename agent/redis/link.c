@@ -62,6 +62,8 @@ static void retry_later(struct redis *redis)
 static void drop(struct redis *redis)
 {
 	redis_enter(redis);
+	if (redis->state < STATE_GREETING)
+		redis->known_ns = 0;
 	disconnect(redis);
 	retry_later(redis);
 	redis_give_up_all(redis);
