@@ -11,7 +11,7 @@
 #                   random interleavings of the claim; and the bugs planted in them
 # make arm64        the library and its tests cross-built, and run under qemu
 # make bench        all figures;  make figure-NAME: one of hit contend memory grow spread window
-#                   kill peers strict outage
+#                   kill peers strict outage rediscost
 # make proof        all long proofs;  make proof-NAME: one of window kill model
 # make layers       who may include whom;  make pairs: both ends of every ordered atomic
 # make headers      rl.h compiles alone, as C and as C++
@@ -142,8 +142,11 @@ $(B)/bench/peers/%: bench/peers/%
 # A fleet on one machine: figures and tests that start agents, a Redis and fault proxies.
 FLEET   := $(wildcard bench/fleet/*.c)
 RIG      = $(B)/rl-agent $(B)/tests/fault_proxy
-$(B)/bench/figure_strict $(B)/bench/figure_outage: $(call obj,$(FLEET)) $(RIG)
-$(B)/bench/figure_strict $(B)/bench/figure_outage: FLEET_LIBS = -lhiredis
+FLEETED := $(addprefix $(B)/bench/figure_,strict outage rediscost)
+$(FLEETED): $(call obj,$(FLEET)) $(RIG)
+$(FLEETED): FLEET_LIBS = -lhiredis
+$(B)/bench/figure_rediscost: $(call obj,$(wildcard bench/rediscost/*.c) agent/sync/item.c)
+$(B)/bench/figure_rediscost.o: $(B)/gen/agent/sync/rl_sync.lua.h
 $(B)/tests/fleet/%: $(B)/tests/fleet/%.o $(call obj,$(FLEET) bench/bench.c bench/judge.c) \
                     $(B)/libtest.a $(RIG)
 	$(say) LINK $@

@@ -230,7 +230,8 @@ static void write_config(const struct fleet *fleet, uint32_t host)
 	fprintf(file, "redis: {url: \"unix://%s\"%s%s}\n", redis,
 		fleet->spec.redis != NULL ? ", " : "",
 		fleet->spec.redis != NULL ? fleet->spec.redis : "");
-	fprintf(file, "segment: {path: %s, keys: 1000}\nrules:\n", segment);
+	fprintf(file, "segment: {path: %s, keys: %u}\nrules:\n", segment,
+		fleet->spec.keys != 0 ? fleet->spec.keys : 1000);
 	for (const char *const *rule = fleet->spec.rules; *rule != NULL; rule++)
 		fprintf(file, "  - {%s}\n", *rule);
 	if (fclose(file) != 0)
@@ -262,7 +263,8 @@ void fleet_start_agent(struct fleet *fleet, uint32_t host)
 	char program[PATH_SIZE * 4], config[PATH_SIZE], log[PATH_SIZE];
 	char preload[PATH_SIZE * 5], skew[PATH_SIZE * 2];
 	char *argv[] = {program, "--config", config, NULL};
-	const char *env[4] = {"RL_TEST_TOTALS=1"};
+	const char *env[4] = {NULL};
+	size_t set = 0;
 
 	snprintf(program, sizeof(program), "%s/rl-agent", fleet->build);
 	path_of(fleet, (int)host, "yaml", config);
@@ -271,9 +273,11 @@ void fleet_start_agent(struct fleet *fleet, uint32_t host)
 		snprintf(preload, sizeof(preload), "LD_PRELOAD=%s/tests/skew/skew.so",
 			 fleet->build);
 		snprintf(skew, sizeof(skew), "RL_SKEW=%s/h%u.skew", fleet->dir, host);
-		env[1] = preload;
-		env[2] = skew;
+		env[set++] = preload;
+		env[set++] = skew;
 	}
+	if (!fleet->spec.without_totals)
+		env[set] = "RL_TEST_TOTALS=1";
 	fleet->host[host].agent = child_start(argv, env, log);
 }
 
@@ -453,6 +457,15 @@ uint64_t fleet_syncs(const struct fleet *fleet)
 
 	for (uint32_t h = 0; h < fleet->spec.hosts; h++)
 		sum += read_word(&fleet->host[h].seg.fleet->syncs);
+	return sum;
+}
+
+uint64_t fleet_keys_synced(const struct fleet *fleet)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t h = 0; h < fleet->spec.hosts; h++)
+		sum += read_word(&fleet->host[h].seg.fleet->keys_synced);
 	return sum;
 }
 

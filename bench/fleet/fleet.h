@@ -29,6 +29,8 @@ struct fleet_spec {
 	const char *const *rules; /* e.g. "name: r, limit: 10/s"; ends in NULL */
 	const char *redis;        /* more of the agents' redis options, or NULL */
 	bool proxy;               /* a fault proxy between each agent and Redis */
+	uint32_t keys;            /* of each host's table; 0: 1000 */
+	bool without_totals;      /* fleet_total() knows nothing, and it costs Redis nothing */
 	/*
 	 * Hosts with clocks of their own: makes those of the calling thread a host's, offset
 	 * ns ahead of the real ones, or with NULL real again. NULL: all clocks are real.
@@ -86,6 +88,9 @@ uint64_t fleet_total(struct fleet *fleet, const char *key);
 
 /* Syncs of all hosts together that Redis answered, since the segments were made. */
 uint64_t fleet_syncs(const struct fleet *fleet);
+
+/* Keys in the syncs of all hosts together. */
+uint64_t fleet_keys_synced(const struct fleet *fleet);
 
 /* Syncs that were sent again after a loss, likewise. */
 uint64_t fleet_resends(const struct fleet *fleet);
