@@ -10,11 +10,12 @@
 -- unrecorded ("blind", 0 for strict rules) is what it may exceed L by, and all it may.
 --
 -- KEYS  1  {tag}:s     HASH  row -> its last batch and the answer;  "@HOST" -> who called last
---                            under this host id;  "now" -> newest time of the partition, ms
+--                            under this host id;  "now" -> newest time of the partition, ms;
+--                            "format" -> FORMAT
 --       2  {tag}:h     ZSET  row -> last seen, ms
 --       then for each item
---          {tag}:k:ID  STRING  the log of a key (HEAD, then up to K groups, oldest first)
---          {tag}:l:ID  HASH    row -> lease (LEASE); only while somebody holds or asks
+--          {tag}:k:ID  STRING  all of a key: HEAD, leases of up to ROOM rows, up to K groups
+--          {tag}:l:ID  HASH    row -> lease (SPILL): of those that found no room there
 -- ARGV  1  host id    2  row, "HOST:EPOCH": one life of the host's segment
 --       3  the caller in words    4  BATCH    5..  one ITEM for each key
 -- Answer  { status, now ms, live rows, other, answers }, answers: an ANSWER per item, in order
@@ -22,7 +23,8 @@
 --               -2 the number of the last batch on another one: two live hosts share a segment's
 --               identity;  for -1 and -2 nothing is changed and answers is empty
 --       other   who else uses this host id now, in their words, or empty
--- A malformed call is an error and changes nothing.
+-- A malformed call is an error and changes nothing. So is a partition of another FORMAT: agents of
+-- two releases that store differently would each take the other's records for damaged.
 
 -- Redis 5 and 6 refuse to write after TIME unless effects are replicated; later ones always do.
 if redis.replicate_commands then
@@ -31,7 +33,9 @@ end
 
 local pack, from_bytes = struct.pack, struct.unpack
 local floor, ceil, exp, min, max = math.floor, math.ceil, math.exp, math.min, math.max
+local find, sub = string.find, string.sub
 local call = redis.call
+local keys, args = KEYS, ARGV
 
 -- sequence, nonce, silence after which a host's leases are charged, flags, now or 0
 local BATCH, BATCH_SIZE = '<I8c8I4I4I8', 32
@@ -49,22 +53,32 @@ local PIECE, PIECE_SIZE = '<I8I8', 16
 local ANSWER, ANSWER_SIZE = '<c8I4I4I4I4I4I4', 32
 local BLIND, EXHAUSTED = 1, 2 -- flags of an answer
 
--- sequence and nonce of a row's last batch; its answers follow
-local ROW, ROW_SIZE = '<I8c8', 16
--- units in the window, leases of all, demand of all and its time, last look at all leases,
--- last time the leases were given a time to live
-local HEAD, HEAD_SIZE = '<dddddd', 48
--- time of the last unit, units
-local GROUP, GROUP_SIZE, K = '<dd', 16, 32
--- credit the row holds or may still receive, its demand and the time of that
-local LEASE, LEASE_SIZE = '<ddd', 24
+-- ROW_IS, sequence and nonce of a row's last batch, the row's id; its answers follow
+local ROW, ROW_SIZE, ROW_IS = '<c4I8c8c8', 28, 'row2'
+-- All of a key is one string, HEAD, LEASEs and GROUPs, with what most calls change in front: they
+-- write that and leave the rest. Strings are as short as can be, as Redis' Lua hashes every byte
+-- of each that it makes.
+--
+-- FORMAT, leases in the string, groups, leases in the hash, units in the window, leases of all
+-- (their sum), demand of all and its time, ms before that of the last look at all leases, of when
+-- all was last written and given its time to live, and the newest GROUP
+local HEAD, HEAD_SIZE, FORMAT, FORMAT_TEXT = '<BBBI2ddfdffI6I4', 51, 2, '2'
+-- id of the row, credit it holds or may still receive, its demand and the time of that
+local LEASE, LEASE_SIZE, ROOM = '<c8I4fd', 24, 16
+local SPILL, SPILL_SIZE = '<I4fd', 16
+-- Time of the last unit in ticks, not before it, and units (above UINT32_MAX the count alone knows).
+-- The newest one is in HEAD, the others stand behind the leases, newest first; behind them there
+-- may be some that have left the window.
+local GROUP, GROUP_SIZE, K = '<I6I4', 10, 32
+local TICKS = 16 -- of a millisecond
 
 local EXACT = 2 ^ 53 -- doubles count exactly up to here
-local UINT32_MAX = 2 ^ 32 - 1
+local UINT16_MAX, UINT32_MAX = 2 ^ 16 - 1, 2 ^ 32 - 1
 local LOOK_MS = 1000 -- at most one look at all leases of a key in this time
-local TOUCH_MS = 5000 -- times to live are renewed when they are this old
+local TOUCH_MS = 5000 -- leases that are this old are written again, and live on
 local STEP_MS = 2000 -- a clock that is set back by more is believed
 local FORGET_MS = 86400000 -- rows silent for longer are removed
+local FORGET_CALLS = 16 -- one look for such in so many calls
 
 local items = #ARGV - 4
 if items < 0 or #KEYS ~= 2 + 2 * items or #ARGV[4] ~= BATCH_SIZE then
@@ -106,9 +120,14 @@ local function readable(reply, key)
 	return false
 end
 
-local state = readable(redis.pcall('HMGET', KEYS[1], row, '@' .. host, 'now'), KEYS[1])
-	or { false, false, false }
+local state = readable(redis.pcall('HMGET', KEYS[1], row, '@' .. host, 'now', 'format'), KEYS[1])
+	or { false, false, false, false }
 local last, holder = state[1], state[2]
+if state[4] ~= FORMAT_TEXT and (state[4] or state[3]) then
+	return redis.error_reply('RLFORMAT ' .. KEYS[1] .. ' holds format ' .. (state[4] or '1')
+		.. ' and this agent writes ' .. FORMAT_TEXT .. ': the agents of a fleet must be of '
+		.. 'releases with one format; else give the new ones a fleet name of their own')
+end
 
 -- The time of the partition never goes back: after a step back of this machine, or a failover to
 -- one that is behind, groups wait for the clock instead of leaving early. It is not cut to whole
@@ -126,13 +145,20 @@ if newest and newest > now and newest < now + STEP_MS then
 end
 
 -- An unreadable row is a row never seen: any sequence is a first one, as after a loss of data.
-local last_seq, last_nonce
+local mark, last_seq, last_nonce, id
 if last and #last >= ROW_SIZE and (#last - ROW_SIZE) % ANSWER_SIZE == 0 then
-	last_seq, last_nonce = from_bytes(ROW, last)
+	mark, last_seq, last_nonce, id = from_bytes(ROW, last)
 end
-if not last_seq or last_seq >= EXACT then
+if mark ~= ROW_IS or last_seq >= EXACT then
 	last = false
 end
+
+-- Eight bytes that stand for a row. As many hosts as there can be have no two alike.
+local function id_of(name)
+	local hex = redis.sha1hex(name)
+	return pack('<I4I4', tonumber(hex:sub(1, 8), 16), tonumber(hex:sub(9, 16), 16))
+end
+id = last and id or id_of(row)
 
 -- Two live hosts with one id write "@HOST" in turns, and each finds the other's row there. After a
 -- reboot only the new row calls: it is unknown at its first call, and its own at all later ones.
@@ -144,25 +170,20 @@ if holder then
 	end
 end
 
-local live_rows -- rows seen within lease_ms, this one too: read once
-local function live()
-	live_rows = live_rows or call('ZCOUNT', KEYS[2], stamp(now - lease_ms), '+inf')
-	return live_rows
+local function live() -- rows seen within lease_ms
+	return call('ZCOUNT', KEYS[2], text(now - lease_ms), '+inf')
 end
 
-local function answer(status, answers)
-	return { status, now, live(), other, answers }
-end
-
+local now_text = stamp(now)
 local function seen()
-	if readable(redis.pcall('ZADD', KEYS[2], stamp(now), row), KEYS[2]) == false then
-		call('ZADD', KEYS[2], stamp(now), row)
+	if readable(redis.pcall('ZADD', KEYS[2], now_text, row), KEYS[2]) == false then
+		call('ZADD', KEYS[2], now_text, row)
 	end
 end
 
 if last then
 	if seq < last_seq then
-		return answer(-1, '')
+		return { -1, now, live(), other, '' }
 	end
 	if seq == last_seq then
 		if nonce ~= last_nonce then
@@ -170,74 +191,99 @@ if last then
 			if holder and other == '' and holder ~= row .. '\0' .. words then
 				other = holder:match('%z(.*)$') or ''
 			end
-			return answer(-2, '')
+			return { -2, now, live(), other, '' }
 		end
 		seen()
-		return answer(1, last:sub(ROW_SIZE + 1))
+		return { 1, now, live(), other, last:sub(ROW_SIZE + 1) }
 	end
 end
 
 -- The first write. Every reason why Redis may refuse one (memory, disk, replicas, a replica itself)
 -- shows here, while nothing is changed; after it none of the writes below is refused.
 seen()
+local live_rows = live() -- this one too
 
--- Groups with units more at te, in two pieces that the caller joins. te is raised to the newest
--- group's time: the log is in order, and a unit may be dated later than it was spent, never
--- earlier. A group is closed when it has its share of L, so that few units leave the window late.
+-- The newest group of so many (t, n) with units more at te, and whether a new one has begun. te is
+-- raised to the group's time: the log is in order, and a unit may be dated later than it was
+-- spent, never earlier.
+-- A group is closed when it has its share of L, so that few units leave the window late.
 -- And after a pause, or what was spent before it would leave with what comes after it: at each
 -- start of a flood a part of a group would be of no use to anybody for W. That only in the upper
 -- half of L (count is what is in the window), where it matters, and while enough groups are left
 -- for the rest of L. The last of K takes all there is.
-local function add(groups, te, units, count, L, W)
-	if #groups == 0 then
-		return '', pack(GROUP, te, units)
+local function add(t, n, groups, te, units, count, L, W)
+	if groups == 0 then
+		return te, units, true
+	elseif te <= t then
+		return t, n + units, false
 	end
-	local t, n = from_bytes(GROUP, groups, #groups - GROUP_SIZE + 1)
-	local share, left = ceil(L / (K - 2)), K - #groups / GROUP_SIZE
-	local pause = te - t > W / K and count >= L / 2 and left > max(ceil((L - count) / share), 0)
-	if te > t and left > 0 and (n >= share or pause) then
-		return groups, pack(GROUP, te, units)
+	local share, left = ceil(L / (K - 2)), K - groups
+	local pause = te - t > W / K * TICKS
+		and count >= L / 2 and left > max(ceil((L - count) / share), 0)
+	if left > 0 and (n >= share or pause) then
+		return te, units, true
 	end
-	return groups:sub(1, #groups - GROUP_SIZE), pack(GROUP, max(te, t), n + units)
+	return te, n + units, false
+end
+
+-- The groups but the newest one, of so many in all.
+local function behind_newest(text, from, groups)
+	return groups > 1 and sub(text, from, from - 1 + (groups - 1) * GROUP_SIZE) or ''
+end
+
+local function group(t, n)
+	return pack(GROUP, t, min(n, UINT32_MAX))
 end
 
 -- The same for units of before the newest group: they join the first group that leaves no earlier
--- than they must, or get one of their own where that one leaves much later.
-local function put_in(groups, te, units, count, L, W)
-	for at = 1, #groups, GROUP_SIZE do
-		local t, n = from_bytes(GROUP, groups, at)
-		if t >= te then
-			local before, rest = groups:sub(1, at - 1), groups:sub(at)
-			if t - te > W / K and #groups < K * GROUP_SIZE then
-				return before .. pack(GROUP, te, units) .. rest
-			end
-			return before .. pack(GROUP, t, n + units) .. rest:sub(GROUP_SIZE + 1)
+-- than they must, or get one of their own where that one leaves much later. older are the groups
+-- behind the newest one: all of them anew, and how many there are now.
+local function put_in(t, n, groups, older, te, units, count, L, W)
+	if groups == 0 or te > t then
+		local newest, sum, begun = add(t, n, groups, te, units, count, L, W)
+		if not begun then
+			return newest, sum, groups, older
 		end
+		return newest, sum, groups + 1, groups > 0 and group(t, n) .. older or ''
 	end
-	local before, last_group = add(groups, te, units, count, L, W)
-	return before .. last_group
+	local index, t_at, n_at = 0, t, n -- 0 is the newest
+	while index < groups - 1 do
+		local t_next, n_next = from_bytes(GROUP, older, index * GROUP_SIZE + 1)
+		if t_next < te then
+			break
+		end
+		index, t_at, n_at = index + 1, t_next, n_next
+	end
+	local size = index * GROUP_SIZE -- of older, up to that group and with it
+	if t_at - te > W / K * TICKS and groups < K then
+		return t, n, groups + 1, sub(older, 1, size) .. group(te, units) .. sub(older, size + 1)
+	elseif index == 0 then
+		return t, n + units, groups, older
+	end
+	return t, n, groups, sub(older, 1, size - GROUP_SIZE) .. group(t_at, n_at + units)
+		.. sub(older, size + 1)
 end
 
 -- Time until the window has room for a unit. More than the first group may have to leave, when
 -- an outage let hosts go above L.
-local function ms_to_room(groups, count, L, W)
-	for at = 1, #groups, GROUP_SIZE do
-		local t, n = from_bytes(GROUP, groups, at)
+local function ms_to_room(t, older, groups_at, groups, count, L, W)
+	for at = groups_at + (groups - 2) * GROUP_SIZE, groups_at, -GROUP_SIZE do
+		local t_at, n = from_bytes(GROUP, older, at)
 		count = count - n
 		if L - count >= 1 then
-			return t + W - now
+			return t_at / TICKS + W - now
 		end
 	end
-	return W
+	return groups > 0 and t / TICKS + W - now or W
 end
 
--- A log whose writer was ahead of us (the partition's time was lost with {tag}:s): its groups are
--- dated now, the latest they can be. Else they would stay longer by as much as it was ahead.
-local function dated_back(log)
-	local parts = { log:sub(1, HEAD_SIZE) }
-	for at = HEAD_SIZE + 1, #log, GROUP_SIZE do
-		local t, n = from_bytes(GROUP, log, at)
-		parts[#parts + 1] = pack(GROUP, min(t, now), n)
+-- Groups whose writer was ahead of us (the partition's time was lost with {tag}:s) are dated now,
+-- the latest they can be. Else they would stay longer by as much as it was ahead.
+local function dated_back(older, latest)
+	local parts = {}
+	for at = 1, #older, GROUP_SIZE do
+		local t, n = from_bytes(GROUP, older, at)
+		parts[#parts + 1] = pack(GROUP, min(t, latest), n)
 	end
 	return table.concat(parts)
 end
@@ -246,79 +292,78 @@ local function sane(number) -- false for NaN, too
 	return number >= 0 and number < EXACT
 end
 
--- The groups that are in the window, those before them dropped, and the fields of HEAD. Nothing
--- (and an empty log) when there is no log that can be read.
-local function load(log, W)
-	local size = log and #log or 0
-	if size < HEAD_SIZE or size > HEAD_SIZE + K * GROUP_SIZE
-	    or (size - HEAD_SIZE) % GROUP_SIZE ~= 0 then
-		return nil, 0, 0, 0, now, now - LOOK_MS, now - TOUCH_MS
-	end
-	local count, out, demand, at, looked, touched = from_bytes(HEAD, log)
-	local ahead = at > now
-	if ahead then
-		log, at, looked, touched = dated_back(log), now, now - LOOK_MS, now - TOUCH_MS
-	end
-	local from = HEAD_SIZE + 1
-	while from < size do
-		local t, n = from_bytes(GROUP, log, from)
-		if t > now - W then
-			break
+-- Where the caller's lease is in the string, if it is there.
+local function find_lease(log, upto)
+	local at = find(log, id, HEAD_SIZE + 1, true)
+	while at and at <= upto do
+		if (at - HEAD_SIZE - 1) % LEASE_SIZE == 0 then
+			return at
 		end
-		count = count - n
-		from = from + GROUP_SIZE
+		at = find(log, id, at + 1, true)
 	end
-	if not (sane(count) and sane(out) and sane(demand)) then
-		return nil, 0, 0, 0, now, now - LOOK_MS, now - TOUCH_MS
-	end
-	if from > size then
-		count = 0
-	end
-	return log:sub(from), count, out, demand, at, looked, touched, ahead or from > HEAD_SIZE + 1
 end
 
--- Credit the row holds or may still receive, its demand and the time of that; or nothing.
-local function lease_of(field)
-	if field and #field == LEASE_SIZE then
-		local held, demand, at = from_bytes(LEASE, field)
-		if sane(held) and sane(demand) then
+-- The leases in the string, the caller's left out.
+local function others_in(log, mine_at, groups_at)
+	if not mine_at then
+		return sub(log, HEAD_SIZE + 1, groups_at - 1)
+	end
+	local behind = sub(log, mine_at + LEASE_SIZE, groups_at - 1)
+	return mine_at == HEAD_SIZE + 1 and behind or sub(log, HEAD_SIZE + 1, mine_at - 1) .. behind
+end
+
+-- A lease from the hash, or nothing.
+local function spilled_lease(field)
+	if field and #field == SPILL_SIZE then
+		local held, demand, at = from_bytes(SPILL, field)
+		if sane(demand) and sane(at) then
 			return held, demand, at
 		end
 	end
 end
 
-local awake -- rows seen within lease_ms: read once, when the first key looks at all its leases
+local awake -- rows seen within lease_ms and their ids: read once, when the first key needs them
 local function is_awake(name)
 	if not awake then
 		awake = {}
 		local rows = call('ZRANGEBYSCORE', KEYS[2], stamp(now - lease_ms), '+inf')
 		for _, seen_row in ipairs(rows) do
-			awake[seen_row] = true
+			awake[seen_row], awake[id_of(seen_row)] = true, true
 		end
 	end
 	return awake[name]
 end
 
--- What others hold of a key, by their leases. With charge, those of silent rows are deleted and
--- their sum returned second: nobody knows when such a host spent them, so they count from now. So
--- are those that were not restated for W and the same silence: a live host restates what it holds
--- once in W at least, and one whose rule was taken away never does.
-local function held_by_others(key, charge, W)
-	local all = readable(redis.pcall('HGETALL', key), key) or {}
-	local held, silent = 0, 0
-	for i = 1, #all, 2 do
-		if all[i] ~= row then
-			local lease = lease_of(all[i + 1]) or 0
-			local at = select(3, lease_of(all[i + 1])) or 0
-			if charge and (not is_awake(all[i]) or at < now - W - lease_ms) then
-				silent = silent + lease
-				call('HDEL', key, all[i])
-			else
-				held = held + lease
+-- A look at what others hold of a key: leases is those in the string, without the caller's. Those
+-- of silent rows are taken away: nobody knows when such a host spent them, so they count from now.
+-- So are those that were not restated for W and the same silence: a live host restates what it
+-- holds once in W at least, and one whose rule was taken away never does. Returns the leases that
+-- are left, their sum, the sum of the others, and how many are left in the hash.
+local function look(leases, spilled, key, W)
+	local left, held, silent, oldest = {}, 0, 0, now - W - lease_ms
+	for at = 1, #leases, LEASE_SIZE do
+		local name, credit, demand, time = from_bytes(LEASE, leases, at)
+		if is_awake(name) and time >= oldest then
+			held = held + credit
+			left[#left + 1] = leases:sub(at, at + LEASE_SIZE - 1)
+		elseif sane(demand) then
+			silent = silent + credit
+		end
+	end
+	if spilled > 0 then
+		local all = readable(redis.pcall('HGETALL', key), key) or {}
+		spilled = #all / 2
+		for i = 1, #all, 2 do
+			local credit, _, time = spilled_lease(all[i + 1])
+			if all[i] ~= row and (not is_awake(all[i]) or (time or 0) < oldest) then
+				silent = silent + (credit or 0)
+				spilled = spilled - call('HDEL', key, all[i])
+			elseif all[i] ~= row then
+				held = held + (credit or 0)
 			end
 		end
 	end
-	return held, silent
+	return table.concat(left), held, silent, spilled
 end
 
 -- What the host should get: the grant before it is cut to the room, what it needs, and the room.
@@ -339,14 +384,15 @@ local function wish(L, count, others, credit, waiting, blind, part, mine, coin)
 	end
 	-- Half of the fair part: the rest is for those who call next, if there are any.
 	local room = L - count - others - credit
-	local want = max(min(need, (live() > 1 and 0.5 or 1) * part * (L - count)) - credit, 0)
-	local grant = floor(want)
+	local want = (live_rows > 1 and 0.5 or 1) * part * (L - count)
+	want = (need < want and need or want) - credit
+	local grant = want > 0 and floor(want) or 0
 	if coin < want - grant then
 		grant = grant + 1
 	end
-	if waiting > credit then
+	if grant < waiting - credit then
 		-- Whoever waits takes it at once: nothing of that is held without use.
-		grant = max(grant, waiting - credit)
+		grant = waiting - credit
 	end
 	return grant, need, room
 end
@@ -360,7 +406,7 @@ local function is_short(L, W, T, count, room, asked, grant, credit, waiting, own
 		return false
 	end
 	return (grant < 1 and (credit < 1 or credit < waiting))
-	    or (grant < asked - 0.5 and own >= 3 and live() > 1 and (room < 1 or L - count < L * T / W))
+	    or (grant < asked - 0.5 and own >= 3 and live_rows > 1 and (room < 1 or L - count < L * T / W))
 end
 
 local function add_total(log_key, units)
@@ -371,10 +417,10 @@ local function add_total(log_key, units)
 	end
 end
 
--- Both keys live on for 2 W and the silence that costs a host its leases (10 s at least) after
--- they were last used: until then a host may spend what it was lent, and that stays in the window
+-- All lives on for 2 W and the silence that costs a host its leases (10 s at least) after it was
+-- last written: until then a host may spend what it was lent, and that stays in the window
 -- for W. The other W is for a clock of Redis that steps, as it and not the time of the partition
--- decides when keys end. TOUCH_MS is added because they are not renewed each time.
+-- decides when keys end. TOUCH_MS is added because not every call writes.
 local px_W, px
 local function time_to_live(W)
 	if W ~= px_W then
@@ -383,130 +429,222 @@ local function time_to_live(W)
 	return px
 end
 
--- Time until the first of the groups leaves, and the last; ms, not below 1.
-local function leaving(groups, tail, W)
-	local first = from_bytes(GROUP, groups ~= '' and groups or tail)
-	local newest = tail ~= '' and tail or groups
-	local last_of = from_bytes(GROUP, newest, #newest - GROUP_SIZE + 1)
-	return max(ceil(first + W - now), 1), max(ceil(last_of + W - now), 1)
+-- The caller's lease into the hash: returns how many more there are.
+local function spill(key, held, own, W)
+	local new = call('HSET', key, row, pack(SPILL, held, own, now))
+	call('PEXPIRE', key, time_to_live(W))
+	return new
+end
+
+-- Time until the oldest of the groups leaves, and the newest; ms, not below 1. There is one.
+local function leaving(t, older, old_from, groups, W)
+	local first = t
+	if groups > 1 then
+		first = from_bytes(GROUP, older, old_from + (groups - 2) * GROUP_SIZE)
+	end
+	return max(ceil(first / TICKS + W - now), 1), max(ceil(t / TICKS + W - now), 1)
 end
 
 -- All of one key: what the host reports is taken, what it may spend from now on is returned.
 local function sync(i, log)
-	local tag, L, W, T, units, age, credit, asked, waiting, blind, flags =
-		from_bytes(ITEM, ARGV[4 + i])
-	local log_key, lease_key = KEYS[1 + 2 * i], KEYS[2 + 2 * i]
-	local groups, count, out, demand, at, looked, touched, changed = load(log, W)
-	local stored = groups
-	groups = groups or ''
+	local words, log_key = args[4 + i], keys[1 + 2 * i]
+	local tag, L, W, T, units, age, credit, asked, waiting, blind, flags = from_bytes(ITEM, words)
+
+	-- One that cannot be read is taken for none.
+	local format, rows, groups, spilled, count, out, demand, at, looked, touched, t, n
+	local groups_at, stored = HEAD_SIZE + 1, false
+	if log and #log >= HEAD_SIZE then
+		format, rows, groups, spilled, count, out, demand, at, looked, touched, t, n =
+			from_bytes(HEAD, log)
+		groups_at = groups_at + rows * LEASE_SIZE
+		stored = format == FORMAT and groups <= K
+			and #log >= groups_at - 1 + (groups - 1) * GROUP_SIZE
+			and count >= 0 and count < EXACT and out >= 0 and out < EXACT
+			and demand >= 0 and demand < EXACT and at >= 0 and at < EXACT
+			and looked >= 0 and touched >= 0
+	end
+	local changed, anew = false, false -- to be written; all of it
+	local older = log -- has the groups but the newest from groups_at on
+	if not stored then
+		log, older, rows, groups, spilled, groups_at = '', '', 0, 0, 0, 1
+		count, out, demand, at, looked, touched, t, n, anew = 0, 0, 0, now, LOOK_MS, 0, 0, 0, true
+	elseif at > now then
+		local latest = ceil(now * TICKS)
+		older = dated_back(behind_newest(log, groups_at, groups), latest)
+		t, at, looked, changed, anew = min(t, latest), now, LOOK_MS, true, true
+	end
+	local old_from = older == log and groups_at or 1
+	looked = looked + now - at
+	touched = touched + now - at
+
+	-- What has left the window.
+	local begin = (now - W) * TICKS
+	while groups > 0 do
+		local t_at, n_at = t, n
+		if groups > 1 then
+			t_at, n_at = from_bytes(GROUP, older, old_from + (groups - 2) * GROUP_SIZE)
+		end
+		if t_at > begin then
+			break
+		end
+		count, groups, changed = count - n_at, groups - 1, true
+	end
+	if groups == 0 or count < 0 then
+		count = 0
+	end
+
+	-- The caller's lease, and what the others hold.
+	local mine_at = rows > 0 and find_lease(log, groups_at - LEASE_SIZE)
+	local mine, own, own_at, in_hash, _
+	if mine_at then
+		_, mine, own, own_at = from_bytes(LEASE, log, mine_at)
+		if not (sane(own) and sane(own_at)) then
+			own, own_at = 0, now
+		end
+	elseif spilled > 0 then
+		local lease_key = keys[2 + 2 * i]
+		local field = readable(redis.pcall('HGET', lease_key, row), lease_key)
+		in_hash = field and true
+		mine, own, own_at = spilled_lease(field)
+		if not field and call('EXISTS', lease_key) == 0 then
+			-- Its leases had their time to live.
+			spilled, out = 0, 0
+			for lease = HEAD_SIZE + 1, groups_at - 1, LEASE_SIZE do
+				local _, some, wanted = from_bytes(LEASE, log, lease)
+				out = out + (sane(wanted) and some or 0)
+			end
+		end
+	end
+	local others = out - (mine or 0)
+	if others < 0 then
+		others = 0
+	end
 
 	-- What the host admitted counts, above L too: it has happened. What is older than the
 	-- window by the host's own word (and ages are never too old) is over.
-	local tail = ''
 	if units > 0 then
-		if #ARGV[4 + i] > ITEM_SIZE then
-			for at = ITEM_SIZE + 1, #ARGV[4 + i], PIECE_SIZE do
-				local n, old = from_bytes(PIECE, ARGV[4 + i], at)
-				if n > 0 and old < W then
-					groups = put_in(groups, now - old, n, count, L, W)
-					count, changed = count + n, true
+		if #words > ITEM_SIZE then
+			older = behind_newest(older, old_from, groups)
+			old_from, anew = 1, true
+			for piece = ITEM_SIZE + 1, #words, PIECE_SIZE do
+				local some, old = from_bytes(PIECE, words, piece)
+				if some > 0 and old < W then
+					t, n, groups, older = put_in(t, n, groups, older,
+						max(ceil((now - old) * TICKS), 0), some, count, L, W)
+					count, changed = count + some, true
 				end
 			end
 		elseif age < W then
-			groups, tail = add(groups, now - age, units, count, L, W)
-			count = count + units
+			local newest, sum, begun =
+				add(t, n, groups, max(ceil((now - age) * TICKS), 0), units, count, L, W)
+			if begun then
+				if groups > 0 then
+					older = group(t, n) .. behind_newest(older, old_from, groups)
+					old_from, anew = 1, true
+				end
+				groups = groups + 1
+			end
+			t, n, count, changed = newest, sum, count + units, true
 		end
 		if batch_flags % 2 == KEEP_TOTALS then
 			add_total(log_key, units)
 		end
 	end
 
-	-- The caller's lease, and what the others hold. Without the log their sum is lost; when all
-	-- leases had their time to live it is over. A rule without leases has none to be read.
-	local leases = flags < REPORT or out > 0
-	local field = leases and readable(redis.pcall('HGET', lease_key, row), lease_key)
-	local mine, own, own_at = lease_of(field)
-	local others
-	if not leases then
-		others = 0
-	elseif not stored or (field and not mine) then
-		others = held_by_others(lease_key, false, W)
-	elseif not field and out > 0 and call('EXISTS', lease_key) == 0 then
-		others = 0
+	-- Demand fades with 3 T: slow enough to be smooth, fast enough to follow a moving client.
+	local tau = T > 1 and 3 * T or 3
+	demand = demand > 0 and demand * exp((at - now) / tau) + asked or asked
+	if mine then
+		own = own_at < now and own * exp((own_at - now) / tau) + asked or own + asked
 	else
-		others = max(out - (mine or 0), 0)
+		own = asked
 	end
 
-	-- Demand fades with 3 T: slow enough to be smooth, fast enough to follow a moving client.
-	local tau = 3 * max(T, 1)
-	demand = demand * exp((at - now) / tau) + asked
-	own = mine and own * exp(min(own_at - now, 0) / tau) + asked or asked
-
 	local grant, flag, retry, held = 0, 0, 0, credit
+	local leases -- of others in the string, when they are not as they were
 	if flags % 2 ~= PUSH_ONLY then
-		local part = demand > 0 and min(own / demand, 1) or 1
+		local part = own < demand and own / demand or 1
 		-- Fractions are rounded at random, by the golden ratio: alike for the same batch.
 		local coin = (seq % 65536 * 40503 + i * 2531) % 65536 / 65536
 		local need, room
 		grant, need, room = wish(L, count, others, credit, waiting, blind, part, own, coin)
 		if room and need > credit and (grant > room or room < 1) and others > 0
-		    and now - looked >= LOOK_MS then
+		    and looked >= LOOK_MS then
 			-- Too little: see what the leases are. Those of dead hosts make no room
 			-- yet: they become units that leave in W, and nobody waits for them then.
 			local silent
-			others, silent = held_by_others(lease_key, true, W)
+			leases, others, silent, spilled =
+				look(others_in(log, mine_at, groups_at), spilled, keys[2 + 2 * i], W)
 			if silent > 0 then
-				groups, tail = add(groups .. tail, now, silent, count, L, W)
-				count = count + silent
+				older = behind_newest(older, old_from, groups)
+				t, n, groups, older = put_in(t, n, groups, older, ceil(now * TICKS),
+					silent, count, L, W)
+				old_from, count = 1, count + silent
 			end
-			looked, changed = now, true
+			looked, changed, anew = 0, true, true
 			grant, need, room =
 				wish(L, count, others, credit, waiting, blind, part, own, coin)
 		end
 		if not room then
 			flag, held = BLIND, 0
 		else
-			grant = max(min(grant, floor(room)), 0)
+			if grant > room then
+				grant = room >= 1 and floor(room) or 0
+			end
 			held = credit + grant
 			room = room - grant
 			if is_short(L, W, T, count, room, need - credit, grant, credit, waiting, own) then
 				-- Leases may be back within T; a full window says when it has room.
 				flag = EXHAUSTED
 				retry = L - count >= 1 and min(0.9 * T, W / 64)
-				    or ms_to_room(groups .. tail, count, L, W)
+				    or ms_to_room(t, older, old_from, groups, count, L, W)
 				retry = max(ceil(retry), 1)
 			end
 		end
 	end
 
-	-- A row keeps a field while it holds something, or asks for so much that its part matters.
+	-- A row keeps a lease while it holds something, or asks for so much that its part matters.
 	local keep = held > 0 or (flag ~= BLIND and flags < REPORT and own >= 1)
-	local renew = held > 0 and (now - touched >= TOUCH_MS or now - (own_at or now) >= TOUCH_MS)
-	local moved = held ~= (mine or 0) or asked > 0 or keep ~= (field and true)
-	if changed or moved or renew or tail ~= '' then
-		renew = keep and (renew or not field)
-		if keep and (moved or renew) then
-			call('HSET', lease_key, row, pack(LEASE, held, own, now))
-		elseif field and not keep then
-			call('HDEL', lease_key, row)
-		end
-		if renew then
-			call('PEXPIRE', lease_key, time_to_live(W))
-			touched = now
-		end
-		if keep or others > 0 or groups ~= '' or tail ~= '' then
-			local head = pack(HEAD, count, others + held, demand, now, looked, touched)
-			call('SET', log_key, head .. groups .. tail, 'PX', time_to_live(W))
-		elseif stored then
-			call('DEL', log_key)
+	local old = held > 0 and (touched >= TOUCH_MS or now - (own_at or now) >= TOUCH_MS)
+	local had = mine_at and true or false
+	if changed or old or asked > 0 or held ~= (mine or 0) or keep ~= (had or in_hash or false) then
+		if anew or touched >= TOUCH_MS or in_hash or keep ~= had or groups == 0 then
+			leases = leases or others_in(log, mine_at, groups_at)
+			rows, mine = #leases / LEASE_SIZE, ''
+			if keep and rows < ROOM then
+				rows, mine = rows + 1, pack(LEASE, id, held, own, now)
+			elseif keep then
+				spilled = spilled + spill(keys[2 + 2 * i], held, own, W)
+			end
+			if in_hash and (mine ~= '' or not keep) then
+				spilled = max(spilled - call('HDEL', keys[2 + 2 * i], row), 0)
+			end
+			if rows > 0 or spilled > 0 or groups > 0 then
+				call('SET', log_key, pack(HEAD, FORMAT, rows, groups, min(spilled, UINT16_MAX), count,
+						others + held, demand, now, looked, 0, t, min(n, UINT32_MAX))
+					.. mine .. leases
+					.. behind_newest(older, old_from, groups),
+					'PX', time_to_live(W))
+			elseif stored then
+				call('DEL', log_key)
+			end
+		else
+			local head = pack(HEAD, FORMAT, rows, groups, spilled, count, others + held,
+				demand, now, looked, touched, t, min(n, UINT32_MAX))
+			if mine_at then
+				head = head .. sub(log, HEAD_SIZE + 1, mine_at - 1)
+					.. pack(LEASE, id, held, own, now)
+			end
+			call('SETRANGE', log_key, '0', head)
 		end
 	end
 	local ends = 0
-	if flags >= REPORT and #groups + #tail > 0 then
-		retry, ends = leaving(groups, tail, W)
+	if flags >= REPORT and groups > 0 then
+		retry, ends = leaving(t, older, old_from, groups, W)
 	end
-	return pack(ANSWER, tag, grant, flag, min(retry, UINT32_MAX), min(count, UINT32_MAX),
-		min(others, UINT32_MAX), min(ends, UINT32_MAX))
+	return pack(ANSWER, tag, grant, flag, retry < UINT32_MAX and retry or UINT32_MAX,
+		count < UINT32_MAX and count or UINT32_MAX,
+		others < UINT32_MAX and others or UINT32_MAX, ends < UINT32_MAX and ends or UINT32_MAX)
 end
 
 -- Rows of hosts that are gone for good, a few at a time.
@@ -532,11 +670,14 @@ if items > 0 then
 	end
 end
 answers = table.concat(answers)
-local batch = pack(ROW, seq, nonce) .. answers
-if holder == row .. '\0' .. words then
-	call('HSET', KEYS[1], row, batch, 'now', stamp(now))
+local batch = pack(ROW, ROW_IS, seq, nonce, id) .. answers
+if holder == row .. '\0' .. words and state[4] then
+	call('HSET', KEYS[1], row, batch, 'now', now_text)
 else
-	call('HSET', KEYS[1], row, batch, 'now', stamp(now), '@' .. host, row .. '\0' .. words)
+	call('HSET', KEYS[1], row, batch, 'now', now_text, '@' .. host, row .. '\0' .. words,
+		'format', FORMAT_TEXT)
 end
-forget()
-return answer(0, answers)
+if seq % FORGET_CALLS == 0 then
+	forget()
+end
+return { 0, now, live_rows, other, answers }

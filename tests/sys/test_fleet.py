@@ -13,6 +13,7 @@ import time
 
 import fake_redis
 import resp
+import stored
 from fleet import MAY_WAIT, Client, at_least, at_most, during, hosts_of, most
 from rig import AGENT, contains, equal, main, wait_for
 
@@ -134,9 +135,9 @@ def test_fleet__credit_that_lapsed_with_its_agent_is_not_spent_after_a_restart(r
     first, second = Client(a), Client(b)
     redis = connect(rig)
     kill_with_credit(a, first, "k")
-    row, = [row for row in redis("HKEYS", leases(redis)) if row.startswith(b"a:")]
+    row, = [row for row in leases(redis) if row.startswith("a:")]
     deadline = time.monotonic() + 13
-    while redis("HEXISTS", leases(redis), row):  # Redis has not yet taken them for used
+    while row in leases(redis):  # Redis has not yet taken them for used
         assert time.monotonic() < deadline
         if not second.check("s", "k"):
             time.sleep(0.001)
@@ -156,8 +157,9 @@ def test_fleet__credit_that_lapsed_with_its_agent_is_not_spent_after_a_restart(r
 
 
 def leases(redis):
-    name, = redis("KEYS", "*:l:s:k")
-    return name
+    """Of the key k under the rule s: which row holds how much."""
+    name, = redis("KEYS", "*:k:s:k")
+    return stored.leases(redis, name[:name.index(b"}") + 1], b"s:k")
 
 
 def test_fleet__rules_removed_amid_a_call_do_not_hold_up_others(rig):

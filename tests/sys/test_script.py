@@ -13,6 +13,7 @@ import sys
 
 from resp import Error, start
 from rig import Rig, contains, equal, main
+from stored import GROUP, HEAD, K, ROOM, leases
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../agent/sync/rl_sync.lua")
 
@@ -86,9 +87,8 @@ class Script:
         return result
 
     def leases(self, name=b"k"):
-        flat = self.redis("HGETALL", self.key(b"l", name))
-        return {row.decode(): struct.unpack("<d", data[:8])[0]
-                for row, data in zip(flat[::2], flat[1::2])}
+        """Row -> what it holds, from a key's string and from the hash beside it."""
+        return leases(self.redis, self.tag, name)
 
     def count(self, now, name=b"k", **kwargs):
         """Units in the window, read by a host that nobody knows and that takes nothing."""
@@ -185,19 +185,20 @@ def test_script__live_counts_rows_seen_within_the_lease_time(rig):
     equal(script.batch("b:1", 3, [], 1001 + LEASE_MS, lease_ms=LEASE_MS + 1)[2], 2)
 
 
-def test_script__rows_silent_for_a_day_are_removed_two_a_call(rig):
+def test_script__rows_silent_for_a_day_are_removed_two_each_sixteenth_call(rig):
     script = Script(rig)
     for name in "abcde":
         script.batch(name + ":1", 1, [], 1000)
     script.batch("e:2", 1, [], 2000)
     script.batch("f:1", 1, [], 1000 + DAY_MS)
     equal(script.redis("ZCARD", script.key(b"h")), 7)
-    for left in (5, 3, 2, 2):
-        script.batch("f:1", 10 - left, [], 1001 + DAY_MS, nonce=os.urandom(8))
+    for seq, left in ((15, 7), (16, 5), (31, 5), (32, 3), (48, 2), (64, 2)):
+        script.batch("f:1", seq, [], 1001 + DAY_MS)
         equal(script.redis("ZCARD", script.key(b"h")), left)
-        script.redis("HDEL", script.key(b"s"), "f:1")
+    script.redis("HDEL", script.key(b"s"), "f:1")
     # "@e" names the younger row.
-    equal(sorted(script.redis("HKEYS", script.key(b"s"))), [b"@e", b"@f", b"e:2", b"now"])
+    equal(sorted(script.redis("HKEYS", script.key(b"s"))), 
+          [b"@e", b"@f", b"e:2", b"format", b"now"])
 
 
 def test_script__old_lease_beside_a_new_epoch_is_charged_when_silent_and_leaves_w_later(rig):
@@ -388,7 +389,7 @@ def test_script__groups_never_outnumber_k_and_hold_their_share(rig):
     now = 100000
     for i in range(200):  # 4 times L, as hosts without Redis may admit
         script.sync("a:1", 1 + i, now + i, units=20, limit=1000)
-    equal(script.redis("STRLEN", script.key(b"k", b"k")), 48 + 32 * 16)
+    equal(script.redis("STRLEN", script.key(b"k", b"k")), HEAD.size + (K - 1) * GROUP)
     equal(script.count(now + 200, limit=1000), 4000)
     equal(script.count(now + 199 + 1000, limit=1000), 0)
     for i in range(100):
@@ -438,8 +439,8 @@ def test_script__large_counts_do_not_wrap(rig):
     got = script.sync("a:1", 2, 1500, units=2**42 + 1, limit=2**32 - 1, window=365 * DAY_MS,
                       waiting=2**32 - 1)
     equal((got.count, got.flags, got.retry), (2**32 - 1, EXHAUSTED, 2**32 - 1))
-    head = script.redis("GETRANGE", script.key(b"k", b"k"), 0, 7)
-    equal(struct.unpack("<d", head)[0], 2**43 + 1)
+    head = script.redis("GETRANGE", script.key(b"k", b"k"), 0, HEAD.size - 1)
+    equal(HEAD.unpack(head)[4], 2**43 + 1)
     equal(script.count(2500), 0)
     got = script.sync("b:1", 1, 1000, name=b"all", limit=2**32 - 1, waiting=2**32 - 1)
     equal(got.grant, 2**32 - 1)
@@ -534,38 +535,77 @@ def test_script__push_only_takes_units_and_grants_nothing(rig):
     equal(script.redis("EXISTS", script.key(b"k", b"k"), script.key(b"l", b"k")), 0)
 
 
-def test_script__leases_that_had_their_time_to_live_hold_nothing(rig):
+def many(script, now, rows, name=b"k", waiting=2):
+    """So many rows that hold some each, two of 100: more than the string has room for."""
+    for i in range(rows):
+        got = script.sync("m%d:1" % i, 1, now, name=name, waiting=waiting)
+        equal((got.grant, got.others), (waiting, i * waiting))
+
+
+def test_script__leases_without_room_in_the_string_are_kept_beside_it(rig):
     script = Script(rig)
-    equal(script.sync("a:1", 1, 1000, waiting=100).grant, 100)
+    many(script, 1000, 20)
+    hashed = script.redis("HLEN", script.key(b"l", b"k"))
+    equal(hashed, 20 - ROOM)
+    equal(script.leases(), {"m%d:1" % i: 2 for i in range(20)})
+    # Restated, in the one and in the other; given back; and moved in when there is room.
+    equal(script.sync("m0:1", 2, 1001, credit=2, demand=1).others, 38)
+    equal(script.sync("m19:1", 2, 1001, credit=1, units=1, demand=1).others, 38)
+    equal(script.sync("m19:1", 3, 1002, flags=PUSH_ONLY).others, 38)
+    equal(script.redis("HLEN", script.key(b"l", b"k")), hashed - 1)
+    equal(script.sync("m1:1", 2, 1003, flags=PUSH_ONLY).others, 36)
+    equal(script.sync("m18:1", 2, 1004, credit=2, demand=1).others, 34)
+    equal(script.redis("HLEN", script.key(b"l", b"k")), hashed - 2)
+    equal(sum(script.leases().values()), 36)
+    # All of them dead: charged, of both kinds.
+    got = script.sync("b:1", 1, 1005 + LEASE_MS, waiting=100)
+    equal((got.count, got.grant, got.others), (36, 64, 0))
+    equal(script.redis("EXISTS", script.key(b"l", b"k")), 0)
+    equal(script.leases(), {"b:1": 64})
+
+
+def test_script__leases_beside_the_string_that_had_their_time_to_live_hold_nothing(rig):
+    script = Script(rig)
+    many(script, 1000, 20)
     script.redis("DEL", script.key(b"l", b"k"))
-    equal(script.sync("b:1", 1, 1001, flags=PUSH_ONLY).others, 0)
+    equal(script.sync("b:1", 1, 1001, flags=PUSH_ONLY).others, 2 * ROOM)
     got = script.sync("b:1", 2, 1001, waiting=100)
-    equal((got.grant, got.others), (100, 0))
+    equal((got.grant, got.others), (100 - 2 * ROOM, 2 * ROOM))
 
 
-def test_script__log_lost_beside_leases_is_rebuilt_from_them(rig):
+def test_script__other_format_is_refused_and_changes_nothing(rig):
     script = Script(rig)
-    for damage in ("DEL", "SET"):
-        row = "a%s:1" % damage
-        equal(script.sync(row, 1, 1000, name=b"x" + damage.encode(), waiting=60).grant, 60)
-        key = script.key(b"k", b"x" + damage.encode())
-        script.redis(damage, key, *([] if damage == "DEL" else ["x"]))
-        got = script.sync("b:%s" % damage, 1, 1001, name=b"x" + damage.encode(), waiting=100)
-        equal((got.grant, got.others), (40, 60))
-        # The caller's own lease unreadable: what others hold is known no better.
-        script.redis("HSET", script.key(b"l", b"x" + damage.encode()), "b:" + damage, "?")
-        got = script.sync("b:%s" % damage, 2, 1002, name=b"x" + damage.encode(),
-                          flags=PUSH_ONLY)
-        equal(got.others, 60)
+    script.sync("a:1", 1, 1000, units=5)
+    key = script.key(b"s")
+    equal(script.redis("HGET", key, "format"), b"2")
+    # Of a later release, and of the first one, which said nothing.
+    for make in (("HSET", key, "format", "3"), ("HDEL", key, "format")):
+        script.redis(*make)
+        before = script.dump()
+        try:
+            raise AssertionError(script.batch("a:1", 2, [(b"k", item(units=5))], 1100))
+        except Error as error:
+            contains(str(error), "RLFORMAT")
+            contains(str(error), "3" if make[0] == "HSET" else "format 1")
+        equal(script.dump(), before)
+    script.redis("HSET", key, "format", "2")
+    equal(script.sync("a:1", 2, 1100, units=5).count, 10)
 
 
 def test_script__unreadable_records_are_taken_for_absent(rig):
     script = Script(rig)
-    bad_head = struct.pack("<6d", float("nan"), -1, float("inf"), 0, 0, 0)
-    values = [b"", b"x", b"\xff" * 47, b"\xff" * 48, b"\xff" * 64, b"\0" * 56, b"\xff" * 9999,
-              bad_head, bad_head + struct.pack("<dd", float("nan"), float("nan")),
-              struct.pack("<3d", float("nan"), 0, 0), struct.pack("<3d", -1, -1, -1),
-              struct.pack("<3d", 1, float("inf"), 1e300), b"1e300", b"nan", b"inf", b"-5"]
+    nan, inf = float("nan"), float("inf")
+    heads = [HEAD.pack(2, 0, 0, 0, *numbers, 0, 0, 0)
+             for numbers in ((nan, -1, inf, 0, 0, 0), (0, nan, 0, 0, 0, 0), (0, 0, nan, 0, 0, 0),
+                             (0, 0, 0, nan, 0, 0), (0, 0, 0, 0, nan, 0), (0, 0, 0, 0, 0, nan),
+                             (1e300, 0, 0, 0, 0, 0), (0, 0, 0, -1, 0, 0))]
+    good = (0, 0, 0, 0, 0, 0, 0, 0, 0)
+    values = [b"", b"x", b"\xff" * 50, b"\xff" * 51, b"\xff" * 64, b"\0" * 60, b"\xff" * 9999,
+              *heads, HEAD.pack(1, 0, 0, 0, *good), HEAD.pack(2, 0, 33, 0, *good) + bytes(400),
+              HEAD.pack(2, 255, 0, 0, *good), HEAD.pack(2, 1, 0, 9, *good) + b"\xff" * 24,
+              HEAD.pack(2, 0, 3, 0, *good), HEAD.pack(2, 0, 2, 0, *good) + b"\xff" * 10,
+              struct.pack("<Ifd", 1, nan, nan), struct.pack("<Ifd", 1, 1, inf),
+              b"1e300", b"nan", b"inf", b"-5"]
     seq, now = 1, 1000
 
     def both_work():
@@ -592,7 +632,7 @@ def test_script__unreadable_records_are_taken_for_absent(rig):
             script.redis("DEL", l)
             script.redis("HSET", l, row, value)
             both_work()
-        for field in ("a:1", "@a", "now"):
+        for field in ("a:1", "@a", "now"):  # not "format": that is no damage
             script.redis("HSET", s, field, value)
             both_work()
     for key in (k, l, s, h):
@@ -650,9 +690,11 @@ def test_script__totals_count_every_unit_once_when_asked_for(rig):
 
 def test_script__keys_live_as_long_as_what_they_hold_may_matter(rig):
     script, now = Script(rig), 10**6
-    for window, lease_ms in ((10, 60000), (1000, LEASE_MS), (365 * DAY_MS, LEASE_MS)):
+    for window, lease_ms, beside in ((10, 60000, True), (1000, LEASE_MS, False),
+                                     (7 * DAY_MS, LEASE_MS, False),
+                                     (365 * DAY_MS, LEASE_MS, True)):
         name = b"%d" % window
-        keys = (script.key(b"k", name), script.key(b"l", name))
+        keys = (script.key(b"k", name), script.key(b"l", name))[:1 + beside]
         least = 2 * window + max(lease_ms, 10000)
 
         def lives(row, seq, now, **kwargs):
@@ -661,7 +703,11 @@ def test_script__keys_live_as_long_as_what_they_hold_may_matter(rig):
             return [script.redis("PTTL", key) for key in keys]
         now += 10**5
         row = "w%d:1" % window
-        for left in lives(row, 1, now, waiting=9):
+        if beside:  # no room in the string
+            for i in range(ROOM):
+                script.batch("m%d%d:1" % (i, window), 1,
+                             [(name, item(window=window, waiting=1))], now, lease_ms=lease_ms)
+        for left in lives(row, 1, now, waiting=9, units=3 if window > 5000 else 0):
             assert least < left <= least + 5000, left
         # Restated and nothing else: written only when 5 s old. Redis is told that they are.
         for key in keys:
@@ -672,7 +718,7 @@ def test_script__keys_live_as_long_as_what_they_hold_may_matter(rig):
             assert least < left <= least + 5000, left
         # A lease is never without a time to live, whoever made the hash.
         lives(row, 4, now + 5001, credit=0, units=1, flags=PUSH_ONLY)
-        equal(script.redis("EXISTS", keys[1]), 0)
+        equal(script.redis("EXISTS", script.key(b"l", name)), 0)
         for left in lives("other:1", 4 + window, now + 5002, waiting=2):
             assert least < left <= least + 5000, left
 
@@ -681,10 +727,36 @@ def test_script__nothing_new_is_not_written(rig):
     script = Script(rig)
     script.sync("a:1", 1, 1000, units=5, waiting=5)
     script.sync("a:1", 2, 1001, credit=5)
-    keys = (script.key(b"k", b"k"), script.key(b"l", b"k"))
-    before = [script.dump()[key] for key in keys]
+    before = script.dump()[script.key(b"k", b"k")]
     script.sync("a:1", 3, 1100, credit=5)
-    equal([script.dump()[key] for key in keys], before)
+    equal(script.dump()[script.key(b"k", b"k")], before)
+
+
+def test_script__calls_that_change_no_group_write_the_front_alone(rig):
+    script = Script(rig)
+
+    def calls():
+        stats = script.redis.info("commandstats")
+        return [int(stats.get("cmdstat_" + name, "calls=0,").split("calls=")[1].split(",")[0])
+                for name in ("set", "setrange")]
+    for row in "abc":
+        script.sync(row + ":1", 1, 1000, limit=1000, units=1, waiting=9)
+    whole, front = calls()
+    # More units in the newest group, whoever calls; what others hold stays as it was.
+    for seq, row in enumerate("abcba"):
+        script.sync(row + ":1", 2 + seq, 1001 + seq, limit=1000, units=7, credit=8, demand=1)
+    equal(calls(), [whole, front + 5])
+    equal(sorted(script.leases()), ["a:1", "b:1", "c:1"])
+    got = script.sync("d:1", 1, 1010, limit=1000, flags=PUSH_ONLY)
+    equal((got.count, got.others), (38, sum(script.leases().values())))
+    # A new group, as 34 are a share; and a lease that goes.
+    script.sync("a:1", 10, 1011, limit=1000, units=5, credit=8)
+    equal(calls()[0], whole + 1)
+    script.sync("b:1", 10, 1500, limit=1000, flags=PUSH_ONLY)
+    equal(calls()[0], whole + 2)
+    equal(sorted(script.leases()), ["a:1", "c:1"])
+    equal(script.count(2004, limit=1000), 43)
+    equal(script.count(2005, limit=1000), 5)
 
 
 def test_script__silent_rows_are_looked_for_once_a_second(rig):
@@ -692,12 +764,13 @@ def test_script__silent_rows_are_looked_for_once_a_second(rig):
     script.sync("a:1", 1, 1000, waiting=100)
 
     def looks():
-        stats = script.redis.info("commandstats").get("cmdstat_hgetall", "calls=0,")
+        # Each look reads who is awake; one call in sixteen reads who is gone for good.
+        stats = script.redis.info("commandstats").get("cmdstat_zrangebyscore", "calls=0,")
         return int(stats.split("calls=")[1].split(",")[0])
     before = looks()
     for seq in range(2, 202):  # 10 s of 50 ms each
         script.sync("b:1", seq, 1000 + 50 * seq, waiting=5)
-    assert 9 <= looks() - before <= 11, looks() - before
+    assert 9 + 12 <= looks() - before <= 11 + 13, looks() - before
 
 
 def test_script__restarted_server_without_data_accepts_any_sequence(rig):
