@@ -26,6 +26,7 @@ struct sync_entry {
 	uint16_t debt;       /* the slot's debt when it was taken */
 	bool pressed;        /* half of the limit is in use: no stock */
 	bool recorded;       /* Redis has a lease of it */
+	bool close;          /* its last answer gave no blind share: busy, or near its limit */
 	bool urgent;         /* somebody runs short */
 	bool in_flight;
 	struct sync_item item; /* what the call under way says of it */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/sync/due.h"
 #include "agent/sync/slot.h"
 #include "agent/sync/sync.h"
 #include "agent/sync/word.h"
@@ -65,13 +66,15 @@ static size_t write_item(const struct sync_part *part, struct sync_entry *entry,
 	const struct rl_view *view = &part->sync->seg->view;
 	struct sync_piece piece[SYNC_PIECES_MAX];
 	struct sync_item *item = &entry->item;
+	uint64_t span_ms = PIECES_OVER * item->interval_ms;
 	uint32_t count;
 
+	if (!entry->close && span_ms < item->window_ms / DUE_BLIND_PARTS)
+		span_ms = item->window_ms / DUE_BLIND_PARTS; /* it is told so seldom */
 	sync_slot_infl(view, entry->index, item);
 	count = sync_slot_pieces(view, entry->index, item->window_ms, piece);
 	sync_item_write(item, out);
-	if (count < 2 ||
-	    piece[0].age_ms - piece[count - 1].age_ms <= PIECES_OVER * item->interval_ms)
+	if (count < 2 || piece[0].age_ms - piece[count - 1].age_ms <= span_ms)
 		return SYNC_ITEM_SIZE;
 	for (uint32_t i = 0; i < count; i++)
 		sync_piece_write(&piece[i], out + SYNC_ITEM_SIZE + i * SYNC_PIECE_SIZE);

@@ -12,17 +12,39 @@
 #include "shm/rl_side.h"
 #include "shm/rl_word.h"
 
-#define RATE_OVER    3.0               /* intervals over which the rate of demand is smoothed */
-#define HEADROOM     1.5               /* credit for this many times the rate: demand is bursty */
-#define HEAR_NS      100000            /* from a worker's ring to our call */
-#define HASTE_NS     UINT64_C(5000000) /* before it asks again that an answer gave nothing */
-#define DEBT_TRIES   64                /* each failure is a worker going into debt */
-#define REBASE_TRIES 64                /* each failure is a worker admitting */
-#define WAKE_MOST    64u /* waiters woken at once for a refusal; the others time out */
+#define RATE_OVER     3.0               /* intervals over which the rate of demand is smoothed */
+#define HEADROOM      1.5               /* credit for this many times the rate: demand is bursty */
+#define HEAR_NS       100000            /* from a worker's ring to our call */
+#define HASTE_NS      UINT64_C(5000000) /* before it asks again that an answer gave nothing */
+#define BLIND_MOST_NS UINT64_C(1000000000)
+#define DEBT_TRIES    64  /* each failure is a worker going into debt */
+#define REBASE_TRIES  64  /* each failure is a worker admitting */
+#define WAKE_MOST     64u /* waiters woken at once for a refusal; the others time out */
 
 uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule)
 {
 	return rl_shared_interval_ns(&sync->seg->view, rule->window_ns);
+}
+
+/*
+ * A key that lives on its blind share is told less often: what Redis does not know of it is at
+ * most that share, at whatever age, and who runs short of it rings. So a flood of addresses that
+ * come a few times each is told in full calls.
+ */
+uint64_t due_wait_ns(const struct sync *sync, const struct rl_rule *rule,
+		     const struct sync_entry *entry)
+{
+	uint64_t interval_ns = due_interval_ns(sync, rule),
+		 slow_ns = rule->window_ns / DUE_BLIND_PARTS;
+	struct rl_fleet_terms fleet;
+
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
+	if (entry->close || entry->recorded || word_of(&sync->seg->fleet->interval_ns) != 0 ||
+	    rl_fleet_blind(rule->limit, &fleet, rl_shared_hosts(&sync->seg->view)) == 0)
+		return interval_ns;
+	if (slow_ns > BLIND_MOST_NS)
+		slow_ns = BLIND_MOST_NS;
+	return slow_ns > interval_ns ? slow_ns : interval_ns;
 }
 
 /* Demand of a key since its last call. */
@@ -41,6 +63,22 @@ static bool has_demand(const struct sync *sync, const struct rl_rule *rule, uint
 	return sync_slot_unsent(view, index) != 0 ||
 	       atomic_load_explicit(&view->side[index].refused, memory_order_relaxed) != 0 ||
 	       atomic_load_explicit(&view->slot[index].asked, memory_order_relaxed) != 0;
+}
+
+bool due_early(const struct sync *sync, struct sync_entry *entry, uint64_t now_ns)
+{
+	const struct rl_named_rule *named;
+
+	if (entry->in_flight || now_ns >= entry->due_ns ||
+	    entry->due_ns - now_ns > BLIND_MOST_NS / 2)
+		return false;
+	named = sync_rule_of(sync, entry->index);
+	if (named == NULL || rl_rule_is_local(&named->rule) ||
+	    entry->due_ns - now_ns > due_wait_ns(sync, &named->rule, entry) / 2 ||
+	    !has_demand(sync, &named->rule, entry->index))
+		return false;
+	entry->due_ns = now_ns;
+	return true;
 }
 
 static struct demand take_demand(struct sync *sync, uint64_t index)
@@ -161,7 +199,7 @@ bool due_recover(struct sync_part *part, struct sync_entry *entry)
 		return false;
 	demand.units = entry->item.used;
 	fill_item(part, entry, &named->rule, &demand, 0);
-	entry->recorded = true;
+	entry->recorded = entry->close = true;
 	return true;
 }
 
@@ -222,7 +260,7 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 	keep_stock(sync, entry, &demand);
 	smooth(entry, demand.units, interval_ns, now_ns);
 	entry->busy_ns = now_ns;
-	entry->due_ns = now_ns + interval_ns;
+	entry->due_ns = now_ns + due_wait_ns(sync, &named->rule, entry);
 	return begin(part, entry, named, to_keep(sync, entry, &named->rule, &demand, interval_ns),
 		     &demand, 0);
 }
@@ -334,7 +372,8 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	settle_debt(&sync->seg->side[entry->index], entry->debt);
 	if (grant > 0)
 		atomic_fetch_add_explicit(&sync->seg->fleet->granted, grant, memory_order_relaxed);
-	entry->recorded = (answer->flags & SYNC_BLIND) == 0 && entry->item.credit + grant > 0;
+	entry->close = (answer->flags & SYNC_BLIND) == 0;
+	entry->recorded = entry->close && entry->item.credit + grant > 0;
 	entry->pressed = rl_shared_hosts(&sync->seg->view) > 1 &&
 			 (uint64_t)answer->count + answer->others_out > entry->item.limit / 2;
 	if (named != NULL)

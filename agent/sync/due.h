@@ -8,8 +8,20 @@
 
 #include "agent/sync/part.h"
 
+#define DUE_BLIND_PARTS 50u /* of W: how long a key that lives on its blind share may wait */
+
 /* How often an active key is synced. */
 uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule);
+
+/* How long a key may wait for a call when nobody runs short. */
+uint64_t due_wait_ns(const struct sync *sync, const struct rl_rule *rule,
+		     const struct sync_entry *entry);
+
+/*
+ * Not due yet, but it has something to say and waited for half of its time: in a call that is made
+ * anyway it costs Redis a fraction of what a call of its own would. It is due now.
+ */
+bool due_early(const struct sync *sync, struct sync_entry *entry, uint64_t now_ns);
 
 /*
  * Take an active key into the call that is being put together, if it is due: entry->item and

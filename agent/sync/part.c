@@ -130,6 +130,17 @@ static void collect_due(struct sync_part *part, uint32_t most, uint64_t now_ns)
 	}
 }
 
+/* What would need a call of its own soon. */
+static void collect_early(struct sync_part *part, uint32_t most, uint64_t now_ns)
+{
+	struct sync_list *list = &part->sync->active.part[part->number];
+
+	for (uint32_t i = 0; i < list->count && part->count < most; i++)
+		if (due_early(part->sync, &list->entry[i], now_ns) &&
+		    take(part, &list->entry[i], false, now_ns))
+			i--; /* gone: the last one is in its place */
+}
+
 static bool must_say_something(const struct sync_part *part, uint64_t now_ns)
 {
 	/* An idle partition is stale after an outage until it hears from Redis: at once. */
@@ -165,6 +176,8 @@ void part_pump(struct sync_part *part, bool all)
 	collect_wanted(part, most, now_ns);
 	if (all)
 		collect_due(part, most, now_ns);
+	if (part->count > 0)
+		collect_early(part, most, now_ns);
 	if (part->count == most)
 		part->backlog = true;
 	if (part->count > 0 || must_say_something(part, now_ns))

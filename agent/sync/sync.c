@@ -64,7 +64,7 @@ static void touch(uint64_t index, void *arg)
 		entry->busy_ns = now_ns;
 		entry->due_ns = now_ns;
 		if (!rl_rule_is_eventual(&named->rule)) /* else it does not know what others did */
-			entry->due_ns += due_interval_ns(sync, &named->rule);
+			entry->due_ns += due_wait_ns(sync, &named->rule, entry);
 	}
 	if (!rl_rule_is_eventual(&named->rule) && runs_short(sync, index))
 		part_want(&sync->part[part], index);

@@ -794,6 +794,92 @@ static void test_sync_item__call_takes_64_keys_and_the_next_one_the_rest(void **
 	}
 }
 
+static const struct rl_fleet_terms bounded = {RL_BOUNDED, RL_NO_CREDIT_DENY, RL_SHARE, 100000, 0};
+
+/* 10 of 100 blind, and the key is touched. */
+static uint64_t wait_of_a_new_key(const char *terms)
+{
+	drop();
+	make(terms, bounded);
+	shared_fresh(&k, 1, rl_clock_precise_ns());
+	admit(1, 0, 0);
+	rl_dirty_take(&k.t.seg, false, rig_touch, NULL);
+	return due_wait_ns(&rig.sync, &k.rule, entry_of());
+}
+
+static void test_sync_item__key_on_its_blind_share_is_told_seldom(void **state)
+{
+	(void)state;
+	assert_int_equal(wait_of_a_new_key("100/60s"), 1000 * MS);
+	pump();
+	answer_with((struct sync_answer){.grant = 1, .flags = SYNC_BLIND});
+	admit(1, 0, 0);
+	pump();
+	assert_in_range(entry_of()->due_ns - rl_clock_precise_ns(), 900 * MS, 1000 * MS);
+	/* Not when it has a lease, is near its limit, has no blind share, or an interval is said.
+	 */
+	answer_with((struct sync_answer){.grant = 1});
+	assert_int_equal(due_wait_ns(&rig.sync, &k.rule, entry_of()), 100 * MS);
+	admit(2, 2, 0);
+	pump();
+	answer_with((struct sync_answer){.flags = SYNC_EXHAUSTED});
+	assert_false(entry_of()->recorded);
+	assert_int_equal(due_wait_ns(&rig.sync, &k.rule, entry_of()), 100 * MS);
+	shared_fresh(&k, 1000, rl_clock_precise_ns());
+	entry_of()->close = entry_of()->recorded = false;
+	assert_int_equal(due_wait_ns(&rig.sync, &k.rule, entry_of()), 100 * MS);
+	assert_int_equal(wait_of_a_new_key("100/60s"), 1000 * MS);
+	k.t.seg.fleet->interval_ns = 50 * MS;
+	assert_int_equal(due_wait_ns(&rig.sync, &k.rule, entry_of()), 50 * MS);
+}
+
+static void test_sync_item__who_runs_short_of_a_blind_share_is_told_at_once(void **state)
+{
+	(void)state;
+	wait_of_a_new_key("100/60s");
+	entry_of()->due_ns = rl_clock_precise_ns() + 1000 * MS;
+	shared_slot(&k)->asked = 1;
+	part_want(part, k.index);
+	rig_pump(part->number, false);
+	assert_int_equal(rig.calls, 1);
+	assert_int_equal(rig.item[0].waiting, 1);
+}
+
+/* A call is made for the first key; the second one is due in so long. */
+static uint32_t items_with_another_due_in(uint64_t ns, bool has_demand)
+{
+	uint64_t first, second;
+
+	assert_int_equal(wait_of_a_new_key("100/10s"), 200 * MS);
+	first = k.index;
+	for (uint32_t i = 0;; i++) { /* one of the same partition */
+		char key[16];
+		int len = snprintf(key, sizeof(key), "other%u", i);
+
+		shared_open(&k, key, (size_t)len);
+		if (rl_hint_part(shared_slot(&k)->hint) == part->number)
+			break;
+	}
+	second = k.index;
+	if (has_demand)
+		admit(1, 0, 0);
+	rig_touch(second, NULL);
+	entry_of()->due_ns = rl_clock_precise_ns() + ns;
+	k.index = first;
+	entry_of()->due_ns = 0;
+	rig_pump(part->number, true);
+	assert_int_equal(rig.calls, 1);
+	return rig.items;
+}
+
+static void test_sync_item__key_that_waited_half_its_time_goes_along(void **state)
+{
+	(void)state;
+	assert_int_equal(items_with_another_due_in(95 * MS, true), 2);
+	assert_int_equal(items_with_another_due_in(120 * MS, true), 1);
+	assert_int_equal(items_with_another_due_in(95 * MS, false), 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -838,6 +924,9 @@ int main(void)
 		TEST(test_sync_item__units_of_an_outage_go_with_their_times),
 		TEST(test_sync_item__key_whose_rule_is_local_now_is_out_of_it),
 		TEST(test_sync_item__call_takes_64_keys_and_the_next_one_the_rest),
+		TEST(test_sync_item__key_on_its_blind_share_is_told_seldom),
+		TEST(test_sync_item__who_runs_short_of_a_blind_share_is_told_at_once),
+		TEST(test_sync_item__key_that_waited_half_its_time_goes_along),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
