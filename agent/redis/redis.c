@@ -181,6 +181,11 @@ void redis_set_timeout(struct redis *redis, unsigned timeout_ms)
 	redis->timeout_ms = timeout_ms;
 }
 
+void redis_ask_again(struct redis *redis)
+{
+	redis->known_ns = 0;
+}
+
 bool redis_is_up(const struct redis *redis)
 {
 	return redis->state == STATE_UP;

@@ -79,6 +79,9 @@ void redis_set_timeout(struct redis *redis, unsigned timeout_ms);
 
 bool redis_is_up(const struct redis *redis);
 
+/* The next connection settles everything anew, whatever was known of the server. */
+void redis_ask_again(struct redis *redis);
+
 /* Why it was last down; "" if it never was. */
 const char *redis_why(const struct redis *redis);
 

@@ -31,7 +31,7 @@
 #include "shm/rl_inflight.h"
 #include "shm/rl_word.h"
 
-#define STRIDE 83
+#define STRIDE 167
 
 enum { WORKERS = 4, KEYS = 3, LIMIT = 6, HELD = 5 };
 

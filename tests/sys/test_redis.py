@@ -252,6 +252,9 @@ def test_redis__what_redis_may_forget_is_said_once_and_again_when_it_has_changed
     evicts = 'maxmemory-policy is allkeys-lru: when its memory is full, counts are evicted'
 
     def again(times):
+        reloads = len(events(host.program, "reloaded"))
+        host.program.signal(signal.SIGHUP)  # else it is not asked again within a minute
+        wait_for("a reload", lambda: len(events(host.program, "reloaded")) > reloads)
         redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         wait_for("a new connection", lambda: int(
             redis.info("stats")["total_connections_received"]) >= times)

@@ -25,7 +25,7 @@
 #include "shm/rl_rebase_image.h"
 #include "shm/rl_table.h"
 
-#define STRIDE 37 /* instructions between two kills, from a random first one; $STRIDE */
+#define STRIDE 61 /* instructions between two kills, from a random first one; $STRIDE */
 
 static struct t_seg t;
 static struct sweep sweep;
