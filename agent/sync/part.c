@@ -10,6 +10,8 @@
 #include "agent/sync/word.h"
 #include "shm/rl_clock.h"
 
+#define EARLY_LOOKS 256u /* for one call: some 5 us */
+
 void part_silent(struct sync_part *part)
 {
 	if (word_of(&sync_words(part)->silent_ns) == 0)
@@ -130,15 +132,22 @@ static void collect_due(struct sync_part *part, uint32_t most, uint64_t now_ns)
 	}
 }
 
-/* What would need a call of its own soon. */
+/*
+ * What would need a call of its own soon; each time others are looked at, and not all: a call for
+ * one key must not cost a look at all that are active.
+ */
 static void collect_early(struct sync_part *part, uint32_t most, uint64_t now_ns)
 {
 	struct sync_list *list = &part->sync->active.part[part->number];
 
-	for (uint32_t i = 0; i < list->count && part->count < most; i++)
-		if (due_early(part->sync, &list->entry[i], now_ns) &&
-		    take(part, &list->entry[i], false, now_ns))
-			i--; /* gone: the last one is in its place */
+	for (uint32_t looks = 0; looks < EARLY_LOOKS && looks < list->count && part->count < most;
+	     looks++) {
+		if (part->early >= list->count)
+			part->early = 0;
+		if (!due_early(part->sync, &list->entry[part->early], now_ns) ||
+		    !take(part, &list->entry[part->early], false, now_ns))
+			part->early++; /* else it is gone: the last one is in its place */
+	}
 }
 
 static bool must_say_something(const struct sync_part *part, uint64_t now_ns)

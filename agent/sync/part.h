@@ -27,9 +27,9 @@ struct sync_part {
 	bool in_flight; /* a call waits for its answer; kept over losses of the connection */
 	bool refused;   /* the server answered it with an error: again at retry_ns */
 	bool backlog;   /* more keys were due than one call takes */
-	uint32_t cursor;
-	uint32_t serial;  /* of the call as sent: an answer to another is not for us */
-	uint64_t sent_ns; /* when something was last sent; also again */
+	uint32_t cursor, early; /* where to look on for keys that are due, and that soon will be */
+	uint32_t serial;        /* of the call as sent: an answer to another is not for us */
+	uint64_t sent_ns;       /* when something was last sent; also again */
 	uint64_t retry_ns;
 	uint64_t back_ns;        /* when answers came again after an outage */
 	uint64_t alone_until_ns; /* one key a call until then */

@@ -124,8 +124,10 @@ static void on_caller(struct evconnlistener *listener, evutil_socket_t fd, struc
 		*caller = (struct caller){.waiters = waiters};
 		caller->event = event_new(waiters->base, fd, EV_READ | EV_PERSIST, on_note, caller);
 	}
-	if (caller == NULL || caller->event == NULL || event_add(caller->event, NULL) != 0)
+	if (caller == NULL || caller->event == NULL)
 		close(fd);
+	else if (event_add(caller->event, NULL) != 0)
+		hang_up(caller);
 }
 
 void waiters_tell(struct waiters *waiters, uint32_t part)
