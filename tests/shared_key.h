@@ -21,6 +21,7 @@ struct shared_key {
 	struct t_seg t;
 	uint64_t handle, index;
 	struct rl_rule rule;
+	struct rl_window_terms terms; /* of the last shared_ask() */
 };
 
 /* Put one rule "r" in force, e.g. "100/s" shared like this, and read it back. */
@@ -112,6 +113,19 @@ static inline struct rl_window_terms shared_terms(const struct shared_key *k)
 		.span_ns = k->rule.window_ns + 1,
 		.counted = true,
 	};
+}
+
+/* What a check of the slot asks; one at a time. */
+static inline struct rl_shared_ask shared_ask(struct shared_key *k, uint32_t cost, uint64_t now_ns)
+{
+	k->terms = shared_terms(k);
+	return (struct rl_shared_ask){.index = k->index,
+				      .head = shared_slot(k)->head,
+				      .rule = &k->rule,
+				      .terms = &k->terms,
+				      .cost = cost,
+				      .now_ns = now_ns,
+				      .ring = true};
 }
 
 /* A segment with one key "k" under "r", fresh, one host, at now_ns; no credit. */

@@ -39,6 +39,21 @@ def forget(clients):
         client.forget()
 
 
+def stale(hosts):
+    for host in hosts:
+        host.wait_state("stale")
+
+
+def one_limit_again(hosts, clients):
+    """All are fresh, and use of it is what it was."""
+    for host in hosts:
+        host.wait_state("fresh")
+    forget(clients)
+    ask_all(clients, 3 * WINDOW_S)
+    at_most(most(clients, "k", WINDOW_S), LIMIT)
+    at_least(sum(client.units("k") for client in clients), 2 * LIMIT)
+
+
 def test_network__hosts_have_networks_of_their_own_and_one_limit(rig):
     net, _, hosts, clients = fleet(rig, {"s": STRICT})
     ask_all(clients, 3 * WINDOW_S)
@@ -77,17 +92,11 @@ def test_network__redis_that_is_cut_off_from_all_closes_all_and_all_come_back(ri
     net, _, hosts, clients = fleet(rig, {"s": STRICT})
     ask_all(clients, 2 * WINDOW_S)
     net.pull(net.redis_port)
-    for host in hosts:
-        host.wait_state("stale")
+    stale(hosts)
     ask_all(clients, 2 * WINDOW_S)
     at_most(most(clients, "k", WINDOW_S), LIMIT)
     net.put_back(net.redis_port)
-    for host in hosts:
-        host.wait_state("fresh")
-    forget(clients)
-    ask_all(clients, 3 * WINDOW_S)
-    at_most(most(clients, "k", WINDOW_S), LIMIT)
-    at_least(sum(client.units("k") for client in clients), 2 * LIMIT)
+    one_limit_again(hosts, clients)
 
 
 def test_network__cable_that_comes_and_goes_never_lets_more_through(rig):
@@ -99,12 +108,7 @@ def test_network__cable_that_comes_and_goes_never_lets_more_through(rig):
         ask_all(clients, 0.1 + 0.2 * (turn % 3))
         net.put_back(port)
     at_most(most(clients, "k", WINDOW_S), LIMIT)
-    for host in hosts:
-        host.wait_state("fresh")
-    forget(clients)
-    ask_all(clients, 3 * WINDOW_S)
-    at_most(most(clients, "k", WINDOW_S), LIMIT)
-    at_least(sum(client.units("k") for client in clients), 2 * LIMIT)
+    one_limit_again(hosts, clients)
 
 
 def test_network__hosts_cut_off_with_shares_stay_within_the_limit_together(rig):
@@ -112,8 +116,7 @@ def test_network__hosts_cut_off_with_shares_stay_within_the_limit_together(rig):
     net, _, hosts, clients = fleet(rig, rules)
     ask_all(clients, 2 * WINDOW_S)
     net.pull(net.redis_port)
-    for host in hosts:
-        host.wait_state("stale")
+    stale(hosts)
     ask_all(clients, 2 * WINDOW_S)  # until what was admitted by credit is out of the window
     forget(clients)
     ask_all(clients, 3 * WINDOW_S)
@@ -127,16 +130,11 @@ def test_network__redis_that_is_stopped_makes_all_stale_and_no_check_wait(rig):
     _, redis, hosts, clients = fleet(rig, {"s": STRICT}, "ab")
     ask_all(clients, WINDOW_S)
     redis.signal(signal.SIGSTOP)
-    for host in hosts:
-        host.wait_state("stale")
+    stale(hosts)
     turns = sum(1 for _ in during(0.5) if [c.check("s", "k", 1, MAY_WAIT) for c in clients])
     at_least(turns, 100)  # of some 400: none of them waited
     redis.signal(signal.SIGCONT)
-    for host in hosts:
-        host.wait_state("fresh")
-    forget(clients)
-    ask_all(clients, 3 * WINDOW_S)
-    at_most(most(clients, "k", WINDOW_S), LIMIT)
+    one_limit_again(hosts, clients)
 
 
 def test_network__redis_that_lost_all_is_filled_from_the_hosts(rig):
@@ -149,10 +147,7 @@ def test_network__redis_that_lost_all_is_filled_from_the_hosts(rig):
         host.wait_state("fresh")
     ask_all(clients, WINDOW_S)
     at_most(most(clients, "k", WINDOW_S), 2 * LIMIT)  # the limit once more, as published
-    forget(clients)
-    ask_all(clients, 3 * WINDOW_S)
-    at_most(most(clients, "k", WINDOW_S), LIMIT)
-    at_least(sum(client.units("k") for client in clients), 2 * LIMIT)
+    one_limit_again(hosts, clients)
 
 
 if __name__ == "__main__":

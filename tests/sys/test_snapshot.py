@@ -25,6 +25,13 @@ def configure(rig, rules=None, interval="1h"):
     return rig.agent_again()
 
 
+def spend_and_stop(rig, units):
+    """Bob's, of the five an hour that he may; then the agent stops."""
+    agent = configure(rig)
+    equal(allowed(rig, "login", "bob", units), units)
+    agent.stop()
+
+
 def reboot(rig, seconds_ago=60):
     """The segment is gone, the clock begins anew, and an agent starts."""
     rig.inside = Boot(rig, seconds_ago).inside()
@@ -86,9 +93,7 @@ def test_snapshot__crash_of_the_host_loses_only_what_came_after_the_last_one(rig
 
 
 def test_snapshot__segment_that_was_removed_comes_back_with_its_counts(rig):
-    agent = configure(rig)
-    equal(allowed(rig, "login", "bob", 3), 3)
-    agent.stop()
+    spend_and_stop(rig, 3)
     os.unlink(rig.segment)
     again = rig.agent_again()
     contains(again.output(), "event=restored")
@@ -96,9 +101,7 @@ def test_snapshot__segment_that_was_removed_comes_back_with_its_counts(rig):
 
 
 def test_snapshot__segment_that_is_there_is_taken_over_and_no_snapshot_read(rig):
-    agent = configure(rig)
-    equal(allowed(rig, "login", "bob", 3), 3)
-    agent.stop()
+    spend_and_stop(rig, 3)
     equal(allowed(rig, "login", "bob", 1), 1)
     again = rig.agent_again()
     equal("restored" in again.output(), False)
@@ -112,9 +115,7 @@ def test_snapshot__missing_one_is_said_and_counts_begin_at_0(rig):
 
 
 def test_snapshot__damaged_one_is_refused_and_the_next_one_takes_its_place(rig):
-    agent = configure(rig)
-    equal(allowed(rig, "login", "bob", 3), 3)
-    agent.stop()
+    spend_and_stop(rig, 3)
     with open(rig.snapshot, "r+b") as f:
         f.seek(200)
         f.write(b"?")
@@ -129,18 +130,14 @@ def test_snapshot__damaged_one_is_refused_and_the_next_one_takes_its_place(rig):
 
 
 def test_snapshot__one_that_others_may_write_is_refused(rig):
-    agent = configure(rig)
-    equal(allowed(rig, "login", "bob", 3), 3)
-    agent.stop()
+    spend_and_stop(rig, 3)
     os.chmod(rig.snapshot, 0o666)
     contains(reboot(rig).output(), "others may write it")
     equal(allowed(rig, "login", "bob"), 5)
 
 
 def test_snapshot__clock_that_is_behind_it_gives_nothing_back(rig):
-    agent = configure(rig)
-    equal(allowed(rig, "login", "bob", 5), 5)
-    agent.stop()
+    spend_and_stop(rig, 5)
     change_head(rig.snapshot, wall_ns=lambda ns: ns + 7200 * 10**9)
     again = reboot(rig)
     contains(again.output(), "event=snapshot_ahead")
@@ -161,9 +158,7 @@ def test_snapshot__key_that_a_slow_sweep_meets_late_is_no_older_than_it_is(rig):
 
 
 def test_snapshot__one_older_than_any_window_is_not_counted(rig):
-    agent = configure(rig)
-    equal(allowed(rig, "login", "bob", 5), 5)
-    agent.stop()
+    spend_and_stop(rig, 5)
     change_head(rig.snapshot, wall_ns=lambda ns: ns - 2 * 365 * 86400 * 10**9)
     again = reboot(rig)
     contains(again.output(), "event=snapshot_old")
@@ -220,9 +215,7 @@ def test_snapshot__of_more_keys_than_there_is_room_for_leaves_the_pools_theirs(r
 
 
 def test_snapshot__agent_whose_segment_was_replaced_from_the_same_one_ends(rig):
-    agent = configure(rig)
-    equal(allowed(rig, "login", "bob", 3), 3)
-    agent.stop()
+    spend_and_stop(rig, 3)
     first = reboot(rig)
     for end in ("", ".lock"):
         os.unlink(rig.segment + end)

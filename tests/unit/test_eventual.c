@@ -42,17 +42,10 @@ static int teardown(void **state)
 
 static struct rl_shared_ask ask_for(uint32_t cost, uint64_t now)
 {
-	static struct rl_window_terms terms;
+	struct rl_shared_ask ask = shared_ask(&k, cost, now);
 
-	terms = shared_terms(&k);
-	return (struct rl_shared_ask){.index = k.index,
-				      .head = shared_slot(&k)->head,
-				      .rule = &k.rule,
-				      .terms = &terms,
-				      .cost = cost,
-				      .now_ns = now,
-				      .wait_ns = 2 * MS,
-				      .ring = true};
+	ask.wait_ns = 2 * MS; /* of no use: nobody waits */
+	return ask;
 }
 
 static int try(uint32_t cost, uint64_t now)

@@ -84,16 +84,25 @@ static struct rl_saved_terms now_terms(void)
 	return (struct rl_saved_terms){.now_ns = rl_clock_precise_ns()};
 }
 
-/* All keys of the one segment into the other; how many. */
-static unsigned move(const struct rl_saved_terms *terms)
+/* All keys of the one segment into the other, stamped so much later; how many. */
+static unsigned move_stamped(const struct rl_saved_terms *terms, int64_t later_ns)
 {
 	struct rl_saved saved;
 	unsigned put = 0;
 
-	for (uint64_t i = 0; i < from.seg.view.slot_count; i++)
-		if (rl_saved_take(&from.seg.view, i, &saved) == 1)
-			put += rl_saved_put(&to.seg, &saved, terms) == 1;
+	for (uint64_t i = 0; i < from.seg.view.slot_count; i++) {
+		if (rl_saved_take(&from.seg.view, i, &saved) != 1)
+			continue;
+		for (uint32_t c = 0; c < RL_RING; c++)
+			saved.ring[c] += saved.ring[c] != 0 ? (uint64_t)later_ns : 0;
+		put += rl_saved_put(&to.seg, &saved, terms) == 1;
+	}
 	return put;
+}
+
+static unsigned move(const struct rl_saved_terms *terms)
+{
+	return move_stamped(terms, 0);
 }
 
 static unsigned move_now(void)
@@ -140,19 +149,12 @@ static void test_saved__unused_and_expired_keys_are_not_taken(void **state)
 static void test_saved__time_between_two_boots_has_passed(void **state)
 {
 	struct rl_saved_terms terms = now_terms();
-	struct rl_saved saved;
 	struct rl_result result;
 
 	(void)state;
 	assert_int_equal(admitted(before, "few", "k", 4), 5);
 	terms.shift_ns = -(int64_t)(HOUR_NS / 3);
-	for (uint64_t i = 0; i < from.seg.view.slot_count; i++) {
-		if (rl_saved_take(&from.seg.view, i, &saved) != 1)
-			continue;
-		for (int c = 0; c < (int)RL_RING; c++)
-			saved.ring[c] -= saved.ring[c] != 0 ? HOUR_NS / 3 : 0;
-		assert_int_equal(rl_saved_put(&to.seg, &saved, &terms), 1);
-	}
+	assert_int_equal(move_stamped(&terms, -(int64_t)(HOUR_NS / 3)), 1);
 	assert_int_equal(check(after, "few", "k", 1, &result), RL_LIMITED);
 	assert_in_range(result.retry_after_ns, HOUR_NS / 3 - SLACK_NS, HOUR_NS / 3 + SLACK_NS);
 }
@@ -174,20 +176,13 @@ static void test_saved__what_expired_between_two_boots_is_free(void **state)
 static void test_saved__clock_of_a_younger_boot_holds_no_longer_and_no_shorter(void **state)
 {
 	struct rl_saved_terms terms = now_terms();
-	struct rl_saved saved;
 	struct rl_result result;
 
 	(void)state;
 	assert_int_equal(admitted(before, "few", "k", 4), 5);
-	for (uint64_t i = 0; i < from.seg.view.slot_count; i++) {
-		if (rl_saved_take(&from.seg.view, i, &saved) != 1)
-			continue;
-		for (int c = 0; c < (int)RL_RING;
-		     c++) /* as a boot of 100 days would have stamped */
-			saved.ring[c] += saved.ring[c] != 0 ? 100 * RL_DAY_NS : 0;
-		terms.shift_ns = -(int64_t)(100 * RL_DAY_NS);
-		assert_int_equal(rl_saved_put(&to.seg, &saved, &terms), 1);
-	}
+	/* As a boot of 100 days would have stamped. */
+	terms.shift_ns = -(int64_t)(100 * RL_DAY_NS);
+	assert_int_equal(move_stamped(&terms, (int64_t)(100 * RL_DAY_NS)), 1);
 	assert_int_equal(check(after, "few", "k", 1, &result), RL_LIMITED);
 	assert_in_range(result.retry_after_ns, HOUR_NS - SLACK_NS, HOUR_NS + SLACK_NS);
 }

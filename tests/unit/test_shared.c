@@ -38,30 +38,16 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct rl_shared_ask ask_for(uint32_t cost, uint64_t now)
-{
-	static struct rl_window_terms terms;
-
-	terms = shared_terms(&k);
-	return (struct rl_shared_ask){.index = k.index,
-				      .head = shared_slot(&k)->head,
-				      .rule = &k.rule,
-				      .terms = &terms,
-				      .cost = cost,
-				      .now_ns = now,
-				      .ring = true};
-}
-
 static int try(uint32_t cost, uint64_t now)
 {
-	struct rl_shared_ask ask = ask_for(cost, now);
+	struct rl_shared_ask ask = shared_ask(&k, cost, now);
 
 	return rl_shared_try(&k.t.seg, &ask, &answer);
 }
 
 static int try_waiting(uint32_t cost, uint64_t now, bool asked)
 {
-	struct rl_shared_ask ask = ask_for(cost, now);
+	struct rl_shared_ask ask = shared_ask(&k, cost, now);
 
 	ask.wait_ns = k.rule.wait_ns;
 	ask.asked = asked;
@@ -108,7 +94,7 @@ static void test_shared__head_that_moved_spends_nothing(void **state)
 
 	(void)state;
 	shared_give(&k, 5);
-	ask = ask_for(2, START);
+	ask = shared_ask(&k, 2, START);
 	shared_slot(&k)->head ^= RL_HEAD_GRANT; /* the agent, meanwhile */
 	head = shared_slot(&k)->head;
 	assert_int_equal(rl_shared_try(&k.t.seg, &ask, &answer), RL_TRY_AGAIN);
@@ -235,7 +221,7 @@ static void test_shared__debt_of_a_try_that_failed_is_given_back(void **state)
 
 	(void)state;
 	shared_rule(&k, "100/s", bounded);
-	ask = ask_for(4, START);
+	ask = shared_ask(&k, 4, START);
 	shared_slot(&k)->head ^= RL_HEAD_GRANT;
 	assert_int_equal(rl_shared_try(&k.t.seg, &ask, &answer), RL_TRY_AGAIN);
 	assert_int_equal(shared_side(&k)->debt, 0);
@@ -351,7 +337,7 @@ static void test_shared__waiter_that_is_refused_leaves_its_demand_once(void **st
 
 	(void)state;
 	assert_int_equal(try_waiting(3, START, false), RL_TRY_SHORT);
-	ask = ask_for(3, START); /* its time is over */
+	ask = shared_ask(&k, 3, START); /* its time is over */
 	ask.asked = true;
 	ask.ring = false;
 	assert_int_equal(rl_shared_try(&k.t.seg, &ask, &answer), RL_TRY_LIMITED);
@@ -518,7 +504,7 @@ static void test_shared__look_answers_as_a_try_would_and_writes_nothing(void **s
 
 		now += t_below(&seed, 40 * MS);
 		random_state(&seed, now);
-		ask = ask_for(cost, now);
+		ask = shared_ask(&k, cost, now);
 		photograph(&before);
 		got = rl_shared_look(&k.t.seg.view, &ask, &seen);
 		photograph(&after);
