@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/redis/inner.h"
+#include "agent/redis/greet.h"
 #include "shm/rl_clock.h"
 
 /*
@@ -15,18 +15,10 @@
  */
 #define KNOWN_NS (60 * RL_SECOND_NS)
 
-#define LOGINS_MAX 3 /* of one connection, while the file changes under our hands */
-
-enum outcome {
-	FAILED, /* the reason is written down */
-	DONE,
-	AGAIN, /* the same step once more */
-};
-
 struct step {
 	bool (*wanted)(const struct redis *redis);
 	struct redis_request *(*request)(struct redis *redis); /* NULL: no memory */
-	enum outcome (*answer)(struct redis *redis, const redisReply *reply);
+	enum greet_outcome (*answer)(struct redis *redis, const redisReply *reply);
 };
 
 static struct redis_request *plain(size_t argc, const char **argv)
@@ -38,121 +30,10 @@ static struct redis_request *plain(size_t argc, const char **argv)
 	return redis_request_new(REDIS_PLAIN, 0, argc, argv, length);
 }
 
-static enum outcome failed(bool unused)
+static enum greet_outcome failed(bool unused)
 {
 	(void)unused;
-	return FAILED;
-}
-
-static const char *user_of(const struct redis *redis)
-{
-	return redis->login.user[0] != '\0' ? redis->login.user : "default";
-}
-
-static bool begins(const char *text, const char *word)
-{
-	return strncmp(text, word, strlen(word)) == 0;
-}
-
-bool redis_refused(struct redis *redis, const char *error)
-{
-	redis->known_ns = 0;
-	if (begins(error, "NOAUTH") || strstr(error, "unauthenticated") != NULL)
-		return redis_blame(redis, "the server wants a password (NOAUTH): set "
-					  "redis.password_file, and redis.user if it is a user's");
-	if (strstr(error, "READONLY You can't write") != NULL)
-		return redis_blame(redis, "the server is a read-only replica: the agent needs the "
-					  "primary (READONLY)");
-	if (begins(error, "NOPERM") || strstr(error, "The user executing the script") != NULL ||
-	    strstr(error, "ACL failure in script") != NULL)
-		return redis_blame(redis,
-				   "user '%s' may not do all that the agent needs: %.160s: see "
-				   "'ACL' in rl-agent(8)",
-				   user_of(redis), error);
-	return redis_blame(redis, "refused: %s", error);
-}
-
-/* --- AUTH --- */
-
-static bool wants_login(const struct redis *redis)
-{
-	return redis->password.size != 0;
-}
-
-static struct redis_request *log_in(struct redis *redis)
-{
-	bool named = redis->login.user[0] != '\0';
-	const char *argv[] = {"AUTH", redis->login.user, redis->password.bytes};
-	const size_t length[] = {4, strlen(redis->login.user), redis->password.size};
-	const char *short_argv[] = {argv[0], argv[2]};
-	const size_t short_length[] = {length[0], length[2]};
-	struct redis_request *request =
-		named ? redis_request_new(REDIS_PLAIN, 0, 3, argv, length)
-		      : redis_request_new(REDIS_PLAIN, 0, 2, short_argv, short_length);
-
-	redis->logins++;
-	if (request != NULL)
-		request->secret = true;
-	return request;
-}
-
-/* The password was changed since we read it: in the file as well? */
-static bool read_another(struct redis *redis)
-{
-	struct redis_password fresh = {0};
-	bool another;
-
-	another = redis_password_read(redis->login.password_file, &fresh, redis->why,
-				      sizeof(redis->why)) &&
-		  (fresh.size != redis->password.size ||
-		   memcmp(fresh.bytes, redis->password.bytes, fresh.size) != 0);
-	if (another)
-		redis->password = fresh;
-	redis_password_wipe(&fresh);
-	return another;
-}
-
-/* The error's code, if it is one that servers have. */
-static const char *code_of(const char *error)
-{
-	static const char *const codes[] = {"ERR",     "NOPERM",      "LOADING", "BUSY",
-					    "MISCONF", "CLUSTERDOWN", "DENIED"};
-
-	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
-		if (begins(error, codes[i]))
-			return codes[i];
-	return "with another error";
-}
-
-/* A server that does not know AUTH repeats its arguments: nothing of its words goes to a log. */
-static bool blame_login(struct redis *redis, const char *error)
-{
-	const char *file = redis->login.password_file;
-
-	if (begins(error, "WRONGPASS") || begins(error, "ERR invalid password"))
-		return redis_blame(redis,
-				   "the server does not take the password in %s for user '%s': "
-				   "put the right one there, it is read again at each attempt",
-				   file, user_of(redis));
-	if (strstr(error, "without any password configured") != NULL ||
-	    strstr(error, "no password is set") != NULL)
-		return redis_blame(redis, "the server has no password for its default user: set "
-					  "redis.user, or leave redis.password_file out");
-	if (begins(error, "ERR wrong number of arguments"))
-		return redis_blame(redis, "the server knows no users (before Redis 6): leave "
-					  "redis.user out");
-	return redis_blame(redis, "the server does not let user '%s' in: AUTH is answered %s",
-			   user_of(redis), code_of(error));
-}
-
-static enum outcome logged_in(struct redis *redis, const redisReply *reply)
-{
-	if (reply->type == REDIS_REPLY_ERROR && redis->logins < LOGINS_MAX && read_another(redis))
-		return AGAIN;
-	redis_password_wipe(&redis->password);
-	if (reply->type == REDIS_REPLY_ERROR)
-		return failed(blame_login(redis, reply->str));
-	return DONE;
+	return GREET_FAILED;
 }
 
 /* --- INFO --- */
@@ -171,7 +52,7 @@ static struct redis_request *ask_server(struct redis *redis)
 }
 
 /* It may be forbidden, or renamed. */
-static enum outcome server_told(struct redis *redis, const redisReply *reply)
+static enum greet_outcome server_told(struct redis *redis, const redisReply *reply)
 {
 	struct redis_server server;
 	char why[256];
@@ -180,14 +61,15 @@ static enum outcome server_told(struct redis *redis, const redisReply *reply)
 		redis_server_read(reply->str, reply->len, &server);
 	else if (reply->type != REDIS_REPLY_ERROR)
 		redis_server_unknown("in another form", &server);
-	else if (begins(reply->str, "NOPERM") || begins(reply->str, "ERR unknown command"))
+	else if (greet_begins(reply->str, "NOPERM") ||
+		 greet_begins(reply->str, "ERR unknown command"))
 		redis_server_unknown(reply->str, &server);
 	else
 		return failed(redis_refused(redis, reply->str));
 	if (redis_server_refusal(&server, why, sizeof(why)))
 		return failed(redis_blame(redis, "%s", why));
 	redis->events.server(redis->arg, &server);
-	return DONE;
+	return GREET_DONE;
 }
 
 /* --- SELECT --- */
@@ -206,11 +88,11 @@ static struct redis_request *select_database(struct redis *redis)
 	return plain(2, argv);
 }
 
-static enum outcome selected(struct redis *redis, const redisReply *reply)
+static enum greet_outcome selected(struct redis *redis, const redisReply *reply)
 {
 	if (reply->type != REDIS_REPLY_ERROR)
-		return DONE;
-	if (!begins(reply->str, "ERR"))
+		return GREET_DONE;
+	if (!greet_begins(reply->str, "ERR"))
 		return failed(redis_refused(redis, reply->str));
 	return failed(redis_blame(redis, "refused SELECT %u: %s: does its 'databases' go that far?",
 				  redis->address.database, reply->str));
@@ -231,14 +113,14 @@ static struct redis_request *load_script(struct redis *redis)
 	return redis_request_new(REDIS_PLAIN, 0, 3, argv, length);
 }
 
-static enum outcome script_loaded(struct redis *redis, const redisReply *reply)
+static enum greet_outcome script_loaded(struct redis *redis, const redisReply *reply)
 {
 	if (reply->type == REDIS_REPLY_ERROR)
 		return failed(redis_refused(redis, reply->str));
 	if (reply->type != REDIS_REPLY_STRING || reply->len != sizeof(redis->lua.sha) - 1)
 		return failed(redis_blame(redis, "an odd answer to SCRIPT LOAD: is it a Redis?"));
 	memcpy(redis->lua.sha, reply->str, sizeof(redis->lua.sha));
-	return DONE;
+	return GREET_DONE;
 }
 
 static bool has_probe(const struct redis *redis)
@@ -266,11 +148,11 @@ static void add_right(const struct redis *redis, const char *name, char *text, s
 		snprintf(text + used, size - used, " +%.24s", name);
 }
 
-static enum outcome probed(struct redis *redis, const redisReply *reply)
+static enum greet_outcome probed(struct redis *redis, const redisReply *reply)
 {
 	char rights[256] = "";
 
-	if (reply->type == REDIS_REPLY_ERROR && begins(reply->str, "NOPERM") &&
+	if (reply->type == REDIS_REPLY_ERROR && greet_begins(reply->str, "NOPERM") &&
 	    strstr(reply->str, "to access") != NULL)
 		add_right(redis, "~", rights, sizeof(rights)); /* before it could even begin */
 	else if (reply->type == REDIS_REPLY_ERROR)
@@ -279,9 +161,9 @@ static enum outcome probed(struct redis *redis, const redisReply *reply)
 		if (reply->element[i]->type == REDIS_REPLY_STRING)
 			add_right(redis, reply->element[i]->str, rights, sizeof(rights));
 	if (rights[0] == '\0')
-		return DONE;
-	return failed(redis_blame(redis, "user '%s' lacks rights: ACL SETUSER %s%s", user_of(redis),
-				  user_of(redis), rights));
+		return GREET_DONE;
+	return failed(redis_blame(redis, "user '%s' lacks rights: ACL SETUSER %s%s",
+				  greet_user(redis), greet_user(redis), rights));
 }
 
 /* --- PING: at least hear that somebody is there who speaks the protocol --- */
@@ -299,15 +181,15 @@ static struct redis_request *ping(struct redis *redis)
 	return plain(1, argv);
 }
 
-static enum outcome ponged(struct redis *redis, const redisReply *reply)
+static enum greet_outcome ponged(struct redis *redis, const redisReply *reply)
 {
 	if (reply->type == REDIS_REPLY_ERROR)
 		return failed(redis_refused(redis, reply->str));
-	return DONE;
+	return GREET_DONE;
 }
 
 static const struct step steps[] = {
-	{wants_login, log_in, logged_in},
+	{greet_wants_login, greet_log_in, greet_logged_in},
 	{wants_server, ask_server, server_told},
 	{wants_database, select_database, selected},
 	{has_script, load_script, script_loaded},
@@ -343,16 +225,16 @@ bool redis_greet(struct redis *redis)
 
 bool redis_greeted(struct redis *redis, const redisReply *reply)
 {
-	enum outcome outcome = steps[redis->step].answer(redis, reply);
+	enum greet_outcome outcome = steps[redis->step].answer(redis, reply);
 	size_t step;
 
-	if (outcome == FAILED) {
+	if (outcome == GREET_FAILED) {
 		redis->known_ns = 0;
 		return false;
 	}
 	if (redis->gone) /* freed by the one who was told of the server */
 		return true;
-	step = next_step(redis, redis->step + (outcome == DONE));
+	step = next_step(redis, redis->step + (outcome == GREET_DONE));
 	if (step < STEPS)
 		return take_step(redis, step);
 	if (!redis->brief)

@@ -77,7 +77,7 @@ bool redis_greet(struct redis *redis);
 /* redis_greet.c: its answer, and the next; after the last one it is up. False with a reason. */
 bool redis_greeted(struct redis *redis, const redisReply *reply);
 
-/* redis_greet.c: why a command was answered with this error, in our words; always false. */
+/* login.c: why a command was answered with this error, in our words; always false. */
 bool redis_refused(struct redis *redis, const char *error);
 
 /* redis.c: the oldest command has its answer. False, with a reason: drop the connection. */
