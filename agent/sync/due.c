@@ -373,7 +373,8 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	if (grant > 0)
 		atomic_fetch_add_explicit(&sync->seg->fleet->granted, grant, memory_order_relaxed);
 	entry->close = (answer->flags & SYNC_BLIND) == 0;
-	entry->recorded = entry->close && entry->item.credit + grant > 0;
+	/* Also what came too late to be taken: Redis lends it until it is told. */
+	entry->recorded = entry->close && entry->item.credit + answer->grant > 0;
 	entry->pressed = rl_shared_hosts(&sync->seg->view) > 1 &&
 			 (uint64_t)answer->count + answer->others_out > entry->item.limit / 2;
 	if (named != NULL)

@@ -11,7 +11,7 @@
 --
 -- KEYS  1  {tag}:s     HASH  row -> its last batch and the answer;  "@HOST" -> who called last
 --                            under this host id;  "now" -> newest time of the partition, ms;
---                            "format" -> FORMAT
+--                            "format" -> FORMAT;  "ends" -> when this and {tag}:h end, ms
 --       2  {tag}:h     ZSET  row -> last seen, ms
 --       then for each item
 --          {tag}:k:ID  STRING  all of a key: HEAD, leases of up to ROOM rows, up to K groups
@@ -79,6 +79,7 @@ local TOUCH_MS = 5000 -- leases that are this old are written again, and live on
 local STEP_MS = 2000 -- a clock that is set back by more is believed
 local FORGET_MS = 86400000 -- rows silent for longer are removed
 local FORGET_CALLS = 16 -- one look for such in so many calls
+local KEEP_MS = 86400000 -- a partition that nobody calls is forgotten after this, or twice
 
 local items = #ARGV - 4
 if items < 0 or #KEYS ~= 2 + 2 * items or #ARGV[4] ~= BATCH_SIZE then
@@ -120,8 +121,8 @@ local function readable(reply, key)
 	return false
 end
 
-local state = readable(redis.pcall('HMGET', KEYS[1], row, '@' .. host, 'now', 'format'), KEYS[1])
-	or { false, false, false, false }
+local state = readable(redis.pcall('HMGET', KEYS[1], row, '@' .. host, 'now', 'format', 'ends'), KEYS[1])
+	or { false, false, false, false, false }
 local last, holder = state[1], state[2]
 if state[4] ~= FORMAT_TEXT and (state[4] or state[3]) then
 	return redis.error_reply('RLFORMAT ' .. KEYS[1] .. ' holds format ' .. (state[4] or '1')
@@ -422,9 +423,11 @@ end
 -- for W. The other W is for a clock of Redis that steps, as it and not the time of the partition
 -- decides when keys end. TOUCH_MS is added because not every call writes.
 local px_W, px
+local px_most = 0 -- of all keys of this call
 local function time_to_live(W)
 	if W ~= px_W then
-		px_W, px = W, text(2 * W + max(lease_ms, 10000) + TOUCH_MS)
+		local ms = 2 * W + max(lease_ms, 10000) + TOUCH_MS
+		px_W, px, px_most = W, text(ms), max(px_most, ms)
 	end
 	return px
 end
@@ -661,6 +664,19 @@ local function forget()
 	end
 end
 
+-- A fleet that is gone leaves nothing for ever. What is known of a partition outlives its keys, or
+-- other releases would not be told that they hold another format; and the rows, which are removed
+-- after a day. It is given its time anew when half of it is over, so once in a day, or in W.
+local function keep()
+	local ends, need = tonumber(state[5] or '') or 0, max(KEEP_MS, px_most)
+	if sane(ends) and ends - now >= need then
+		return
+	end
+	call('HSET', KEYS[1], 'ends', stamp(now + 2 * need))
+	call('PEXPIRE', KEYS[1], text(2 * need))
+	call('PEXPIRE', KEYS[2], text(2 * need))
+end
+
 local answers = {}
 if items > 0 then
 	-- All logs in one call, which is cheaper. A key of another type reads as absent.
@@ -677,6 +693,7 @@ else
 	call('HSET', KEYS[1], row, batch, 'now', now_text, '@' .. host, row .. '\0' .. words,
 		'format', FORMAT_TEXT)
 end
+keep()
 if seq % FORGET_CALLS == 0 then
 	forget()
 end

@@ -198,7 +198,7 @@ def test_script__rows_silent_for_a_day_are_removed_two_each_sixteenth_call(rig):
     script.redis("HDEL", script.key(b"s"), "f:1")
     # "@e" names the younger row.
     equal(sorted(script.redis("HKEYS", script.key(b"s"))), 
-          [b"@e", b"@f", b"e:2", b"format", b"now"])
+          [b"@e", b"@f", b"e:2", b"ends", b"format", b"now"])
 
 
 def test_script__old_lease_beside_a_new_epoch_is_charged_when_silent_and_leaves_w_later(rig):
@@ -721,6 +721,44 @@ def test_script__keys_live_as_long_as_what_they_hold_may_matter(rig):
         equal(script.redis("EXISTS", script.key(b"l", name)), 0)
         for left in lives("other:1", 4 + window, now + 5002, waiting=2):
             assert least < left <= least + 5000, left
+
+
+def test_script__fleet_that_is_gone_leaves_nothing_of_its_partitions(rig):
+    script, kept = Script(rig), (b"s", b"h")
+
+    def lives():
+        return [script.redis("PTTL", script.key(kind)) for kind in kept]
+
+    def age(ms):
+        for kind in kept:
+            script.redis("PEXPIRE", script.key(kind), ms)
+    script.batch("a:1", 1, [], 1000)
+    for left in lives():
+        assert 2 * DAY_MS - 10000 < left <= 2 * DAY_MS, left
+    # Renewed when half is over, and not before: a call does not pay for it.
+    age(DAY_MS)
+    script.batch("b:1", 1, [], 1000 + DAY_MS)
+    assert max(lives()) <= DAY_MS
+    script.batch("a:1", 2, [], 1001 + DAY_MS)
+    assert min(lives()) > 2 * DAY_MS - 10000
+    # It outlives every key of the partition, which would else be taken for another format's.
+    script.sync("a:1", 3, 1002 + DAY_MS, window=30 * DAY_MS, units=1)
+    assert min(lives()) > 120 * DAY_MS
+    # Lost, it is as a partition nobody knew.
+    script.redis("DEL", *(script.key(kind) for kind in kept))
+    equal(script.batch("a:1", 4, [], 1003 + DAY_MS)[:3], [0, 1003 + DAY_MS, 1])
+    assert min(lives()) > 2 * DAY_MS - 10000
+
+
+def test_script__damaged_end_of_a_partition_is_set_anew(rig):
+    script = Script(rig)
+    for seq, ends in enumerate((b"nan", b"x", b"inf", b"-1", b"")):
+        script.batch("a:1", 1 + seq, [], 1000)
+        script.redis("HSET", script.key(b"s"), "ends", ends)
+        script.redis("PERSIST", script.key(b"h"))
+        script.batch("a:1", 100 + seq, [], 1000)
+        assert script.redis("PTTL", script.key(b"h")) > DAY_MS, ends
+        script.redis("DEL", script.key(b"s"))
 
 
 def test_script__nothing_new_is_not_written(rig):

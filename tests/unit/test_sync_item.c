@@ -437,6 +437,23 @@ static void test_sync_item__redis_is_told_of_a_lapsed_lease_also_when_the_key_re
 	assert_int_equal(rig.item[0].flags, SYNC_PUSH_ONLY);
 }
 
+/* Likewise, and here nothing of it ever was in the slot. */
+static void test_sync_item__redis_is_told_of_a_grant_that_came_too_late(void **state)
+{
+	(void)state;
+	admit(1, 0, 0);
+	pump();
+	words->sent_ns -= RL_SECOND_NS;
+	grant(9);
+	assert_int_equal(shared_credit(&k), 0);
+	words->silent_ns = 0;
+	entry_of()->busy_ns -= RL_SECOND_NS;
+	pump();
+	assert_int_equal(rig.items, 1);
+	assert_int_equal(rig.item[0].credit, 0);
+	assert_int_equal(rig.item[0].flags, SYNC_PUSH_ONLY);
+}
+
 static void test_sync_item__unused_credit_goes_back_and_the_key_rests(void **state)
 {
 	(void)state;
@@ -905,6 +922,7 @@ int main(void)
 		TEST(test_sync_item__slow_answer_is_no_outage),
 		TEST(test_sync_item__credit_of_a_lapsed_lease_is_given_up_before_the_next_call),
 		TEST(test_sync_item__redis_is_told_of_a_lapsed_lease_also_when_the_key_rests),
+		TEST(test_sync_item__redis_is_told_of_a_grant_that_came_too_late),
 		TEST(test_sync_item__unused_credit_goes_back_and_the_key_rests),
 		TEST(test_sync_item__credit_above_the_need_goes_back),
 		TEST(test_sync_item__stock_is_kept_for_callers_that_do_not_wait),
