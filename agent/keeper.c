@@ -133,6 +133,11 @@ static int create(struct keeper *keeper, const struct agent_config *config, char
 		spec.restore_arg = restore;
 	}
 	error = rl_segment_create(keeper->path, &spec, &keeper->seg, why);
+	if (error == -EBADMSG && restore != NULL) { /* as of a damaged one, found out late */
+		spec.hash_key = NULL;
+		spec.restore = NULL;
+		error = rl_segment_create(keeper->path, &spec, &keeper->seg, why);
+	}
 	snapshot_restore_close(restore);
 	return error;
 }

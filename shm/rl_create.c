@@ -373,8 +373,12 @@ static int reveal(const char *temp, const char *path, const struct rl_segment_sp
 		rl_refuse(error, why, "%s: give it a larger 'lists'", rl_error_text(error));
 	else if (error != 0)
 		rl_refuse(error, why, "rule %zu: %s", other + 1, rl_error_text(error));
-	if (error == 0 && spec->restore != NULL)
-		spec->restore(ret, spec->restore_arg);
+	if (error == 0 && spec->restore != NULL) {
+		error = spec->restore(ret, spec->restore_arg);
+		if (error != 0)
+			rl_refuse(error, why, "cannot restore its counts: %s",
+				  rl_error_text(error));
+	}
 	if (error == 0 && rename(temp, path) != 0)
 		error = rl_refuse(-errno, why, "cannot rename %s: %s", temp, strerror(errno));
 	if (error != 0)

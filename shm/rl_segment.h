@@ -96,7 +96,8 @@ struct rl_segment_spec {
 	const struct rl_rule_spec *rule; /* [rule_count], in force from the start */
 	size_t rule_count;
 	const uint64_t *hash_key; /* [2], one that no process knows a segment by; NULL: a new one */
-	void (*restore)(struct rl_seg *seg, void *arg); /* before anybody can see it; or NULL */
+	/* Before anybody can see it; NULL, or an error of it is that of rl_segment_create(). */
+	int (*restore)(struct rl_seg *seg, void *arg);
 	void *restore_arg;
 };
 

@@ -20,6 +20,7 @@
 #include "shm/rl_saved.h"
 
 #define SNAPSHOT_MAGIC       "ratelsn2"
+#define SNAPSHOT_BEGIN_BYTES 8u
 #define SNAPSHOT_BLOCK_BYTES 65536u /* of keys, at most */
 #define SNAPSHOT_BOOT_BYTES  40u
 
@@ -72,22 +73,26 @@ void snapshot_write_head(struct snapshot_writer *writer, const struct snapshot_h
 void snapshot_write_key(struct snapshot_writer *writer, const struct rl_saved *saved);
 void snapshot_write_end(struct snapshot_writer *writer);
 
-/* A whole snapshot in memory, each byte of which has been checked. */
+/* A snapshot that has been checked from the first byte to the last. One block is in memory. */
 struct snapshot {
-	uint8_t *bytes;
-	size_t size;
+	int fd;
+	uint64_t size; /* of the file */
 	struct snapshot_head head;
-	uint64_t keys;
-	size_t begin;         /* of the first block of keys */
-	size_t at, block_end; /* where snapshot_next() is */
+	uint64_t keys; /* all; pools: of these, those that rules' pools count by */
+	uint64_t pools;
+	uint64_t begin; /* of the first block of keys, in the file */
+	uint64_t next;  /* where the next block begins */
+	size_t at, end; /* where snapshot_next() is in this one */
+	bool changed;   /* the file is not what was checked any more: nothing of it is to be used */
+	uint8_t block[SNAPSHOT_BEGIN_BYTES + SNAPSHOT_BLOCK_BYTES + SNAPSHOT_DIGEST_BYTES];
 };
 
-/* The next key; false after the last one. And from the first one again. */
+/* The next key; false after the last one, or with changed set. And from the first one again. */
 bool snapshot_next(struct snapshot *snapshot, struct rl_saved *ret);
 void snapshot_rewind(struct snapshot *snapshot);
 
 /*
- * Read and check the file. 0, -ENOENT, or another error with one line in why that says what is
+ * Open and check the file. 0, -ENOENT, or another error with one line in why that says what is
  * wrong with it. snapshot_free() in the end.
  */
 int snapshot_read(const char *path, struct snapshot *ret, char *why);

@@ -1,38 +1,21 @@
 /*
  * read.c - the reading half of file.h. Whatever the file holds: nothing of it is used before all of
- * it has been checked.
+ * it has been checked. It is gone through once for that, and once more for each round of
+ * snapshot_next(), a block in memory at a time; every block is checked each time, as the file may
+ * be written over between two of them.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/snapshot/file.h"
+#include "shm/rl_check.h"
 #include "shm/rl_error.h"
 
-#define BEGIN_BYTES 8u
-#define MOST_BYTES  (UINT64_C(1) << 40)
-#define BAD         (-EBADMSG)
-
-static int read_all(int fd, struct snapshot *ret, char *why)
-{
-	size_t at = 0;
-
-	while (at < ret->size) {
-		ssize_t got = read(fd, ret->bytes + at, ret->size - at);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return rl_refuse(-errno, why, "cannot read it: %s", strerror(errno));
-		if (got == 0)
-			return rl_refuse(BAD, why, "it became shorter while it was read");
-		at += (size_t)got;
-	}
-	return 0;
-}
+#define MOST_BYTES (UINT64_C(1) << 40)
+#define BAD        (-EBADMSG)
 
 /* Whoever may write it can forge counts. */
 static int check_owner(const struct stat *st, char *why)
@@ -48,61 +31,71 @@ static int check_owner(const struct stat *st, char *why)
 	return 0;
 }
 
-static int load(const char *path, struct snapshot *ret, char *why)
+static int open_file(const char *path, struct snapshot *ret, char *why)
 {
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), error;
 	struct stat st;
+	int error;
 
-	if (fd < 0)
+	ret->fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (ret->fd < 0)
 		return rl_refuse(-errno, why, "cannot open it: %s", strerror(errno));
-	error = fstat(fd, &st) != 0 ? -errno : check_owner(&st, why);
+	error = fstat(ret->fd, &st) != 0 ? -errno : check_owner(&st, why);
 	if (error == 0 && (uint64_t)st.st_size > MOST_BYTES)
 		error = rl_refuse(BAD, why, "it is too large");
-	if (error == 0) {
-		ret->size = (size_t)st.st_size;
-		ret->bytes = malloc(ret->size + 1);
-		error = ret->bytes == NULL ? rl_refuse(-ENOMEM, why, "no memory to read it")
-					   : read_all(fd, ret, why);
-	}
-	close(fd);
+	if (error == 0)
+		ret->size = (uint64_t)st.st_size;
 	return error;
 }
 
-/* The block at *at, whole and with its digest; *at: past it. False: it is not. */
-static bool take_block(const struct snapshot *snapshot, size_t *at, uint32_t *ret_kind,
-		       const uint8_t **ret_bytes, size_t *ret_size)
+/* As much as there is of what the longest block takes; 0 also when it cannot be read. */
+static size_t fetch(struct snapshot *snapshot, uint64_t at)
 {
-	const uint8_t *from = snapshot->bytes + *at;
-	size_t left = snapshot->size - *at;
+	size_t got = 0;
+
+	while (got < sizeof(snapshot->block)) {
+		ssize_t more = pread(snapshot->fd, snapshot->block + got,
+				     sizeof(snapshot->block) - got, (off_t)(at + got));
+
+		if (more < 0 && errno == EINTR)
+			continue;
+		if (more <= 0)
+			break;
+		got += (size_t)more;
+	}
+	return got;
+}
+
+/* The block at *at into memory, whole and with its digest; *at: past it. False: it is not. */
+static bool take_block(struct snapshot *snapshot, uint64_t *at, uint32_t *ret_kind)
+{
+	size_t got = fetch(snapshot, *at);
 	uint8_t digest[SNAPSHOT_DIGEST_BYTES];
 	uint32_t begin[2];
 
-	if (left < BEGIN_BYTES + SNAPSHOT_DIGEST_BYTES)
+	if (got < SNAPSHOT_BEGIN_BYTES + SNAPSHOT_DIGEST_BYTES)
 		return false;
-	memcpy(begin, from, sizeof(begin));
+	memcpy(begin, snapshot->block, sizeof(begin));
 	if (begin[1] > SNAPSHOT_BLOCK_BYTES ||
-	    begin[1] > left - BEGIN_BYTES - SNAPSHOT_DIGEST_BYTES)
+	    begin[1] > got - SNAPSHOT_BEGIN_BYTES - SNAPSHOT_DIGEST_BYTES)
 		return false;
-	snapshot_digest(from, BEGIN_BYTES + begin[1], digest);
-	if (memcmp(digest, from + BEGIN_BYTES + begin[1], sizeof(digest)) != 0)
+	snapshot_digest(snapshot->block, SNAPSHOT_BEGIN_BYTES + begin[1], digest);
+	if (memcmp(digest, snapshot->block + SNAPSHOT_BEGIN_BYTES + begin[1], sizeof(digest)) != 0)
 		return false;
 	*ret_kind = begin[0];
-	*ret_bytes = from + BEGIN_BYTES;
-	*ret_size = begin[1];
-	*at += BEGIN_BYTES + begin[1] + SNAPSHOT_DIGEST_BYTES;
+	snapshot->at = SNAPSHOT_BEGIN_BYTES;
+	snapshot->end = SNAPSHOT_BEGIN_BYTES + begin[1];
+	*at += SNAPSHOT_BEGIN_BYTES + begin[1] + SNAPSHOT_DIGEST_BYTES;
 	return true;
 }
 
-static int check_head(struct snapshot *snapshot, size_t *at, char *why)
+static int check_head(struct snapshot *snapshot, uint64_t *at, char *why)
 {
-	const uint8_t *bytes;
 	uint32_t kind;
-	size_t size;
 
-	if (!take_block(snapshot, at, &kind, &bytes, &size) || kind != SNAPSHOT_HEAD ||
-	    size != sizeof(snapshot->head))
+	if (!take_block(snapshot, at, &kind) || kind != SNAPSHOT_HEAD ||
+	    snapshot->end - snapshot->at != sizeof(snapshot->head))
 		return rl_refuse(BAD, why, "it is damaged, or no snapshot of this release");
-	memcpy(&snapshot->head, bytes, size);
+	memcpy(&snapshot->head, snapshot->block + snapshot->at, sizeof(snapshot->head));
 	if (memcmp(snapshot->head.magic, SNAPSHOT_MAGIC, sizeof(snapshot->head.magic)) != 0 ||
 	    snapshot->head.order != 1 || snapshot->head.stamps != RL_RING)
 		return rl_refuse(BAD, why, "it is of another release, or of another machine");
@@ -143,86 +136,98 @@ static bool take_key(const uint8_t *bytes, size_t left, struct rl_saved *ret, si
 	return key.cells >> RL_RING == 0 && rl_saved_sound(ret);
 }
 
-static bool check_keys(const uint8_t *bytes, size_t size, uint64_t *keys)
+/* The key at snapshot->at, in the block that is in memory. */
+static bool take_next(struct snapshot *snapshot, struct rl_saved *ret)
+{
+	size_t taken;
+
+	if (!take_key(snapshot->block + snapshot->at, snapshot->end - snapshot->at, ret, &taken))
+		return false;
+	snapshot->at += taken;
+	return true;
+}
+
+static bool check_keys(struct snapshot *snapshot)
 {
 	struct rl_saved saved;
-	size_t at = 0, taken;
 
-	for (; at < size; at += taken, (*keys)++)
-		if (!take_key(bytes + at, size - at, &saved, &taken))
+	for (; snapshot->at < snapshot->end; snapshot->keys++) {
+		if (!take_next(snapshot, &saved))
 			return false;
+		snapshot->pools += rl_pool_is_text(&saved.text);
+	}
 	return true;
+}
+
+static int check_end(const struct snapshot *snapshot, uint64_t at, char *why)
+{
+	size_t size = snapshot->end - snapshot->at;
+	uint64_t said = 0;
+
+	memcpy(&said, snapshot->block + snapshot->at, size == sizeof(said) ? size : 0);
+	if (size == sizeof(said) && said == snapshot->keys && at == snapshot->size)
+		return 0;
+	return rl_refuse(BAD, why, "its end does not fit: %llu keys",
+			 (unsigned long long)snapshot->keys);
 }
 
 static int check_all(struct snapshot *snapshot, char *why)
 {
-	size_t at = 0, size;
-	const uint8_t *bytes;
+	uint64_t at = 0;
 	uint32_t kind;
-	uint64_t keys = 0, said;
 	int error = check_head(snapshot, &at, why);
 
 	snapshot->begin = at;
-	snapshot_rewind(snapshot);
 	while (error == 0) {
-		if (!take_block(snapshot, &at, &kind, &bytes, &size))
-			return rl_refuse(BAD, why, "it is damaged, or cut off, at byte %zu", at);
+		if (!take_block(snapshot, &at, &kind))
+			return rl_refuse(BAD, why, "it is damaged, or cut off, at byte %llu",
+					 (unsigned long long)at);
 		if (kind == SNAPSHOT_END)
-			break;
-		if (kind != SNAPSHOT_KEYS || size == 0 || !check_keys(bytes, size, &keys))
-			return rl_refuse(BAD, why, "a block before byte %zu is none of ours", at);
+			return check_end(snapshot, at, why);
+		if (kind != SNAPSHOT_KEYS || snapshot->at == snapshot->end || !check_keys(snapshot))
+			return rl_refuse(BAD, why, "a block before byte %llu is none of ours",
+					 (unsigned long long)at);
 	}
-	if (error != 0)
-		return error;
-	memcpy(&said, bytes, size == sizeof(said) ? size : 0);
-	if (size != sizeof(said) || said != keys || at != snapshot->size)
-		return rl_refuse(BAD, why, "its end does not fit: %llu keys",
-				 (unsigned long long)keys);
-	snapshot->keys = keys;
-	return 0;
+	return error;
 }
 
 int snapshot_read(const char *path, struct snapshot *ret, char *why)
 {
 	int error;
 
-	*ret = (struct snapshot){0};
-	error = load(path, ret, why);
+	memset(ret, 0, sizeof(*ret));
+	error = open_file(path, ret, why);
 	if (error == 0)
 		error = check_all(ret, why);
 	if (error != 0)
 		snapshot_free(ret);
+	else
+		snapshot_rewind(ret);
 	return error;
 }
 
 bool snapshot_next(struct snapshot *snapshot, struct rl_saved *ret)
 {
-	uint32_t begin[2];
-	size_t taken;
+	uint32_t kind = SNAPSHOT_KEYS;
 
-	if (snapshot->at == snapshot->block_end) { /* another follows: the end's is the last */
-		memcpy(begin, snapshot->bytes + snapshot->at, sizeof(begin));
-		if (begin[0] != SNAPSHOT_KEYS)
-			return false;
-		snapshot->at += BEGIN_BYTES;
-		snapshot->block_end = snapshot->at + begin[1];
-	}
-	if (!take_key(snapshot->bytes + snapshot->at, snapshot->block_end - snapshot->at, ret,
-		      &taken))
-		return false;
-	snapshot->at += taken;
-	if (snapshot->at == snapshot->block_end)
-		snapshot->at = snapshot->block_end += SNAPSHOT_DIGEST_BYTES;
-	return true;
+	if (snapshot->at == snapshot->end && !take_block(snapshot, &snapshot->next, &kind))
+		snapshot->changed = true;
+	else if (kind == SNAPSHOT_KEYS && take_next(snapshot, ret))
+		return true;
+	else
+		snapshot->changed = kind != SNAPSHOT_END || snapshot->next != snapshot->size;
+	return false;
 }
 
 void snapshot_rewind(struct snapshot *snapshot)
 {
-	snapshot->at = snapshot->block_end = snapshot->begin;
+	snapshot->next = snapshot->begin;
+	snapshot->at = snapshot->end = 0;
 }
 
 void snapshot_free(struct snapshot *snapshot)
 {
-	free(snapshot->bytes);
-	*snapshot = (struct snapshot){0};
+	if (snapshot->fd >= 0)
+		close(snapshot->fd);
+	snapshot->fd = -1;
 }

@@ -71,12 +71,13 @@ static bool is_too_old(const struct snapshot_restore *restore)
 
 struct snapshot_restore *snapshot_restore_open(const char *path)
 {
-	struct snapshot_restore *restore = calloc(1, sizeof(*restore));
+	struct snapshot_restore *restore = calloc(1, sizeof(*restore)); /* 65 KiB */
 	char why[RL_WHY_MAX] = "";
 	int error;
 
 	if (restore == NULL)
 		return NULL;
+	restore->snapshot.fd = -1;
 	strcpy(restore->path, path);
 	error = snapshot_read(path, &restore->snapshot, why);
 	if (error == 0) {
@@ -123,21 +124,34 @@ static void put_keys(struct rl_seg *seg, struct snapshot_restore *restore, bool 
 	}
 }
 
+static int refuse_changed(const struct snapshot_restore *restore)
+{
+	log_event(LOG_ERROR, "snapshot_refused",
+		  "snapshot=%s msg=\"it was written over while it was read; counts begin at 0, and "
+		  "the next snapshot takes its place\"",
+		  restore->path);
+	return -EBADMSG;
+}
+
 /* The rules' pools first, with their counts or without: keys for which there is no room need them.
  */
-void snapshot_restore_into(struct rl_seg *seg, void *arg)
+int snapshot_restore_into(struct rl_seg *seg, void *arg)
 {
 	struct snapshot_restore *restore = arg;
 	struct tally tally = {0};
 
-	put_keys(seg, restore, true, &tally);
+	if (restore->snapshot.pools > 0)
+		put_keys(seg, restore, true, &tally);
 	rl_pool_ensure(seg);
 	put_keys(seg, restore, false, &tally);
+	if (restore->snapshot.changed)
+		return refuse_changed(restore);
 	log_event(tally.no_room > 0 ? LOG_WARNING : LOG_INFO, "restored",
 		  "snapshot=%s keys=%llu left_out=%llu no_room=%llu age_s=%llu", restore->path,
 		  (unsigned long long)tally.put, (unsigned long long)tally.left_out,
 		  (unsigned long long)tally.no_room,
 		  (unsigned long long)(restore->age_ns / RL_SECOND_NS));
+	return 0;
 }
 
 void snapshot_restore_close(struct snapshot_restore *restore)

@@ -25,11 +25,15 @@ int snapshot_save(const struct rl_view *view, const char *path, uint64_t *ret_ke
 /* Could one be written there? Said before the first interval is over. 0, or -errno and why. */
 int snapshot_check_place(const char *path, char *why);
 
-/* What rl_segment_create() is given, from the snapshot at path; logs what it did, or why not. */
+/*
+ * What rl_segment_create() is given, from the snapshot at path; logs what it did, or why not. A
+ * block of it is in memory at a time. -EBADMSG, logged: it changed since it was opened, and the
+ * segment is not to be used.
+ */
 struct snapshot_restore;
 struct snapshot_restore *snapshot_restore_open(const char *path);
 const uint64_t *snapshot_restore_hash_key(const struct snapshot_restore *restore);
-void snapshot_restore_into(struct rl_seg *seg, void *restore);
+int snapshot_restore_into(struct rl_seg *seg, void *restore);
 void snapshot_restore_close(struct snapshot_restore *restore);
 
 /* The thread; NULL when it could not be started. Stopping it writes one more, if last. */

@@ -27,7 +27,7 @@ static void put_bytes(struct snapshot_writer *writer, const void *bytes, size_t 
 
 static void put_block(struct snapshot_writer *writer, uint32_t kind, const void *bytes, size_t size)
 {
-	uint8_t whole[8 + SNAPSHOT_BLOCK_BYTES + SNAPSHOT_DIGEST_BYTES];
+	uint8_t whole[SNAPSHOT_BEGIN_BYTES + SNAPSHOT_BLOCK_BYTES + SNAPSHOT_DIGEST_BYTES];
 	const uint32_t begin[2] = {kind, (uint32_t)size};
 
 	memcpy(whole, begin, sizeof(begin));

@@ -198,6 +198,53 @@ static void test_snapshot__sound_digest_over_words_that_nothing_can_hold_is_refu
 	}
 }
 
+static void test_snapshot__can_be_gone_through_again(void **state)
+{
+	struct snapshot snapshot;
+	struct rl_saved saved;
+	char why[RL_WHY_MAX];
+
+	(void)state;
+	assert_int_equal(snapshot_read(path, &snapshot, why), 0);
+	for (int round = 0; round < 3; round++) {
+		uint64_t keys = 0;
+
+		for (snapshot_rewind(&snapshot); snapshot_next(&snapshot, &saved); keys++)
+			if (round == 0 && keys == KEYS / 2)
+				break; /* in the middle of a block */
+		assert_false(snapshot.changed);
+		assert_int_equal(keys, round == 0 ? KEYS / 2 : KEYS);
+	}
+	assert_int_equal(snapshot.pools, 0);
+	snapshot_free(&snapshot);
+}
+
+/* Checked once is not for ever: it is read again to be used. */
+static void test_snapshot__written_over_after_the_check_is_noticed(void **state)
+{
+	uint64_t seed = t_seed();
+
+	(void)state;
+	for (int i = 0; i < 60; i++) {
+		size_t first =
+			SNAPSHOT_BEGIN_BYTES + sizeof(struct snapshot_head) + SNAPSHOT_DIGEST_BYTES;
+		size_t at = first + t_below(&seed, size - first);
+		struct snapshot snapshot;
+		struct rl_saved saved;
+		char why[RL_WHY_MAX];
+
+		assert_int_equal(snapshot_read(path, &snapshot, why), 0);
+		whole[at] ^= 1;
+		write_bytes(whole, i % 2 == 0 ? size : at);
+		while (snapshot_next(&snapshot, &saved))
+			;
+		assert_true(snapshot.changed);
+		snapshot_free(&snapshot);
+		whole[at] ^= 1;
+		write_bytes(whole, size);
+	}
+}
+
 static void test_snapshot__others_file_is_refused(void **state)
 {
 	char why[RL_WHY_MAX], elsewhere[128];
@@ -277,6 +324,8 @@ int main(void)
 		TEST(test_snapshot__changed_in_any_bit_is_refused),
 		TEST(test_snapshot__longer_than_its_end_is_refused),
 		TEST(test_snapshot__sound_digest_over_words_that_nothing_can_hold_is_refused),
+		TEST(test_snapshot__can_be_gone_through_again),
+		TEST(test_snapshot__written_over_after_the_check_is_noticed),
 		TEST(test_snapshot__others_file_is_refused),
 		TEST(test_snapshot__that_cannot_be_written_leaves_the_old_one),
 		TEST(test_snapshot__truncated_segment_ends_its_thread_by_the_handler_too),
