@@ -69,7 +69,7 @@ $(B)/gen/%.lua.h: %.lua
 	@mkdir -p $(@D)
 	$(Q){ echo 'static const char $(notdir $*)_lua[] = {'; \
 	  od -An -v -tu1 $< | sed 's/ *\([0-9][0-9]*\)/\1,/g'; echo '};'; } > $@
-$(B)/agent/sync/sync.o: $(B)/gen/agent/sync/rl_sync.lua.h $(B)/gen/agent/sync/rl_probe.lua.h
+$(B)/agent/store/redis.o: $(patsubst %,$(B)/gen/%.h,$(wildcard agent/store/*.lua))
 
 $(B)/librl.a: $(call obj,$(SHM) $(CLIENT))
 	@rm -f $@
@@ -145,8 +145,8 @@ RIG      = $(B)/rl-agent $(B)/tests/fault_proxy
 FLEETED := $(addprefix $(B)/bench/figure_,strict outage rediscost)
 $(FLEETED): $(call obj,$(FLEET)) $(RIG)
 $(FLEETED): FLEET_LIBS = -lhiredis
-$(B)/bench/figure_rediscost: $(call obj,$(wildcard bench/rediscost/*.c) agent/sync/item.c)
-$(B)/bench/figure_rediscost.o: $(B)/gen/agent/sync/rl_sync.lua.h
+$(B)/bench/figure_rediscost: $(call obj,$(wildcard bench/rediscost/*.c) agent/store/item.c)
+$(B)/bench/figure_rediscost.o: $(B)/gen/agent/store/rl_sync.lua.h
 $(B)/tests/fleet/%: $(B)/tests/fleet/%.o $(call obj,$(FLEET) bench/bench.c bench/judge.c) \
                     $(B)/libtest.a $(RIG)
 	$(say) LINK $@
@@ -223,8 +223,9 @@ layers:
 	@! grep -nE '^#include "' client/preload/*.[ch] | grep -vE '"client/(preload/|rl\.h)'
 	@! grep -nE '^#include "' agent/*.[ch] agent/*/*.[ch] | grep -vE '"(agent|shm)/'
 	@! grep -nE '^#include "' agent/redis/*.[ch] | grep -vE '"(agent/redis/|shm/)'
+	@! grep -nE '^#include "' agent/store/*.[ch] | grep -vE '"(agent/(store|redis)/|shm/)'
 	@! grep -nE '^#include "' agent/sync/*.[ch] | \
-	  grep -vE '"(agent/(sync|redis)/|agent/config/config\.h|agent/(listen|log)\.h|shm/)'
+	  grep -vE '"(agent/(sync|store)/|agent/config/config\.h|agent/(listen|log)\.h|shm/)'
 	@! grep -nE '^#include "' agent/snapshot/*.[ch] | \
 	  grep -vE '"(agent/snapshot/|agent/log\.h|shm/)'
 	@! grep -nE '^#include "' tools/*.[ch] | grep -vE '"(tools/|shm/|client/rl\.h)'

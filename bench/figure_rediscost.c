@@ -27,7 +27,7 @@
  */
 #include <stdio.h>
 
-#include <agent/sync/rl_sync.lua.h>
+#include <agent/store/rl_sync.lua.h>
 
 #include "bench/bench.h"
 #include "bench/fleet/load.h"

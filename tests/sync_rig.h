@@ -1,7 +1,7 @@
 /*
  * sync_rig.h - the agent's sync with the test in the place of Redis and of the event loop.
  *
- * For one test program each: it defines what part.c and due.c call of sync.c, redis.c and
+ * For one test program each: it defines what part.c and due.c call of sync.c, store.c and
  * identity.c, so those are not linked. A call that is sent is taken to pieces into rig.item and
  * answered when the test says so. rig.step, if set, is called wherever the sync asks for
  * something: the places at which an agent may be killed.
@@ -33,7 +33,7 @@ static struct {
 	void (*step)(void);
 	bool up;
 	/* The call that was sent last. */
-	redis_reply_fn *fn;
+	store_fn *fn;
 	void *ticket; /* NULL: answered */
 	uint32_t calls, part, items, renewed, logged;
 	uint64_t seq, nonce;
@@ -59,11 +59,17 @@ uint64_t identity_random(void)
 	return ++rig.random;
 }
 
-bool redis_is_up(const struct redis *redis)
+bool store_is_up(const struct store *store, uint32_t part)
 {
-	(void)redis;
+	(void)store, (void)part;
 	rig_step();
 	return rig.up;
+}
+
+const char *store_where(const struct store *store)
+{
+	(void)store;
+	return "rig";
 }
 
 void sync_renew(struct sync *sync)
@@ -115,24 +121,22 @@ static inline void rig_read_item(const char *at, size_t len, struct rig_item *re
 	}
 }
 
-int redis_script(struct redis *redis, size_t key_count, size_t argc, const char **argv,
-		 const size_t *argv_len, redis_reply_fn *fn, void *arg)
+int store_sync(struct store *store, uint32_t part, const struct store_call *call, store_fn *fn,
+	       void *arg)
 {
-	const char *header = argv[key_count + 3], *digits = strchr(argv[0], '}');
+	const char *header = (const char *)call->header;
 
-	(void)redis;
+	(void)store;
 	free(rig.ticket); /* as a lost connection, without its NULL */
 	rig.fn = fn;
 	rig.ticket = arg;
 	rig.calls++;
-	while (digits > argv[0] && digits[-1] != ':')
-		digits--;
-	rig.part = (uint32_t)strtoul(digits, NULL, 10);
+	rig.part = part;
 	rig.seq = rig_number(&header, 8);
 	rig.nonce = rig_number(&header, 8);
-	rig.items = (uint32_t)(argc - key_count - 4);
+	rig.items = call->count;
 	for (uint32_t i = 0; i < rig.items; i++)
-		rig_read_item(argv[key_count + 4 + i], argv_len[key_count + 4 + i], &rig.item[i]);
+		rig_read_item((const char *)call->item[i].bytes, call->item[i].size, &rig.item[i]);
 	rig_step();
 	return 0;
 }
@@ -246,22 +250,31 @@ static inline void rig_write_answer(const struct sync_answer *answer, char out[S
 		out[8 + i] = (char)(small[i / 4] >> (8 * (i % 4)));
 }
 
+/* The call that was sent last came to nothing. */
+static inline void rig_tell(enum store_outcome outcome, const char *why)
+{
+	void *ticket = rig.ticket;
+
+	rig.ticket = NULL;
+	rig.fn(&(struct store_answer){.outcome = outcome, .why = why}, ticket);
+}
+
 /* Deliver an answer to the call that was sent last. */
 static inline void rig_deliver(long long status, long long hosts, char *answers, size_t len)
 {
-	redisReply number[3] = {{.type = REDIS_REPLY_INTEGER, .integer = status},
-				{.type = REDIS_REPLY_INTEGER, .integer = 1},
-				{.type = REDIS_REPLY_INTEGER, .integer = hosts}};
-	char nobody[1] = "";
-	redisReply text[2] = {{.type = REDIS_REPLY_STRING, .str = nobody},
-			      {.type = REDIS_REPLY_STRING, .str = answers, .len = len}};
-	redisReply *element[5] = {&number[0], &number[1], &number[2], &text[0], &text[1]};
-	redisReply reply = {.type = REDIS_REPLY_ARRAY, .elements = 5, .element = element};
+	const struct store_answer answer = {
+		.status = status,
+		.now_ms = 1,
+		.live_rows = (uint64_t)hosts,
+		.other = "",
+		.answers = (const unsigned char *)answers,
+		.answers_size = len,
+	};
 	void *ticket = rig.ticket;
 
 	rig.ticket = NULL; /* freed by the receiver, whatever happens in it */
 	if (ticket != NULL)
-		rig.fn(NULL, &reply, ticket);
+		rig.fn(&answer, ticket);
 }
 
 #endif

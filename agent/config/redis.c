@@ -2,7 +2,7 @@
 
 #include "agent/config/read.h"
 #include "agent/config/value.h"
-#include "agent/redis/url.h"
+#include "agent/store/store.h"
 
 #define MS_NS UINT64_C(1000000)
 
@@ -13,12 +13,12 @@ static bool read_url(struct yaml_file *file, const yaml_node_t *node, const char
 		     struct agent_config *config)
 {
 	const char *url = yaml_text(file, node, key, must_be);
-	struct redis_address address = {0};
+	bool has_tls = false;
 	const char *wrong;
 
 	if (url == NULL)
 		return false;
-	wrong = redis_url_parse(url, &address);
+	wrong = store_url_fault(url, &has_tls);
 	if (wrong != NULL)
 		yaml_fault(file, node, "'%s' must be %s: %s", key, must_be, wrong);
 	else if (strlen(url) >= sizeof(config->redis_url))
@@ -26,7 +26,7 @@ static bool read_url(struct yaml_file *file, const yaml_node_t *node, const char
 			   sizeof(config->redis_url) - 1);
 	else
 		memcpy(config->redis_url, url, strlen(url) + 1);
-	return address.tls;
+	return has_tls;
 }
 
 /* Where a file is; the agent's folder is /, or any. */

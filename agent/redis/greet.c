@@ -98,17 +98,17 @@ static enum greet_outcome selected(struct redis *redis, const redisReply *reply)
 				  redis->address.database, reply->str));
 }
 
-/* --- the script, and what it may do --- */
+/* --- the first script, and what it may do --- */
 
 static bool has_script(const struct redis *redis)
 {
-	return redis->lua.body != NULL;
+	return redis->scripts > 0;
 }
 
 static struct redis_request *load_script(struct redis *redis)
 {
-	const char *argv[] = {"SCRIPT", "LOAD", redis->lua.body};
-	const size_t length[] = {6, 4, redis->lua.size};
+	const char *argv[] = {"SCRIPT", "LOAD", redis->lua[0].body};
+	const size_t length[] = {6, 4, redis->lua[0].size};
 
 	return redis_request_new(REDIS_PLAIN, 0, 3, argv, length);
 }
@@ -117,9 +117,10 @@ static enum greet_outcome script_loaded(struct redis *redis, const redisReply *r
 {
 	if (reply->type == REDIS_REPLY_ERROR)
 		return failed(redis_refused(redis, reply->str));
-	if (reply->type != REDIS_REPLY_STRING || reply->len != sizeof(redis->lua.sha) - 1)
+	if (reply->type != REDIS_REPLY_STRING || reply->len != sizeof(redis->lua[0].sha) - 1)
 		return failed(redis_blame(redis, "an odd answer to SCRIPT LOAD: is it a Redis?"));
-	memcpy(redis->lua.sha, reply->str, sizeof(redis->lua.sha));
+	memcpy(redis->lua[0].sha, reply->str, sizeof(redis->lua[0].sha));
+	redis->lua[0].sent = true;
 	return GREET_DONE;
 }
 
@@ -170,7 +171,7 @@ static enum greet_outcome probed(struct redis *redis, const redisReply *reply)
 
 static bool has_no_script(const struct redis *redis)
 {
-	return redis->lua.body == NULL;
+	return redis->scripts == 0;
 }
 
 static struct redis_request *ping(struct redis *redis)
@@ -219,6 +220,8 @@ static bool take_step(struct redis *redis, size_t step)
 
 bool redis_greet(struct redis *redis)
 {
+	for (unsigned i = 0; i < redis->scripts; i++)
+		redis->lua[i].sent = false; /* it may be another server */
 	redis->brief = redis->known_ns != 0 && rl_clock_precise_ns() - redis->known_ns < KNOWN_NS;
 	return take_step(redis, next_step(redis, 0));
 }

@@ -29,7 +29,8 @@ struct redis {
 	struct redis_address address;
 	struct redis_events events;
 	void *arg;
-	struct redis_lua lua;
+	struct redis_lua lua[REDIS_SCRIPTS_MAX];
+	unsigned scripts;
 	unsigned timeout_ms;
 	struct redis_tls *tls; /* NULL: the address has none */
 	struct redis_login login;

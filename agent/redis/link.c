@@ -74,7 +74,8 @@ static void drop(struct redis *redis)
 
 bool redis_link_write(struct redis *redis, struct redis_request *request)
 {
-	if (!redis_request_write(request, &redis->lua, bufferevent_get_output(redis->stream)))
+	if (!redis_request_write(request, &redis->lua[request->script],
+				 bufferevent_get_output(redis->stream)))
 		return redis_blame(redis, "no memory for a command");
 	request->written_ns = rl_clock_precise_ns();
 	/* A timer that is armed already is never too late: it looks at the oldest and goes on. */

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ void redis_leave(struct redis *redis)
 	if (--redis->busy > 0 || !redis->gone)
 		return;
 	redis_tls_free(redis->tls);
-	free(redis->lua.body);
+	for (unsigned i = 0; i < redis->scripts; i++)
+		free(redis->lua[i].body);
 	free(redis->probe.body);
 	free(redis);
 }
@@ -146,9 +148,30 @@ static int set_lua(struct redis *redis, struct redis_lua *lua, const char *body,
 	return 0;
 }
 
-int redis_set_script(struct redis *redis, const char *body, size_t size)
+/* As Redis names it: so that one script need not be loaded before it is known how to call it. */
+static bool name_script(struct redis_lua *lua)
 {
-	return set_lua(redis, &redis->lua, body, size);
+	unsigned char digest[20];
+
+	if (EVP_Digest(lua->body, lua->size, digest, NULL, EVP_sha1(), NULL) != 1)
+		return false;
+	for (size_t i = 0; i < sizeof(digest); i++)
+		sprintf(lua->sha + 2 * i, "%02x", digest[i]);
+	return true;
+}
+
+int redis_add_script(struct redis *redis, const char *body, size_t size)
+{
+	struct redis_lua *lua = &redis->lua[redis->scripts];
+
+	assert(redis->scripts < REDIS_SCRIPTS_MAX);
+	if (set_lua(redis, lua, body, size) != 0)
+		return -ENOMEM;
+	if (name_script(lua))
+		return (int)redis->scripts++;
+	free(lua->body);
+	lua->body = NULL;
+	return -ENOMEM;
 }
 
 int redis_set_probe(struct redis *redis, const char *body, size_t size, const char *key)
@@ -214,14 +237,23 @@ static int issue(struct redis *redis, struct redis_request *request, redis_reply
 	return 0;
 }
 
-int redis_script(struct redis *redis, size_t key_count, size_t argc, const char **argv,
-		 const size_t *argv_len, redis_reply_fn *fn, void *arg)
+int redis_script(struct redis *redis, unsigned script, size_t key_count, size_t argc,
+		 const char **argv, const size_t *argv_len, redis_reply_fn *fn, void *arg)
 {
-	assert(redis->lua.body != NULL && key_count <= argc);
+	struct redis_lua *lua = &redis->lua[script];
+	struct redis_request *request;
+	int wrong;
+
+	assert(script < redis->scripts && key_count <= argc);
 	if (redis->state != STATE_UP)
 		return -ENOTCONN;
-	return issue(redis, redis_request_new(REDIS_EVALSHA, key_count, argc, argv, argv_len), fn,
-		     arg);
+	request = redis_request_new(lua->sent ? REDIS_EVALSHA : REDIS_EVAL, key_count, argc, argv,
+				    argv_len);
+	if (request != NULL)
+		request->script = script;
+	wrong = issue(redis, request, fn, arg);
+	lua->sent = lua->sent || wrong == 0;
+	return wrong;
 }
 
 int redis_command(struct redis *redis, size_t argc, const char **argv, const size_t *argv_len,

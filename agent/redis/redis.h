@@ -35,6 +35,7 @@
 #include "agent/redis/url.h"
 
 #define REDIS_TIMEOUT_MS   2000u
+#define REDIS_SCRIPTS_MAX  4u
 #define REDIS_ANSWER_BYTES (16u << 20) /* an answer that is longer ends the connection */
 
 struct redis;
@@ -54,10 +55,11 @@ struct redis *redis_new(struct event_base *base, const struct redis_address *add
 void redis_free(struct redis *redis);
 
 /*
- * The one script redis_script() runs, copied; before the loop runs. Each connection loads it
- * before it is up. 0 or -ENOMEM.
+ * A script for redis_script(), copied; before the loop runs. Its number, 0 for the first one, or
+ * -ENOMEM. Each connection loads the first one before it is up, and sends any other whole when that
+ * is called for the first time: it costs a connection nothing that is made again often.
  */
-int redis_set_script(struct redis *redis, const char *body, size_t size);
+int redis_add_script(struct redis *redis, const char *body, size_t size);
 
 /*
  * Another script, copied: it is run on each connection before that is up, with one key, and
@@ -89,19 +91,20 @@ const char *redis_why(const struct redis *redis);
 typedef void redis_reply_fn(struct redis *redis, redisReply *reply, void *arg);
 
 /*
- * Run the script: the first key_count of the arguments are KEYS, the others ARGV. The server
- * may have forgotten it (SCRIPT FLUSH, a restart behind a proxy): then the command was not
+ * Run a script by its number: the first key_count of the arguments are KEYS, the others ARGV. The
+ * server may have forgotten it (SCRIPT FLUSH, a restart behind a proxy): then the command was not
  * applied, and it is sent again with the script's text. What was issued meanwhile waits for
  * it, so that commands are applied in the order of these calls. (One exception: another client
- * loads the script amid ours; then those behind the refused one are applied before it.)
+ * loads the script amid ours, or those behind it are of another script that is not forgotten; then
+ * those behind the refused one are applied before it.)
  *
  * Other errors of the server are handed to fn as they are. But when it has become a replica, or
  * does not let us in any more (READONLY, NOAUTH, NOPERM, also within the script), the connection is
  * given up, and the next attempt says what is missing. fn is called exactly once, and
  * never before this returns. 0, -ENOTCONN when not up, or -ENOMEM; then fn is not called.
  */
-int redis_script(struct redis *redis, size_t key_count, size_t argc, const char **argv,
-		 const size_t *argv_len, redis_reply_fn *fn, void *arg);
+int redis_script(struct redis *redis, unsigned script, size_t key_count, size_t argc,
+		 const char **argv, const size_t *argv_len, redis_reply_fn *fn, void *arg);
 
 /* Any other command, its name first. As above; it does not overtake a script that waits. */
 int redis_command(struct redis *redis, size_t argc, const char **argv, const size_t *argv_len,

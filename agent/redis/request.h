@@ -13,9 +13,10 @@
 #include "agent/redis/redis.h"
 
 struct redis_lua {
-	char sha[41]; /* in hex, as SCRIPT LOAD answered */
+	char sha[41]; /* in hex */
 	char *body;   /* NULL: there is no script */
 	size_t size;
+	bool sent; /* on this connection: from now on its SHA will do */
 };
 
 enum redis_how { REDIS_PLAIN, REDIS_EVALSHA, REDIS_EVAL };
@@ -25,6 +26,7 @@ struct redis_request {
 	redis_reply_fn *fn;
 	void *arg;
 	enum redis_how how;
+	unsigned script;     /* which, unless it is plain */
 	bool secret;         /* wiped when it is freed */
 	uint64_t written_ns; /* CLOCK_MONOTONIC; 0 while it waits */
 	size_t argc;         /* arguments in wire[] */

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "agent/sync/item.h"
+#include "agent/store/item.h"
 #include "shm/rl_layout.h"
 
 struct sync_entry {

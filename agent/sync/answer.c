@@ -10,9 +10,9 @@
 #include "agent/sync/word.h"
 #include "shm/rl_clock.h"
 
-#define ANSWER_PARTS  5
-#define CALL_IS_WRONG "ERR rl_sync:"
-#define ALONE_NS      UINT64_C(10000000000) /* one key a call after that */
+#define AGAIN_HINT "the call is repeated until Redis takes it"
+#define TURNS_MAX  5u                    /* of one call, from server to server */
+#define ALONE_NS   UINT64_C(10000000000) /* one key a call after that */
 
 /*
  * Answers come again after so long that rules went by on_unreachable: they go on with that for
@@ -80,7 +80,7 @@ static void forget_call(struct sync_part *part)
 	}
 }
 
-static void apply_answers(struct sync_part *part, const char *bytes, size_t len)
+static void apply_answers(struct sync_part *part, const unsigned char *bytes, size_t len)
 {
 	uint64_t now_ns = rl_clock_precise_ns();
 	uint64_t first_ns = word_of(&sync_words(part)->sent_ns);
@@ -95,7 +95,7 @@ static void apply_answers(struct sync_part *part, const char *bytes, size_t len)
 		struct sync_answer answer;
 		struct sync_entry *entry;
 
-		sync_answer_read((const unsigned char *)bytes + at, &answer);
+		sync_answer_read(bytes + at, &answer);
 		entry = sync_active_find(&part->sync->active, answer.tag);
 		if (entry == NULL || !entry->in_flight ||
 		    sync_active_part(&part->sync->active, answer.tag) != part->number)
@@ -131,6 +131,13 @@ static void note_other(struct sync *sync, const char *text, size_t len)
 		  sync->identity.host, sync->identity.about, padded);
 }
 
+static void wait_to_resend(struct sync_part *part)
+{
+	part->refused = true;
+	part->retry_ns = rl_clock_precise_ns() + RETRY_NS;
+	part->turns = 0;
+}
+
 /*
  * What is no answer comes from a server that has applied nothing (LOADING, READONLY, OOM) or
  * whose answer is spoilt: the same call is sent again.
@@ -140,41 +147,28 @@ static void complain(struct sync_part *part, const char *what, const char *hint)
 	struct sync *sync = part->sync;
 	uint64_t now_ns = rl_clock_precise_ns();
 
-	part->refused = true;
-	part->retry_ns = now_ns + RETRY_NS;
+	wait_to_resend(part);
 	if (sync->told_error_ns != 0 && now_ns - sync->told_error_ns < COMPLAIN_NS)
 		return;
 	sync->told_error_ns = now_ns;
 	log_event(LOG_ERROR, "redis_refuses", "msg=\"%s\" hint=\"%s\"", what, hint);
 }
 
-static bool is_answer(const redisReply *reply)
-{
-	return reply->type == REDIS_REPLY_ARRAY && reply->elements == ANSWER_PARTS &&
-	       reply->element[0]->type == REDIS_REPLY_INTEGER &&
-	       reply->element[2]->type == REDIS_REPLY_INTEGER &&
-	       reply->element[3]->type == REDIS_REPLY_STRING &&
-	       reply->element[4]->type == REDIS_REPLY_STRING &&
-	       reply->element[4]->len % SYNC_ANSWER_SIZE == 0;
-}
-
-static void count_answer(struct sync_part *part, const redisReply *reply)
+static void count_answer(struct sync_part *part, const struct store_answer *answer)
 {
 	struct rl_fleet *fleet = part->sync->seg->fleet;
 	uint64_t took_ns = rl_clock_precise_ns() - part->sent_ns;
-	long long hosts = reply->element[2]->integer;
+	uint64_t hosts = answer->live_rows;
 
 	part->sync->round_trip_ns = (part->sync->round_trip_ns * 7 + took_ns) / 8;
 	put(&fleet->round_trip_ns, part->sync->round_trip_ns);
 	if (word_of(&fleet->hosts) != 0 ||
 	    rl_clock_precise_ns() - part->sync->began_ns >= SYNC_SETTLE_NS)
-		put(&fleet->hosts, hosts < 1            ? 1
-				   : hosts > UINT16_MAX ? UINT16_MAX
-							: (uint64_t)hosts);
+		put(&fleet->hosts, hosts < 1 ? 1 : hosts > UINT16_MAX ? UINT16_MAX : hosts);
 	add(&fleet->syncs, part->count > 0);
 	add(&fleet->keys_synced, part->count);
-	if (reply->element[3]->len > 0)
-		note_other(part->sync, reply->element[3]->str, (size_t)reply->element[3]->len);
+	if (answer->other_size > 0)
+		note_other(part->sync, answer->other, answer->other_size);
 }
 
 /*
@@ -194,47 +188,69 @@ static void give_call_up(struct sync_part *part, const char *why)
 }
 
 /* One answer for each key, and of a call that was applied before at least those that are left. */
-static bool is_complete(const struct sync_part *part, const redisReply *reply)
+static bool is_complete(const struct sync_part *part, const struct store_answer *answer)
 {
-	size_t len = (size_t)reply->element[4]->len, want = part->count * SYNC_ANSWER_SIZE;
+	size_t len = answer->answers_size, want = part->count * SYNC_ANSWER_SIZE;
 
-	switch (reply->element[0]->integer) {
+	switch (answer->status) {
 	case SYNC_APPLIED:
 		return len == want;
 	case SYNC_DUPLICATE:
 		return len >= want;
 	default:
-		return reply->element[0]->integer == SYNC_OLD ||
-		       reply->element[0]->integer == SYNC_CLASH;
+		return answer->status == SYNC_OLD || answer->status == SYNC_CLASH;
 	}
 }
 
-void answer_take(struct sync_part *part, const redisReply *reply)
+/* Applied, now or before. */
+static void take(struct sync_part *part, const struct store_answer *answer)
 {
-	long long status;
-
-	if (reply->type == REDIS_REPLY_ERROR &&
-	    strncmp(reply->str, CALL_IS_WRONG, strlen(CALL_IS_WRONG)) == 0) {
-		give_call_up(part, reply->str);
-		return;
-	}
-	if (!is_answer(reply) || !is_complete(part, reply)) {
-		complain(part,
-			 reply->type == REDIS_REPLY_ERROR ? reply->str
-							  : "an answer of another form",
-			 "the call is repeated until Redis takes it");
-		return;
-	}
-	status = reply->element[0]->integer;
-	if (status == SYNC_OLD || status == SYNC_CLASH) {
-		sync_renew(part->sync);
-		return;
-	}
 	say_works(part->sync);
-	count_answer(part, reply);
-	apply_answers(part, reply->element[4]->str, (size_t)reply->element[4]->len);
+	part->turns = 0;
+	count_answer(part, answer);
+	apply_answers(part, answer->answers, answer->answers_size);
 	close_call(part);
 	waiters_tell(part->sync->waiters, part->number);
 	if (part->wanted_count > 0 || part->backlog)
 		part_pump(part, false);
+}
+
+/*
+ * The call belongs elsewhere by now: it goes there at once. But a store whose servers send us from
+ * one to the other for ever is asked no more often than one that refuses.
+ */
+static void turn_to(struct sync_part *part)
+{
+	if (part->turns++ < TURNS_MAX)
+		part_resend(part);
+	else
+		wait_to_resend(part);
+}
+
+void answer_take(struct sync_part *part, const struct store_answer *answer)
+{
+	switch (answer->outcome) {
+	case STORE_ANSWERED:
+		if (!is_complete(part, answer))
+			complain(part, "an answer of another form", AGAIN_HINT);
+		else if (answer->status == SYNC_OLD || answer->status == SYNC_CLASH)
+			sync_renew(part->sync);
+		else
+			take(part, answer);
+		break;
+	case STORE_LOST: /* sent again when the partition is up */
+		break;
+	case STORE_REFUSED:
+		complain(part, answer->why, AGAIN_HINT);
+		break;
+	case STORE_WRONG:
+		give_call_up(part, answer->why);
+		break;
+	case STORE_AGAIN:
+		turn_to(part);
+		break;
+	case STORE_LATER:
+		wait_to_resend(part);
+		break;
+	}
 }

@@ -1,6 +1,5 @@
 #include "agent/sync/call.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "agent/sync/due.h"
@@ -11,35 +10,19 @@
 
 #define PIECES_OVER 4 /* intervals: an item of less is said by its last age well enough */
 
-static void push(struct call *call, const void *bytes, size_t len)
-{
-	call->argv[call->count] = bytes;
-	call->len[call->count++] = len;
-}
-
-/* "{rl:FLEET:p}:k:RULE" and the slot's name, which may hold any bytes. */
-static void push_key(struct call *call, const struct sync_part *part, const char *kind,
-		     const char *rule, const char *name, size_t name_len)
-{
-	char *text = call->name[call->keys++];
-	int len = snprintf(text, CALL_KEY_SIZE, "{rl:%s:%u}:%s%s", part->sync->identity.fleet,
-			   part->number, kind, rule);
-
-	memcpy(text + len, name, name_len);
-	push(call, text, (size_t)len + name_len);
-}
-
-static void push_slot(struct call *call, const struct sync_part *part, uint64_t index)
+/* The rule's name and the slot's, which may hold any bytes. */
+static size_t write_name(const struct sync_part *part, uint64_t index,
+			 char out[RL_NAME_MAX + RL_NAME_BYTES])
 {
 	const struct rl_named_rule *named = sync_rule_of(part->sync, index);
-	char name[RL_NAME_BYTES];
-	size_t len = rl_side_name(&part->sync->seg->view, index, name);
+	const char *rule = named == NULL ? "?" : named->name;
+	size_t rule_len = strnlen(rule, RL_NAME_MAX);
 
-	push_key(call, part, "k:", named == NULL ? "?" : named->name, name, len);
-	push_key(call, part, "l:", named == NULL ? "?" : named->name, name, len);
+	memcpy(out, rule, rule_len);
+	return rule_len + rl_side_name(&part->sync->seg->view, index, out + rule_len);
 }
 
-static void push_header(struct call *call, const struct sync_part *part)
+static void write_header(struct call *call, const struct sync_part *part)
 {
 	const struct identity *identity = &part->sync->identity;
 	const struct sync_header header = {
@@ -49,11 +32,11 @@ static void push_header(struct call *call, const struct sync_part *part)
 		.flags = part->sync->totals ? SYNC_TOTALS : 0,
 	};
 
-	push(call, identity->host, strlen(identity->host));
-	push(call, identity->row, strlen(identity->row));
-	push(call, identity->about, strlen(identity->about));
 	sync_header_write(&header, call->header);
-	push(call, call->header, sizeof(call->header));
+	call->store.host = identity->host;
+	call->store.row = identity->row;
+	call->store.words = identity->about;
+	call->store.header = call->header;
 }
 
 /*
@@ -108,15 +91,16 @@ static void drop_emptied(struct sync_part *part)
 void call_write(struct call *call, struct sync_part *part)
 {
 	drop_emptied(part);
-	call->count = call->keys = 0;
-	push_key(call, part, "s", "", "", 0);
-	push_key(call, part, "h", "", "", 0);
-	for (uint32_t i = 0; i < part->count; i++)
-		push_slot(call, part, part->batch[i]);
-	push_header(call, part);
+	write_header(call, part);
+	call->store.count = part->count;
 	for (uint32_t i = 0; i < part->count; i++) {
 		struct sync_entry *entry = sync_active_find(&part->sync->active, part->batch[i]);
 
-		push(call, call->item[i], write_item(part, entry, call->item[i]));
+		call->store.item[i] = (struct store_item){
+			.name = call->name[i],
+			.name_size = write_name(part, part->batch[i], call->name[i]),
+			.bytes = call->item[i],
+			.size = write_item(part, entry, call->item[i]),
+		};
 	}
 }

@@ -1,23 +1,19 @@
 /*
- * call.h - a partition's call as the arguments of the sync script.
+ * call.h - a partition's call as the store takes it.
  *
  * Rooms:  agent/sync/part.c.
  */
 #ifndef SYNC_CALL_H
 #define SYNC_CALL_H
 
-#include "agent/sync/item.h"
+#include "agent/store/store.h"
 #include "agent/sync/part.h"
+#include "shm/rl_side.h"
 
-#define CALL_KEY_SIZE \
-	256 /* of a Redis name: three names of 63 bytes, a key, and the marks between */
-
-/* The arguments of one call; every pointer is into this struct. */
+/* The pointers of store are into this struct, or to the identity. */
 struct call {
-	const char *argv[2 + 2 * SYNC_BATCH_MAX + 4 + SYNC_BATCH_MAX];
-	size_t len[2 + 2 * SYNC_BATCH_MAX + 4 + SYNC_BATCH_MAX];
-	size_t count, keys;
-	char name[2 + 2 * SYNC_BATCH_MAX][CALL_KEY_SIZE];
+	struct store_call store;
+	char name[SYNC_BATCH_MAX][RL_NAME_MAX + RL_NAME_BYTES]; /* a rule's, and the slot's */
 	unsigned char header[SYNC_HEADER_SIZE];
 	unsigned char item[SYNC_BATCH_MAX][SYNC_ITEM_MOST];
 };

@@ -18,7 +18,7 @@ void part_silent(struct sync_part *part)
 		put(&sync_words(part)->silent_ns, rl_clock_precise_ns());
 }
 
-static void on_answer(struct redis *redis, redisReply *reply, void *arg);
+static void on_answer(const struct store_answer *answer, void *arg);
 
 /* Whose answer a reply is: the call may have been given up, or sent again since. */
 struct ticket {
@@ -36,8 +36,7 @@ static void hand_over(struct sync_part *part, struct call *call)
 	if (ticket == NULL)
 		return;
 	*ticket = (struct ticket){part, ++part->serial};
-	if (redis_script(part->sync->redis, call->keys, call->count, call->argv, call->len,
-			 on_answer, ticket) != 0) {
+	if (store_sync(part->sync->store, part->number, &call->store, on_answer, ticket) != 0) {
 		free(ticket);
 		return;
 	}
@@ -172,7 +171,8 @@ void part_pump(struct sync_part *part, bool all)
 	uint64_t now_ns = rl_clock_precise_ns();
 	uint32_t most = now_ns < part->alone_until_ns ? 1 : SYNC_BATCH_MAX; /* keys in this call */
 
-	if (part->in_flight || !redis_is_up(part->sync->redis) || now_ns < part->retry_ns)
+	if (part->in_flight || !store_is_up(part->sync->store, part->number) ||
+	    now_ns < part->retry_ns)
 		return;
 	if (now_ns - part->sent_ns < SYNC_GAP_NS) {
 		set_gap(part->sync);
@@ -204,13 +204,11 @@ void part_drop_lapsed(struct sync_part *part)
 			sync_slot_take_credit(part->sync->seg, list->entry[i].index);
 }
 
-/* reply NULL: the connection is gone; the call is sent again when there is another. */
-static void on_answer(struct redis *redis, redisReply *reply, void *arg)
+static void on_answer(const struct store_answer *answer, void *arg)
 {
 	struct ticket ticket = *(struct ticket *)arg;
 
-	(void)redis;
 	free(arg);
-	if (reply != NULL && ticket.part->in_flight && ticket.serial == ticket.part->serial)
-		answer_take(ticket.part, reply);
+	if (ticket.part->in_flight && ticket.serial == ticket.part->serial)
+		answer_take(ticket.part, answer);
 }

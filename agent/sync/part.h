@@ -1,5 +1,5 @@
 /*
- * part.h - one partition's call to Redis: put together, sent, sent again, answered.
+ * part.h - one partition's call to the store: put together, sent, sent again, answered.
  *
  * Rooms:  agent/sync/ only.
  */
@@ -9,10 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "agent/redis/redis.h"
+#include "agent/store/store.h"
 #include "agent/sync/active.h"
 #include "agent/sync/identity.h"
-#include "agent/sync/item.h"
 #include "agent/sync/say.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_segment.h"
@@ -28,6 +27,7 @@ struct sync_part {
 	bool refused;   /* the server answered it with an error: again at retry_ns */
 	bool backlog;   /* more keys were due than one call takes */
 	uint32_t cursor, early; /* where to look on for keys that are due, and that soon will be */
+	uint32_t turns;         /* of the call, from one server to another, without a pause */
 	uint32_t serial;        /* of the call as sent: an answer to another is not for us */
 	uint64_t sent_ns;       /* when something was last sent; also again */
 	uint64_t retry_ns;
@@ -42,18 +42,18 @@ struct sync_part {
 struct sync {
 	struct event_base *base;
 	struct rl_seg *seg;
-	struct redis *redis;
+	struct store *store;
 	struct bell *bell;
 	struct waiters *waiters; /* NULL: nobody can be told */
 	struct event *tick, *gap;
 	struct identity identity;
-	struct redis_address address;
 	struct sync_active active;
 	struct sync_part part[RL_PARTS];
+	const char *why; /* it cannot begin */
 	uint64_t began_ns, round_trip_ns, suspend_ns;
 	uint64_t told_other_ns, told_error_ns, told_clash_ns; /* when it was last said */
 	struct sync_said said;                                /* of the connection */
-	struct redis_server server;                           /* of the last connection */
+	struct store_server server;                           /* of the last connection */
 	bool whole; /* the next look at the dirty bits is at all of them */
 	bool totals;
 	uint32_t rule_count; /* sorted by id */

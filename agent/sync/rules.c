@@ -85,7 +85,7 @@ void sync_rules_changed(struct sync *sync)
 	memcpy(old, sync->rule, old_count * sizeof(old[0]));
 	rules_read(sync);
 	apply_changes(sync, old, old_count);
-	redis_ask_again(sync->redis); /* who reloads has changed something, there too perhaps */
+	store_ask_again(sync->store); /* who reloads has changed something, there too perhaps */
 }
 
 const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index)

@@ -43,11 +43,10 @@ static void remember(struct sync_said *said, const char *why, uint64_t now_ns)
 		said->next = (at + 1) % SAY_REASONS;
 }
 
-void say_down(struct sync *sync, const char *why)
+void say_down(struct sync *sync, const char *where, const char *why)
 {
 	struct sync_said *said = &sync->said;
 	uint64_t now_ns = rl_clock_precise_ns();
-	char url[REDIS_URL_MAX];
 
 	if (too_soon(said, now_ns) || is_known(said, why, now_ns))
 		return;
@@ -56,38 +55,35 @@ void say_down(struct sync *sync, const char *why)
 	said->any_ns = now_ns;
 	log_event(LOG_WARNING, "redis_down",
 		  "redis=%s msg=\"%s\" hint=\"rules go by their on_unreachable until it is back\"",
-		  redis_url_format(&sync->address, url), why);
+		  where, why);
 }
 
 void say_up(struct sync *sync)
 {
 	struct sync_said *said = &sync->said;
 	uint64_t now_ns = rl_clock_precise_ns();
-	char url[REDIS_URL_MAX];
 
 	if (said->any_ns != 0 && (!said->down || too_soon(said, now_ns)))
 		return;
 	said->down = false;
 	said->any_ns = now_ns;
 	log_event(LOG_INFO, "redis_up", "redis=%s server=\"%s%s%s\" fleet=%s host=%s",
-		  redis_url_format(&sync->address, url), sync->server.name,
+		  store_where(sync->store), sync->server.name,
 		  sync->server.version[0] != '\0' ? " " : "", sync->server.version,
 		  sync->identity.fleet, sync->identity.host);
 }
 
 /* Again when it was otherwise meanwhile. */
-void say_server(struct sync *sync, const struct redis_server *server)
+void say_server(struct sync *sync, const char *where, const struct store_server *server)
 {
-	char text[256], url[REDIS_URL_MAX];
-
 	sync->server = *server;
-	for (int i = 0; i < NOTICES; i++) {
-		bool is = redis_server_notice(server, (enum redis_notice)i, text, sizeof(text));
+	for (unsigned i = 0; i < STORE_NOTICES; i++) {
+		bool is = server->notice[i].is;
 
 		if (is && !sync->said.noticed[i])
-			log_event(i == NOTICE_EVICTS ? LOG_WARNING : LOG_INFO, "redis_server",
-				  "redis=%s msg=\"%s\"", redis_url_format(&sync->address, url),
-				  text);
+			log_event(server->notice[i].warning ? LOG_WARNING : LOG_INFO,
+				  "redis_server", "redis=%s msg=\"%s\"", where,
+				  server->notice[i].text);
 		sync->said.noticed[i] = is;
 	}
 }

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "agent/redis/server.h"
+#include "agent/store/store.h"
 
 #define SAY_REASONS 4   /* that take turns, as the addresses of one name may have */
 #define SAY_BYTES   512 /* of a reason */
@@ -19,22 +19,22 @@ struct sync_said {
 		char text[SAY_BYTES];
 		uint64_t at_ns;
 	} reason[SAY_REASONS];
-	unsigned next;         /* of reason[] to be overwritten */
-	bool down;             /* the last word was that it is down */
-	bool noticed[NOTICES]; /* is the case, and was said */
-	uint64_t any_ns;       /* when the last word was; 0: there was none */
+	unsigned next;               /* of reason[] to be overwritten */
+	bool down;                   /* the last word was that it is down */
+	bool noticed[STORE_NOTICES]; /* is the case, and was said */
+	uint64_t any_ns;             /* when the last word was; 0: there was none */
 };
 
 struct sync;
 
 /* It is lost, or an attempt failed. */
-void say_down(struct sync *sync, const char *why);
+void say_down(struct sync *sync, const char *where, const char *why);
 
 /* It is up; to be repeated while it is, as it may have come too soon after the last word. */
 void say_up(struct sync *sync);
 
 /* A connection begins with this server: what is worth to be known of it. */
-void say_server(struct sync *sync, const struct redis_server *server);
+void say_server(struct sync *sync, const char *where, const struct store_server *server);
 
 /* A call was answered: from now on what has been said of troubles is new again. */
 void say_works(struct sync *sync);

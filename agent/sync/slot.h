@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "agent/sync/item.h"
+#include "agent/store/item.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_segment.h"
 

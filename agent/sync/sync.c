@@ -1,15 +1,11 @@
 #include "agent/sync/sync.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include <agent/sync/rl_probe.lua.h> /* made from rl_probe.lua: rl_probe_lua[] */
-#include <agent/sync/rl_sync.lua.h>  /* likewise */
-
 #include "agent/log.h"
-#include "agent/redis/redis.h"
+#include "agent/store/store.h"
 #include "agent/sync/bell.h"
 #include "agent/sync/due.h"
 #include "agent/sync/eventual.h"
@@ -113,7 +109,7 @@ static void count_suspend(struct sync *sync)
 static void tick_part(struct sync *sync, struct sync_part *part)
 {
 	part_end_grace(part);
-	if (!redis_is_up(sync->redis))
+	if (!store_is_up(sync->store, part->number))
 		part_silent(part);
 	else if (!part->in_flight)
 		part_pump(part, true);
@@ -130,7 +126,7 @@ static void on_tick(evutil_socket_t unused, short events, void *arg)
 	count_suspend(sync);
 	rl_dirty_take(sync->seg, sync->whole, touch, sync);
 	sync->whole = false;
-	if (redis_is_up(sync->redis))
+	if (store_up(sync->store) == STORE_ALL)
 		say_up(sync); /* when it came too soon after the last word of the connection */
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		tick_part(sync, &sync->part[p]);
@@ -144,30 +140,38 @@ static void note_redis(struct sync *sync, uint64_t state)
 	put(&sync->seg->fleet->redis_since_ns, rl_clock_precise_ns());
 }
 
-static void on_server(void *arg, const struct redis_server *server)
+static void on_server(void *arg, const char *where, const struct store_server *server)
 {
-	say_server(arg, server);
+	say_server(arg, where, server);
 }
 
-static void on_up(void *arg)
+/* It is up when all of it is: what is missing is of some keys, and nobody knows which he will ask.
+ */
+static void on_up(void *arg, uint32_t parts)
 {
 	struct sync *sync = arg;
 
-	say_up(sync);
-	note_redis(sync, RL_REDIS_UP);
+	if (store_up(sync->store) == STORE_ALL) {
+		say_up(sync);
+		note_redis(sync, RL_REDIS_UP);
+	}
 	for (uint32_t p = 0; p < RL_PARTS; p++)
-		part_resend(&sync->part[p]);
+		if (parts >> p & 1)
+			part_resend(&sync->part[p]);
 }
 
-static void on_down(void *arg, const char *why)
+static void on_down(void *arg, uint32_t parts, const char *where, const char *why)
 {
 	struct sync *sync = arg;
 
-	say_down(sync, why);
+	if (why != NULL)
+		say_down(sync, where, why);
 	note_redis(sync, RL_REDIS_DOWN);
 	for (uint32_t p = 0; p < RL_PARTS; p++)
-		part_silent(&sync->part[p]);
-	waiters_tell_all(sync->waiters);
+		if (parts >> p & 1) {
+			part_silent(&sync->part[p]);
+			waiters_tell(sync->waiters, p);
+		}
 }
 
 void sync_renew(struct sync *sync)
@@ -216,7 +220,8 @@ bool sync_may_free(struct sync *sync, uint64_t index)
 		return true;
 	if (entry != NULL && entry->in_flight)
 		return false;
-	if (redis_is_up(sync->redis) && named != NULL && !rl_rule_is_local(&named->rule)) {
+	if (store_is_up(sync->store, sync_part_of(sync, index)) && named != NULL &&
+	    !rl_rule_is_local(&named->rule)) {
 		if (entry != NULL)
 			return false; /* it is given back within three intervals, or a window */
 		if ((word_of(&sync->seg->side[index].acked) & RL_TRACKED) != 0 &&
@@ -232,28 +237,32 @@ bool sync_may_free(struct sync *sync, uint64_t index)
 	return true;
 }
 
+static bool open_store(struct sync *sync, const struct agent_config *config)
+{
+	static const struct store_events events = {
+		.server = on_server, .up = on_up, .down = on_down};
+	const struct store_setup setup = {
+		.base = sync->base,
+		.url = config->redis_url,
+		.fleet = sync->identity.fleet,
+		.timeout_ms = (unsigned)(config->redis_timeout_ns / 1000000),
+		.trust = &config->redis_trust,
+		.login = &config->redis_login,
+	};
+
+	sync->store = store_new(&setup, &events, sync, &sync->why);
+	return sync->store != NULL;
+}
+
 static bool wire(struct sync *sync, const struct agent_config *config)
 {
-	static const struct redis_events events = {
-		.server = on_server, .up = on_up, .down = on_down};
 	const struct timeval tick = {.tv_usec = SYNC_TICK_MS * 1000};
-	char probe_key[128];
 
 	sync->tick = event_new(sync->base, -1, EV_PERSIST, on_tick, sync);
 	sync->gap = evtimer_new(sync->base, on_gap, sync);
 	sync->bell = bell_new(sync->base, sync->seg, on_heard, sync);
-	sync->redis = redis_new(sync->base, &sync->address, &events, sync);
-	if (sync->tick == NULL || sync->gap == NULL || sync->bell == NULL || sync->redis == NULL)
-		return false;
-	if (sync->address.tls && redis_set_trust(sync->redis, &config->redis_trust) != 0)
-		return false;
-	redis_set_login(sync->redis, &config->redis_login);
-	redis_set_timeout(sync->redis, (unsigned)(config->redis_timeout_ns / 1000000));
-	/* In the partition that every fleet has, beside its keys "s", "h", "k:..." and "l:...". */
-	snprintf(probe_key, sizeof(probe_key), "{rl:%s:0}:probe", sync->identity.fleet);
-	return redis_set_script(sync->redis, rl_sync_lua, sizeof(rl_sync_lua)) == 0 &&
-	       redis_set_probe(sync->redis, rl_probe_lua, sizeof(rl_probe_lua), probe_key) == 0 &&
-	       event_add(sync->tick, &tick) == 0;
+	return sync->tick != NULL && sync->gap != NULL && sync->bell != NULL &&
+	       open_store(sync, config) && event_add(sync->tick, &tick) == 0;
 }
 
 static void publish(struct sync *sync, const struct agent_config *config)
@@ -272,8 +281,7 @@ static bool prepare(struct sync *sync, const char *path, const struct agent_conf
 {
 	bool good, fresh;
 
-	if (redis_url_parse(config->redis_url, &sync->address) != NULL ||
-	    !sync_active_init(&sync->active, sync->seg->view.slot_count))
+	if (!sync_active_init(&sync->active, sync->seg->view.slot_count))
 		return false;
 	fresh = identity_open(sync->seg, config->fleet, config->host, path, &sync->identity, &good);
 	if (!good)
@@ -299,13 +307,12 @@ struct sync *sync_new(struct event_base *base, struct rl_seg *seg, const char *p
 		return NULL;
 	sync->base = base;
 	sync->seg = seg;
+	sync->why = "out of memory, threads or descriptors";
 	if (prepare(sync, path, config) && wire(sync, config)) {
 		sync->waiters = waiters_new(base, seg, path);
 		return sync;
 	}
-	log_event(LOG_ERROR, "no_sync",
-		  "msg=\"cannot begin to sync with Redis: out of memory, "
-		  "threads or descriptors\"");
+	log_event(LOG_ERROR, "no_sync", "msg=\"cannot begin to sync with Redis: %s\"", sync->why);
 	sync_free(sync);
 	return NULL;
 }
@@ -316,7 +323,7 @@ void sync_free(struct sync *sync)
 		return;
 	bell_free(sync->bell);
 	waiters_free(sync->waiters);
-	redis_free(sync->redis);
+	store_free(sync->store);
 	if (sync->tick != NULL)
 		event_free(sync->tick);
 	if (sync->gap != NULL)

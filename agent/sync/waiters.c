@@ -147,12 +147,6 @@ void waiters_tell(struct waiters *waiters, uint32_t part)
 	}
 }
 
-void waiters_tell_all(struct waiters *waiters)
-{
-	for (uint32_t part = 0; part < RL_PARTS; part++)
-		waiters_tell(waiters, part);
-}
-
 struct waiters *waiters_new(struct event_base *base, struct rl_seg *seg, const char *path)
 {
 	struct waiters *waiters = calloc(1, sizeof(*waiters));

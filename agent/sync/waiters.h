@@ -23,11 +23,8 @@ struct waiters;
  */
 struct waiters *waiters_new(struct event_base *base, struct rl_seg *seg, const char *path);
 
-/* Slots of this partition have had a turn. NULL is fine. */
+/* Slots of this partition have had a turn, or nobody is to wait any longer. NULL is fine. */
 void waiters_tell(struct waiters *waiters, uint32_t part);
-
-/* All of them: nobody is to wait any longer. NULL is fine. */
-void waiters_tell_all(struct waiters *waiters);
 
 /* Hang up on everybody and remove the socket. NULL is fine. */
 void waiters_free(struct waiters *waiters);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/sync/item.h"
+#include "agent/store/item.h"
 #include "bench/bench.h"
 
 #define BEGIN_MS UINT64_C(1700000000000)

@@ -1,6 +1,6 @@
 """A Redis that knows the commands of GREETING and EVALSHA only, and answers syncs as a test wants.
 
-Formats: the head of agent/sync/rl_sync.lua.
+Formats: the head of agent/store/rl_sync.lua.
 """
 
 import os

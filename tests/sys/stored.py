@@ -1,4 +1,4 @@
-"""What the script keeps in Redis, read as agent/sync/rl_sync.lua writes it (FORMAT 2)."""
+"""What the script keeps in Redis, read as agent/store/rl_sync.lua writes it (FORMAT 2)."""
 
 import hashlib
 import struct

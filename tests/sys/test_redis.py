@@ -193,7 +193,7 @@ def test_redis__rights_are_asked_for_all_that_the_script_does(rig):
     del rig
     words = {}
     for name, call in (("rl_sync", r"\bp?call\('([A-Z]+)'"), ("rl_probe", r"\btry\('([A-Z]+)'")):
-        with open(os.path.join(ROOT, f"agent/sync/{name}.lua"), encoding="utf-8") as f:
+        with open(os.path.join(ROOT, f"agent/store/{name}.lua"), encoding="utf-8") as f:
             words[name] = set(re.findall(call, f.read()))
     words["rl_sync"] -= {"INCRBY"}  # of a flag that only tests set
     equal(words["rl_sync"], words["rl_probe"])

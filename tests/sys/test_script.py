@@ -15,7 +15,7 @@ from resp import Error, start
 from rig import Rig, contains, equal, main
 from stored import GROUP, HEAD, K, ROOM, leases
 
-SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../agent/sync/rl_sync.lua")
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../agent/store/rl_sync.lua")
 
 BATCH = struct.Struct("<Q8sIIQ")
 ITEM = struct.Struct("<8sIQIQQIQIII")

@@ -135,7 +135,7 @@ static int increase(int number, const char *key, const char *by)
 	const char *argv[] = {key, by};
 	const size_t lengths[] = {strlen(key), strlen(by)};
 
-	return redis_script(f.redis, 1, 2, argv, lengths, on_reply, (void *)(intptr_t)number);
+	return redis_script(f.redis, 0, 1, 2, argv, lengths, on_reply, (void *)(intptr_t)number);
 }
 
 static int command(int number, const char *name, const char *a, const char *b)
@@ -161,7 +161,7 @@ static void connect_with(const char *body)
 	if (f.has_probe)
 		assert_int_equal(redis_set_probe(f.redis, "probe", 5, "{rl:f:0}:probe"), 0);
 	if (body != NULL)
-		assert_int_equal(redis_set_script(f.redis, body, strlen(body)), 0);
+		assert_int_equal(redis_add_script(f.redis, body, strlen(body)), 0);
 }
 
 static int setup(void **unused)
@@ -255,7 +255,7 @@ static void test_redis__script_with_any_bytes_comes_back_whole(void **unused)
 	connect_with("return #KEYS .. ':' .. #KEYS[1] .. ':' .. string.byte(KEYS[1], 3)"
 		     " .. ':' .. #ARGV .. ':' .. ARGV[1] .. ARGV[2]");
 	comes(f.ups == 1);
-	assert_int_equal(redis_script(f.redis, 1, 3, argv, lengths, on_reply, NULL), 0);
+	assert_int_equal(redis_script(f.redis, 0, 1, 3, argv, lengths, on_reply, NULL), 0);
 	assert_string_equal(f.said, ""); /* never before the call returns */
 	comes(f.answers == 1);
 	assert_string_equal(f.said, "0=1:4:13:2:a");
@@ -755,6 +755,59 @@ static void test_redis__issued_after_a_refusal_waits_for_the_refused(void **unus
 	play_expect(EVALSHA("d"));
 }
 
+#define OTHER_SHA "d0941e68da8f38151ff86a61fc59f7c5cf9fcaa2"
+#define OTHER(by) "*5\r\n$4\r\nEVAL\r\n$5\r\nother\r\n$1\r\n1\r\n$1\r\nk\r\n$1\r\n" by "\r\n"
+#define OTHERSHA  "*5\r\n$7\r\nEVALSHA\r\n$40\r\n" OTHER_SHA "\r\n$1\r\n1\r\n$1\r\nk\r\n$1\r\n1\r\n"
+
+static int run_other(int number)
+{
+	const char *argv[] = {"k", "1"};
+	const size_t lengths[] = {1, 1};
+
+	return redis_script(f.redis, 1, 1, 2, argv, lengths, on_reply, (void *)(intptr_t)number);
+}
+
+static void test_redis__second_script_is_sent_whole_once_a_connection(void **unused)
+{
+	(void)unused;
+	play_listen();
+	connect_with("body");
+	assert_int_equal(redis_add_script(f.redis, "other", 5), 1);
+	play_greeting(); /* which loads the first alone */
+	run_other(1);
+	run_other(2);
+	increase(3, "k", "1");
+	play_expect(OTHER("1") OTHERSHA EVALSHA("k"));
+	play(":1\r\n" NOSCRIPT ":3\r\n"); /* flushed in between */
+	play_expect(OTHER("1"));
+	play(":2\r\n");
+	comes(f.answers == 3);
+	assert_string_equal(f.said, "1=1 3=3 2=2");
+	play_close();
+	comes(f.downs == 1);
+	play_greeting();
+	run_other(4);
+	play_expect(OTHER("1"));
+}
+
+static void test_redis__scripts_are_named_as_the_server_names_them(void **unused)
+{
+	(void)unused;
+	server_start();
+	connect_with(BODY);
+	assert_int_equal(redis_add_script(f.redis, "return 5", 8), 1);
+	comes(f.ups == 1);
+	for (int i = 0; i < 3; i++)
+		run_other(i);
+	command(3, "INFO", "commandstats", NULL);
+	comes(f.answers == 4);
+	assert_non_null(strstr(f.said, "0=5 1=5 2=5 "));
+	command(4, "EVAL", "return redis.call('INFO', 'errorstats'):match('NOSCRIPT') or 'none'",
+		"0");
+	comes(f.answers == 5);
+	assert_non_null(strstr(f.said, "4=none"));
+}
+
 static void test_redis__lost_while_refused_ones_wait_gives_null_in_order(void **unused)
 {
 	(void)unused;
@@ -1018,7 +1071,7 @@ static void test_redis__answers_may_issue_commands_but_lost_ones_cannot(void **u
 	(void)unused;
 	played_and_up();
 	for (intptr_t i = 8; i < 10; i++)
-		redis_script(f.redis, 1, 2, argv, lengths, issue_more, (void *)i);
+		redis_script(f.redis, 0, 1, 2, argv, lengths, issue_more, (void *)i);
 	play(":8\r\n");
 	comes(f.answers == 1);
 	play_close();
@@ -1107,6 +1160,8 @@ int main(void)
 		TEST(test_redis__password_file_that_is_no_good_is_not_used),
 		TEST(test_redis__probe_that_finds_rights_missing_is_down_with_their_names),
 		TEST(test_redis__issued_after_a_refusal_waits_for_the_refused),
+		TEST(test_redis__second_script_is_sent_whole_once_a_connection),
+		TEST(test_redis__scripts_are_named_as_the_server_names_them),
 		TEST(test_redis__lost_while_refused_ones_wait_gives_null_in_order),
 		TEST(test_redis__errors_are_handed_on_and_noscript_the_second_time),
 		TEST(test_redis__answer_in_single_bytes_is_put_together),

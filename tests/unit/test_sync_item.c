@@ -214,7 +214,7 @@ static void test_sync_item__lease_lasts_from_when_the_call_was_first_sent(void *
 
 static void test_sync_item__answer_to_an_earlier_sending_is_not_taken(void **state)
 {
-	redis_reply_fn *fn;
+	store_fn *fn;
 	void *first;
 
 	(void)state;
@@ -224,7 +224,7 @@ static void test_sync_item__answer_to_an_earlier_sending_is_not_taken(void **sta
 	first = rig.ticket;
 	rig.ticket = NULL;
 	part_resend(part);
-	fn(NULL, &(redisReply){.type = REDIS_REPLY_NIL}, first);
+	fn(&(struct store_answer){STORE_REFUSED, .why = "no"}, first);
 	assert_true(part->in_flight && !part->refused);
 	grant(2);
 	assert_false(part->in_flight);
@@ -232,21 +232,60 @@ static void test_sync_item__answer_to_an_earlier_sending_is_not_taken(void **sta
 
 static void test_sync_item__error_of_the_server_keeps_the_call(void **state)
 {
-	char text[] = "OOM command not allowed";
-	redisReply error = {.type = REDIS_REPLY_ERROR, .str = text, .len = sizeof(text) - 1};
 	uint64_t seq = words->seq;
-	void *ticket;
 
 	(void)state;
 	admit(3, 0, 0);
 	pump();
-	ticket = rig.ticket;
-	rig.ticket = NULL;
-	rig.fn(NULL, &error, ticket);
+	rig_tell(STORE_REFUSED, "OOM command not allowed");
 	assert_true(part->in_flight && part->refused);
 	assert_int_equal(rig.logged, 1);
 	part_resend(part);
 	assert_true(rig.seq == seq);
+	assert_int_equal(rig.item[0].used, 3);
+}
+
+static void
+test_sync_item__call_that_belongs_elsewhere_goes_there_at_once_but_not_for_ever(void **state)
+{
+	uint64_t seq = words->seq;
+
+	(void)state;
+	admit(3, 0, 0);
+	pump();
+	for (uint32_t round = 1; round <= 2; round++) {
+		for (uint32_t turn = 0; turn < 5; turn++) {
+			uint32_t calls = rig.calls;
+
+			rig_tell(STORE_AGAIN, "MOVED 1 other:7000");
+			assert_int_equal(rig.calls, calls + 1);
+			assert_true(part->in_flight && !part->refused);
+		}
+		rig_tell(STORE_AGAIN, "MOVED 1 other:7000"); /* in turns, it seems */
+		assert_int_equal(rig.calls, 1 + 5 * round + round - 1);
+		assert_true(part->in_flight && part->refused && part->retry_ns > 0);
+		part_resend(part); /* when that time has come */
+	}
+	assert_int_equal(rig.logged, 0);
+	assert_true(rig.seq == seq);
+	assert_int_equal(rig.item[0].used, 3);
+	grant(1);
+	assert_true(words->seq == seq + 1);
+}
+
+static void test_sync_item__partition_being_moved_is_waited_for_without_a_word(void **state)
+{
+	(void)state;
+	admit(3, 0, 0);
+	pump();
+	rig_tell(STORE_LATER, "TRYAGAIN");
+	assert_true(part->in_flight && part->refused && words->silent_ns != 0);
+	assert_int_equal(rig.calls, 1);
+	assert_int_equal(rig.logged, 0);
+	part_resend(part);
+	rig_tell(STORE_LOST, "");
+	assert_true(part->in_flight && !part->refused); /* until it is up again */
+	part_resend(part);
 	assert_int_equal(rig.item[0].used, 3);
 }
 
@@ -912,6 +951,8 @@ int main(void)
 		TEST(test_sync_item__lease_lasts_from_when_the_call_was_first_sent),
 		TEST(test_sync_item__answer_to_an_earlier_sending_is_not_taken),
 		TEST(test_sync_item__error_of_the_server_keeps_the_call),
+		TEST(test_sync_item__call_that_belongs_elsewhere_goes_there_at_once_but_not_for_ever),
+		TEST(test_sync_item__partition_being_moved_is_waited_for_without_a_word),
 		TEST(test_sync_item__identity_of_another_host_is_given_up),
 		TEST(test_sync_item__answer_that_does_not_name_the_key_ends_its_call),
 		TEST(test_sync_item__number_is_raised_after_the_last_slot),

@@ -1,4 +1,4 @@
-#include "agent/sync/item.h"
+#include "agent/store/item.h"
 
 /* Little-endian whatever the machine: Lua's struct reads it with '<'. */
 static unsigned char *put(unsigned char *at, uint64_t value, unsigned bytes)

@@ -1,10 +1,10 @@
 /*
- * sync_item.h - one key in one call of the sync script, and the call's bytes.
+ * item.h - one key in one call, and the bytes of a call and of its answer.
  *
- * Rooms:  agent/sync/. Pure; agent/sync/rl_sync.lua has the other side of every format.
+ * Rooms:  agent/store/, agent/sync/. Pure; rl_sync.lua has the other side of every format.
  */
-#ifndef AGENT_SYNC_ITEM_H
-#define AGENT_SYNC_ITEM_H
+#ifndef AGENT_STORE_ITEM_H
+#define AGENT_STORE_ITEM_H
 
 #include <stdbool.h>
 #include <stddef.h>
