@@ -163,6 +163,9 @@ KILL    := $(wildcard bench/kill/*.c)
 $(B)/bench/figure_kill: $(call obj,$(KILL) agent/sweep.c agent/sync/slot.c agent/log.c)
 $(B)/tests/proc/test_kill_steps: $(call obj,$(KILL) bench/bench.c)
 
+# The counts in memory for tests/sys/test_memory.py.
+FRONT    = $(B)/tests/memory/front
+
 # The worker and the writer of tests/sys/test_hostile.py; guard.so without the sanitizer, as skew.so.
 HOSTILE  = $(B)/tests/hostile/hostile $(B)/tests/hostile/guard.so
 $(B)/tests/hostile/guard.so: tests/hostile/guard.c
@@ -175,7 +178,7 @@ RACE_BIN := $(patsubst %.c,build-tsan/%,$(wildcard tests/race/test_*.c))
 TSAN     := -fsanitize=thread
 ASAN     := -fsanitize=address,undefined -fno-sanitize-recover=all
 
-check: all layers pairs headers plantable $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE) model
+check: all layers pairs headers plantable $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE) $(FRONT) model
 	@$(MAKE) B=build-tsan SAN=$(TSAN) $(RACE_BIN)
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(RACE_BIN) $(SCRIPTS)
 # The shim brings the sanitizer into servers that have none: it cannot come first there.
@@ -183,7 +186,7 @@ asan:
 	@ASAN_OPTIONS=verify_asan_link_order=0 $(MAKE) B=build-asan SAN="$(ASAN)" sanitized
 tsan:
 	@$(MAKE) B=build-tsan SAN=$(TSAN) sanitized SCRIPTS=
-sanitized: all $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE)
+sanitized: all $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE) $(FRONT)
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(SCRIPTS)
 hostile:
 	@ASAN_OPTIONS=verify_asan_link_order=0 $(MAKE) B=build-asan SAN="$(ASAN)" hostile-run
@@ -223,7 +226,9 @@ layers:
 	@! grep -nE '^#include "' client/preload/*.[ch] | grep -vE '"client/(preload/|rl\.h)'
 	@! grep -nE '^#include "' agent/*.[ch] agent/*/*.[ch] | grep -vE '"(agent|shm)/'
 	@! grep -nE '^#include "' agent/redis/*.[ch] | grep -vE '"(agent/redis/|shm/)'
-	@! grep -nE '^#include "' agent/store/*.[ch] | grep -vE '"(agent/(store|redis)/|shm/)'
+	@! grep -nE '^#include "' agent/memory/*.[ch] | \
+	  grep -vE '"(agent/memory/|agent/store/item\.h|shm/)'
+	@! grep -nE '^#include "' agent/store/*.[ch] | grep -vE '"(agent/(store|redis|memory)/|shm/)'
 	@! grep -nE '^#include "' agent/sync/*.[ch] | \
 	  grep -vE '"(agent/(sync|store)/|agent/config/config\.h|agent/(listen|log)\.h|shm/)'
 	@! grep -nE '^#include "' agent/snapshot/*.[ch] | \

@@ -65,3 +65,45 @@ void sync_answer_read(const unsigned char in[SYNC_ANSWER_SIZE], struct sync_answ
 	in = take4(in, &ret->others_out);
 	take4(in, &ret->ends_ms);
 }
+
+void sync_header_read(const unsigned char in[SYNC_HEADER_SIZE], struct sync_header *ret,
+		      uint64_t *ret_now_ms)
+{
+	in = take(in, 8, &ret->seq);
+	in = take(in, 8, &ret->nonce);
+	in = take4(in, &ret->lease_ms);
+	in = take4(in, &ret->flags);
+	take(in, 8, ret_now_ms);
+}
+
+void sync_item_read(const unsigned char in[SYNC_ITEM_SIZE], struct sync_item *ret)
+{
+	in = take(in, 8, &ret->tag);
+	in = take4(in, &ret->limit);
+	in = take(in, 8, &ret->window_ms);
+	in = take4(in, &ret->interval_ms);
+	in = take(in, 8, &ret->used);
+	in = take(in, 8, &ret->age_ms);
+	in = take4(in, &ret->credit);
+	in = take(in, 8, &ret->demand);
+	in = take4(in, &ret->waiting);
+	in = take4(in, &ret->blind);
+	take4(in, &ret->flags);
+}
+
+void sync_piece_read(const unsigned char in[SYNC_PIECE_SIZE], struct sync_piece *ret)
+{
+	in = take(in, 8, &ret->units);
+	take(in, 8, &ret->age_ms);
+}
+
+void sync_answer_write(const struct sync_answer *answer, unsigned char out[SYNC_ANSWER_SIZE])
+{
+	out = put(out, answer->tag, 8);
+	out = put(out, answer->grant, 4);
+	out = put(out, answer->flags, 4);
+	out = put(out, answer->retry_ms, 4);
+	out = put(out, answer->count, 4);
+	out = put(out, answer->others_out, 4);
+	put(out, answer->ends_ms, 4);
+}

@@ -1,7 +1,8 @@
 /*
  * item.h - one key in one call, and the bytes of a call and of its answer.
  *
- * Rooms:  agent/store/, agent/sync/. Pure; rl_sync.lua has the other side of every format.
+ * Rooms:  agent/store/, agent/sync/, agent/memory/. Pure; rl_sync.lua has the other side of every
+ *         format.
  */
 #ifndef AGENT_STORE_ITEM_H
 #define AGENT_STORE_ITEM_H
@@ -71,5 +72,12 @@ void sync_header_write(const struct sync_header *header, unsigned char out[SYNC_
 void sync_item_write(const struct sync_item *item, unsigned char out[SYNC_ITEM_SIZE]);
 void sync_piece_write(const struct sync_piece *piece, unsigned char out[SYNC_PIECE_SIZE]);
 void sync_answer_read(const unsigned char in[SYNC_ANSWER_SIZE], struct sync_answer *ret);
+
+/* The script's side of the same bytes, for who does its work (agent/memory). */
+void sync_header_read(const unsigned char in[SYNC_HEADER_SIZE], struct sync_header *ret,
+		      uint64_t *ret_now_ms);
+void sync_item_read(const unsigned char in[SYNC_ITEM_SIZE], struct sync_item *ret);
+void sync_piece_read(const unsigned char in[SYNC_PIECE_SIZE], struct sync_piece *ret);
+void sync_answer_write(const struct sync_answer *answer, unsigned char out[SYNC_ANSWER_SIZE]);
 
 #endif
