@@ -25,6 +25,17 @@ static int answer_uncounted(const struct rl_view *view, const struct rl_rule *ru
 	return passes ? 1 : 0;
 }
 
+/* The end of a block may come between two readings of the clock: then in a moment. */
+static int answer_blocked(const struct rl_view *view, const struct rl_rule *rule,
+			  struct rl_answer *ret)
+{
+	uint64_t until_ns = rule->until_s * RL_SECOND_NS, now_ns = rl_now_ns(view, false);
+	int got = answer_uncounted(view, rule, false, RL_DECIDED_BLOCK, ret);
+
+	ret->wait_ns = until_ns > now_ns ? until_ns - now_ns : 1;
+	return got;
+}
+
 int rl_check_verdict(const struct rl_view *view, const struct rl_rule *rule, struct rl_answer *ret)
 {
 	if ((rule->fleet & (RL_RULE_OFF | RL_RULE_OFF_ALL)) != 0)
@@ -33,6 +44,8 @@ int rl_check_verdict(const struct rl_view *view, const struct rl_rule *rule, str
 		return RL_CHECK_COUNTS;
 	if (rule->verdict == RL_VERDICT_ALLOW)
 		return answer_uncounted(view, rule, true, RL_DECIDED_LIST, ret);
+	if (rule->verdict == RL_VERDICT_BLOCK)
+		return answer_blocked(view, rule, ret);
 	if (rule->verdict == RL_VERDICT_DENY)
 		return answer_uncounted(view, rule, false, RL_DECIDED_LIST, ret);
 	return RL_CHECK_COUNTS;

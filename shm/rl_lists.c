@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "shm/rl_clock.h"
+#include "shm/rl_now.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_side.h"
 #include "shm/rl_window.h"
@@ -24,8 +26,45 @@ static void put(_Atomic uint64_t *word, uint64_t value)
 	atomic_store_explicit(word, value, memory_order_release);
 }
 
-static const struct rl_list_entry *find(const struct rl_view *view, uint64_t generation,
-					const struct rl_id *id)
+/* Its end has come. The clock is read only for entries that have one. */
+static bool has_ended(const struct rl_view *view, uint32_t verdict, uint32_t until_s)
+{
+	return verdict >= RL_VERDICT_BLOCK && until_s * RL_SECOND_NS <= rl_now_ns(view, false);
+}
+
+/* A damaged entry is none. */
+static bool obey(const struct rl_view *view, const struct rl_list_entry *entry,
+		 struct rl_rule *rule)
+{
+	uint64_t terms = take(&entry->terms), window = take(&entry->window);
+	uint64_t window_ns = window & WINDOW_MASK;
+	uint32_t verdict = (uint32_t)(window >> VERDICT_SHIFT), limit = rl_pair_high(terms);
+	bool other = verdict == RL_VERDICT_OTHER || verdict == RL_VERDICT_UNTIL;
+
+	if (has_ended(view, verdict, rl_pair_low(terms)))
+		return false;
+	if (verdict == RL_VERDICT_ALLOW || verdict == RL_VERDICT_DENY ||
+	    verdict == RL_VERDICT_BLOCK) {
+		rule->verdict = verdict;
+		rule->until_s = rl_pair_low(terms);
+		return true;
+	}
+	if (!other || limit < 1 || limit > RL_LIMIT_MAX || window_ns < RL_WINDOW_MIN_NS ||
+	    window_ns > RL_WINDOW_MAX_NS)
+		return false;
+	if (verdict == RL_VERDICT_OTHER && rl_pair_low(terms) > RL_LIMIT_MAX)
+		return false;
+	rule->verdict = RL_VERDICT_OTHER;
+	rule->limit = limit;
+	rule->window_ns = window_ns;
+	rule->burst = verdict == RL_VERDICT_OTHER ? rl_pair_low(terms) : 0;
+	rule->q = rl_rules_q(rule);
+	return true;
+}
+
+/* By the first entry of this identity that has something to say. */
+static bool obey_of(const struct rl_view *view, uint64_t generation, const struct rl_id *id,
+		    struct rl_rule *rule)
 {
 	const struct rl_list_entry *bank = view->lists + (generation & 1) * view->list_slots;
 
@@ -35,34 +74,12 @@ static const struct rl_list_entry *find(const struct rl_view *view, uint64_t gen
 		uint64_t seen = take(&entry->id[0]);
 
 		if (seen == 0)
-			return NULL;
-		if (seen == id->word[0] && take(&entry->id[1]) == id->word[1])
-			return entry;
+			return false;
+		if (seen == id->word[0] && take(&entry->id[1]) == id->word[1] &&
+		    obey(view, entry, rule))
+			return true;
 	}
-	return NULL;
-}
-
-/* A damaged entry is none. */
-static bool obey(const struct rl_list_entry *entry, struct rl_rule *rule)
-{
-	uint64_t terms = take(&entry->terms), window = take(&entry->window);
-	uint64_t window_ns = window & WINDOW_MASK;
-	uint32_t verdict = (uint32_t)(window >> VERDICT_SHIFT), limit = rl_pair_high(terms);
-
-	if (verdict == RL_VERDICT_ALLOW || verdict == RL_VERDICT_DENY) {
-		rule->verdict = verdict;
-		return true;
-	}
-	if (verdict != RL_VERDICT_OTHER || limit < 1 || limit > RL_LIMIT_MAX ||
-	    rl_pair_low(terms) > RL_LIMIT_MAX || window_ns < RL_WINDOW_MIN_NS ||
-	    window_ns > RL_WINDOW_MAX_NS)
-		return false;
-	rule->verdict = verdict;
-	rule->limit = limit;
-	rule->window_ns = window_ns;
-	rule->burst = rl_pair_low(terms);
-	rule->q = rl_rules_q(rule);
-	return true;
+	return false;
 }
 
 /* A network's name: no text that parses as an address begins with a NUL. */
@@ -88,15 +105,13 @@ static void apply_nets(const struct rl_view *view, uint64_t generation, struct r
 		       struct rl_rule *rule)
 {
 	for (uint32_t prefix = ip->prefix + 1u; prefix-- > 0;) {
-		const struct rl_list_entry *entry;
 		struct rl_id id;
 
 		if (!has_length(rule, ip->bits, prefix))
 			continue;
 		rl_ip_mask(ip, prefix);
 		id = net_id(view->hash_key, rule->id, ip);
-		entry = find(view, generation, &id);
-		if (entry != NULL && obey(entry, rule))
+		if (obey_of(view, generation, &id, rule))
 			return;
 	}
 }
@@ -104,11 +119,10 @@ static void apply_nets(const struct rl_view *view, uint64_t generation, struct r
 void rl_lists_apply(const struct rl_view *view, uint64_t generation, const struct rl_id *id,
 		    const void *bytes, size_t len, struct rl_rule *rule)
 {
-	const struct rl_list_entry *entry = find(view, generation, id);
 	struct rl_ip ip;
 
 	rule->verdict = RL_VERDICT_NONE;
-	if (entry != NULL && obey(entry, rule))
+	if (obey_of(view, generation, id, rule))
 		return;
 	if ((rule->lengths.v4 | rule->lengths.v6[0] | rule->lengths.v6[1]) != 0 &&
 	    rl_ip_parse(bytes, len, &ip))
@@ -151,7 +165,9 @@ static bool write_item(struct rl_seg *seg, struct rl_list_entry *bank, uint32_t 
 		if (take(&entry->id[0]) != 0)
 			continue;
 		put(&entry->id[1], id.word[1]);
-		put(&entry->terms, rl_pair(item->terms.limit, item->burst));
+		put(&entry->terms,
+		    rl_pair(item->terms.limit,
+			    item->verdict >= RL_VERDICT_BLOCK ? item->until_s : item->burst));
 		put(&entry->window,
 		    (uint64_t)item->verdict << VERDICT_SHIFT | item->terms.window_ns);
 		put(&entry->id[0], id.word[0]);

@@ -12,6 +12,9 @@
  * specific entry decides: the key itself, then the longest network.
  *
  * A rule without entries never comes here; one with them reads this for each check.
+ *
+ * An entry may have an end. From then on it is as if it were not there, whether or not an agent is
+ * alive to take it out; what stands behind it of the same key decides then.
  */
 #ifndef RL_LISTS_H
 #define RL_LISTS_H
@@ -33,6 +36,8 @@ enum rl_verdict {
 	RL_VERDICT_ALLOW = 1, /* passes, and is not counted */
 	RL_VERDICT_DENY = 2,  /* refused */
 	RL_VERDICT_OTHER = 3, /* counted by another limit */
+	RL_VERDICT_BLOCK = 4, /* refused until its end */
+	RL_VERDICT_UNTIL = 5, /* counted by another limit until its end */
 };
 
 /* One entry of a rule's lists, as a configuration has it. */
@@ -41,8 +46,9 @@ struct rl_list_item {
 	const char *key; /* 1 .. 1024 bytes; NULL: the network */
 	size_t key_len;
 	struct rl_ip net;
-	struct rl_terms terms; /* RL_VERDICT_OTHER */
-	uint32_t burst;        /* likewise; 0: none given */
+	struct rl_terms terms; /* RL_VERDICT_OTHER, RL_VERDICT_UNTIL */
+	uint32_t burst;        /* RL_VERDICT_OTHER; 0: none given */
+	uint32_t until_s; /* RL_VERDICT_BLOCK, RL_VERDICT_UNTIL: seconds of the segment's clock */
 };
 
 struct rl_rule;      /* rl_rules.h */
@@ -61,7 +67,8 @@ void rl_lists_apply_slot(const struct rl_view *view, uint64_t index, struct rl_r
 
 /*
  * The agent: fill the bank of the next generation. RL_E_LISTS: more entries than the segment has
- * room for, and nobody has seen any of them. Killed inside: nobody reads that bank.
+ * room for, and nobody has seen any of them. Killed inside: nobody reads that bank. Of several
+ * entries of one key the first that has not ended decides.
  */
 int rl_lists_write(struct rl_seg *seg, uint64_t generation, const struct rl_rule_spec *spec,
 		   size_t count);

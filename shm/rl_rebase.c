@@ -258,14 +258,61 @@ static bool close_unmarked(struct rl_seg *seg, uint64_t index, uint64_t head, ui
 	return false;
 }
 
+static bool replace(struct rl_seg *seg, uint64_t index, uint64_t head, uint64_t mark,
+		    const struct rl_image *new)
+{
+	struct rl_journal *journal = &seg->live->journal;
+	bool closed;
+
+	rl_rebase_write(journal, index, head, new, RL_JOURNAL_WHOLE);
+	closed = close_unmarked(seg, index, head, mark);
+	if (closed)
+		rl_rebase_apply(seg, index);
+	rl_rebase_drop(journal);
+	return closed;
+}
+
+/* Those that ended before it are as old as can be. Returns how many events are in the others. */
+static uint64_t forget_before(struct rl_groups *groups, uint64_t before_ns)
+{
+	uint64_t newest = (groups->n - 1) / groups->q, kept = 0;
+
+	for (uint32_t back = 0; back < RL_RING && back <= newest; back++) {
+		uint64_t *stamp = &groups->ring[(newest - back) % RL_RING];
+
+		if ((int64_t)(*stamp - before_ns) >= 0)
+			kept = groups->n - (newest - back) * groups->q;
+		else
+			*stamp = 0;
+	}
+	return kept;
+}
+
+bool rl_rebase_forget(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
+		      uint64_t before_ns)
+{
+	uint64_t mark = rl_mark_of(&seg->slot[index]), acked = take(&seg->side[index].acked), kept;
+	struct rl_groups old;
+	struct rl_image new;
+
+	if (take(&seg->side[index].infl) != 0 || rl_head_credit(head) != 0 ||
+	    rl_shape_algorithm(take(&seg->slot[index].shape)) != RL_SLIDING ||
+	    !read_groups(&seg->slot[index], head, mark, &old))
+		return false;
+	kept = forget_before(&old, before_ns);
+	regroup(seg, index, &old, rule, old.q, mark, &new);
+	if (old.n - rl_acked_n(acked) > kept) /* also when more was acknowledged than ever was */
+		acked = rl_acked(old.n - kept, (acked & RL_TRACKED) != 0, rl_acked_text(acked));
+	new.acked = rl_rebase_acked(acked, old.n, new.n);
+	return replace(seg, index, head, mark, &new);
+}
+
 bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
 		    uint32_t q)
 {
-	struct rl_journal *journal = &seg->live->journal;
 	struct rl_groups old;
 	struct rl_image new;
 	uint64_t mark = rl_mark_of(&seg->slot[index]);
-	bool closed;
 
 	/* A call under way has this slot's count in it; credit is taken back before. */
 	if (take(&seg->side[index].infl) != 0 || rl_head_credit(head) != 0)
@@ -279,12 +326,7 @@ bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const str
 	else
 		recount(seg, index, &old, rule, &new);
 	new.acked = rl_rebase_acked(take(&seg->side[index].acked), old.n, new.n);
-	rl_rebase_write(journal, index, head, &new, RL_JOURNAL_WHOLE);
-	closed = close_unmarked(seg, index, head, mark);
-	if (closed)
-		rl_rebase_apply(seg, index);
-	rl_rebase_drop(journal);
-	return closed;
+	return replace(seg, index, head, mark, &new);
 }
 
 /* Is the slot closed for this entry, and would the entry open it as a sound one? */

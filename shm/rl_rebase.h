@@ -61,6 +61,15 @@ bool rl_rebase_slot(struct rl_seg *seg, uint64_t index, uint64_t head, const str
 		    uint32_t q);
 
 /*
+ * Forget what this open slot of a rule that hosts share has spent before before_ns, on the slot's
+ * clock: its window no longer holds it, and what of it is unreported never will be. A group that
+ * ended later is kept whole. False as rl_rebase_slot(), and when the slot is none of the sliding
+ * window. Killed anywhere: likewise; done again it forgets nothing more.
+ */
+bool rl_rebase_forget(struct rl_seg *seg, uint64_t index, uint64_t head, const struct rl_rule *rule,
+		      uint64_t before_ns);
+
+/*
  * A new agent, first of all: finish what the last one was doing. True when it did. A damaged
  * entry is dropped; the slot closed for it is then emptied by the sweep.
  */

@@ -38,6 +38,7 @@ struct rl_rule {
 	/* The rest of a rule with RL_RULE_LISTED or RL_RULE_SHADOW; else anything. */
 	uint32_t shadow_ppm; /* of its keys, that are let pass whatever it says */
 	uint32_t verdict;    /* enum rl_verdict, of one key: rl_lists_apply() */
+	uint32_t until_s;    /* of RL_VERDICT_BLOCK: its end, in seconds of the segment's clock */
 	struct rl_lengths lengths;
 };
 
@@ -110,7 +111,7 @@ struct rl_rule_spec {
 	uint32_t burst, delay;       /* units, 0 .. RL_LIMIT_MAX */
 	uint32_t shadow_ppm;         /* of the keys, 0 .. 1000000: counted, never refused */
 	uint8_t on_full;             /* enum rl_on_full; a concurrency rule has no pool */
-	const struct rl_list_item *list; /* [list_count]; each key or network once */
+	const struct rl_list_item *list; /* [list_count]; of one key the first decides */
 	size_t list_count;
 };
 

@@ -89,6 +89,11 @@ const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index
 	return NULL;
 }
 
+uint32_t sync_part_of(const struct sync *sync, uint64_t index)
+{
+	return rl_hint_part(sync->seg->slot[index].hint);
+}
+
 static inline uint64_t rig_number(const char **at, size_t bytes)
 {
 	uint64_t value = 0;

@@ -17,10 +17,11 @@
 #define SYNC_ANSWER_SIZE 32u
 #define SYNC_PIECES_MAX  24u /* behind an item: RL_RING */
 #define SYNC_PIECE_SIZE  16u
-#define SYNC_ITEM_MOST   (SYNC_ITEM_SIZE + SYNC_PIECES_MAX * SYNC_PIECE_SIZE)
+#define SYNC_ITEM_MOST   (SYNC_ITEM_SIZE + (SYNC_PIECES_MAX + 1) * SYNC_PIECE_SIZE)
 
 #define SYNC_PUSH_ONLY 1u /* item flag: take what was used, grant nothing */
 #define SYNC_REPORT    2u /* item flag: nothing is lent; say when what is counted leaves */
+#define SYNC_FORGET    4u /* item flag: its last piece says since when units count */
 #define SYNC_TOTALS    1u /* header flag: keep never-expiring totals, for tests */
 
 #define SYNC_BLIND     1u /* answer flag: the grant is not recorded as a lease */

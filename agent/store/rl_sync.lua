@@ -45,6 +45,9 @@ local ITEM, ITEM_SIZE = '<c8I4I8I4I8I8I4I8I4I4I4', 64
 local PUSH_ONLY = 1 -- flag of an item: take what is reported, grant nothing
 -- ... an item with PUSH_ONLY, of a rule without leases: say when what is in the window leaves it
 local REPORT = 2
+-- ... besides: behind the item's pieces stands one that is none. What was admitted longer ago than
+-- its age is forgotten; leases are not
+local FORGET = 4
 -- Behind an item, when its units were admitted over a longer time (an outage): units of that time,
 -- age of the last of them; oldest first, and those that are older than W left out.
 local PIECE, PIECE_SIZE = '<I8I8', 16
@@ -452,6 +455,11 @@ end
 local function sync(i, log)
 	local words, log_key = args[4 + i], keys[1 + 2 * i]
 	local tag, L, W, T, units, age, credit, asked, waiting, blind, flags = from_bytes(ITEM, words)
+	local begin = now - W
+	if flags >= FORGET and #words > ITEM_SIZE then
+		local _, forgotten = from_bytes(PIECE, words, #words - PIECE_SIZE + 1)
+		words, flags, begin = sub(words, 1, -PIECE_SIZE - 1), flags - FORGET, max(begin, now - forgotten)
+	end
 
 	-- One that cannot be read is taken for none.
 	local format, rows, groups, spilled, count, out, demand, at, looked, touched, t, n
@@ -481,7 +489,7 @@ local function sync(i, log)
 	touched = touched + now - at
 
 	-- What has left the window.
-	local begin = (now - W) * TICKS
+	begin = begin * TICKS
 	while groups > 0 do
 		local t_at, n_at = t, n
 		if groups > 1 then

@@ -21,6 +21,7 @@ struct sync_entry {
 	uint64_t busy_ns;    /* when it last had demand */
 	uint64_t taken_ns;   /* when it was last part of a call */
 	uint64_t nothing_ns; /* when an answer last gave nothing; 0: it gave something */
+	uint64_t forget_ns;  /* what was spent before is to be forgotten; 0: nothing */
 	double rate;         /* units of demand a nanosecond, smoothed */
 	uint32_t stock;      /* credit that is kept for callers that do not wait */
 	uint16_t debt;       /* the slot's debt when it was taken */

@@ -6,6 +6,7 @@
 #include "agent/sync/slot.h"
 #include "agent/sync/sync.h"
 #include "agent/sync/word.h"
+#include "shm/rl_clock.h"
 #include "shm/rl_side.h"
 
 #define PIECES_OVER 4 /* intervals: an item of less is said by its last age well enough */
@@ -39,6 +40,18 @@ static void write_header(struct call *call, const struct sync_part *part)
 	call->store.header = call->header;
 }
 
+/* Behind the item: since when its key's units count. */
+static size_t write_forget(const struct sync_entry *entry, unsigned char *out)
+{
+	const struct sync_piece since = {.age_ms = (rl_clock_precise_ns() - entry->forget_ns) /
+						   1000000};
+
+	if ((entry->item.flags & SYNC_FORGET) == 0)
+		return 0;
+	sync_piece_write(&since, out);
+	return SYNC_PIECE_SIZE;
+}
+
 /*
  * An item as it is now: its age grows while it waits to be sent again. After an outage, when it
  * is of many intervals, the times within it go along.
@@ -51,6 +64,7 @@ static size_t write_item(const struct sync_part *part, struct sync_entry *entry,
 	struct sync_item *item = &entry->item;
 	uint64_t span_ms = PIECES_OVER * item->interval_ms;
 	uint32_t count;
+	size_t size;
 
 	if (!entry->close && span_ms < item->window_ms / DUE_BLIND_PARTS)
 		span_ms = item->window_ms / DUE_BLIND_PARTS; /* it is told so seldom */
@@ -58,10 +72,11 @@ static size_t write_item(const struct sync_part *part, struct sync_entry *entry,
 	count = sync_slot_pieces(view, entry->index, item->window_ms, piece);
 	sync_item_write(item, out);
 	if (count < 2 || piece[0].age_ms - piece[count - 1].age_ms <= span_ms)
-		return SYNC_ITEM_SIZE;
+		count = 0;
 	for (uint32_t i = 0; i < count; i++)
 		sync_piece_write(&piece[i], out + SYNC_ITEM_SIZE + i * SYNC_PIECE_SIZE);
-	return SYNC_ITEM_SIZE + count * SYNC_PIECE_SIZE;
+	size = SYNC_ITEM_SIZE + count * SYNC_PIECE_SIZE;
+	return size + write_forget(entry, out + size);
 }
 
 /*

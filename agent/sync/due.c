@@ -163,6 +163,8 @@ static void fill_item(struct sync_part *part, struct sync_entry *entry, const st
 		entry->item.demand = entry->item.waiting = 0;
 		entry->item.flags = SYNC_PUSH_ONLY | SYNC_REPORT;
 	}
+	if (entry->forget_ns != 0)
+		entry->item.flags |= SYNC_FORGET;
 	entry->in_flight = true;
 	entry->urgent = false;
 }
@@ -251,7 +253,7 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 		*ret_gone = true;
 		return false;
 	}
-	if (!has_demand(sync, &named->rule, entry->index)) {
+	if (entry->forget_ns == 0 && !has_demand(sync, &named->rule, entry->index)) {
 		entry->urgent = false;
 		return all && take_idle(part, entry, named, now_ns, ret_gone);
 	}
@@ -362,6 +364,8 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 		entry->item.limit > entry->item.credit ? entry->item.limit - entry->item.credit : 0;
 
 	entry->in_flight = false;
+	if ((entry->item.flags & SYNC_FORGET) != 0)
+		entry->forget_ns = 0;
 	if (named == NULL || rl_rule_is_local(&named->rule) || rl_rule_is_eventual(&named->rule))
 		grant = 0;
 	if (report)

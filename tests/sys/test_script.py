@@ -22,6 +22,7 @@ ITEM = struct.Struct("<8sIQIQQIQIII")
 ANSWER = struct.Struct("<8sIIIIII")
 KEEP_TOTALS, PUSH_ONLY, BLIND, EXHAUSTED = 1, 1, 1, 2
 REPORT = PUSH_ONLY + 2
+FORGET = 4
 LEASE_MS = 10000
 DAY_MS = 86400000
 
@@ -1127,6 +1128,51 @@ def cost(rig):
     run("cold", 64, 300, units=3, age=5, demand=3, limit=1000, blind=100)
     run("new", 64, 300, fresh=True, units=3, age=5, demand=3, limit=1000, blind=100)
     run("none", 0, 3000)
+
+
+def forgetting(age, **kwargs):
+    """An item that says: what was admitted longer ago than this is forgotten."""
+    return item(flags=kwargs.pop("flags", 0) + FORGET, **kwargs) + struct.pack("<QQ", 0, age)
+
+
+def test_script__what_was_spent_before_the_moment_is_forgotten_and_leases_are_not(rig):
+    script = Script(rig)
+    credit, seq = grown(script, units=5)
+    script.sync("b:1", 1, 100100, units=40)
+    script.sync("b:1", 2, 100300, units=3)
+    out = script.leases()["a:1"]
+    assert out > 0
+    reply = Answer(script.batch("b:1", 3, [(b"k", forgetting(200))], 100400)[4])
+    equal((reply.count, reply.others), (3, out))
+    equal(script.count(100400), 3)
+    # Boundary: a unit of exactly that age goes, one a millisecond younger stays.
+    reply = Answer(script.batch("b:1", 4, [(b"k", forgetting(100))], 100400)[4])
+    equal(reply.count, 0)
+    script.sync("b:1", 5, 100500, units=9)
+    equal(Answer(script.batch("b:1", 6, [(b"k", forgetting(101))], 100600)[4]).count, 9)
+    # And the room is given out again, no more than there is.
+    grant = Answer(script.batch("b:1", 7, [(b"k", forgetting(0, waiting=200, demand=200))],
+                                100600)[4]).grant
+    equal(grant, 100 - out)
+
+
+def test_script__forgetting_again_by_the_same_batch_takes_nothing_that_came_since(rig):
+    script = Script(rig)
+    script.sync("a:1", 1, 1000, units=50)
+    again = [(b"k", forgetting(0))]
+    equal(Answer(script.batch("a:1", 2, again, 1000)[4]).count, 0)
+    script.sync("b:1", 1, 1000, units=7)
+    equal(script.batch("a:1", 2, again, 1010)[0], 1)
+    equal(script.count(1010), 7)
+
+
+def test_script__pieces_and_reports_may_forget_as_well(rig):
+    script = Script(rig)
+    script.sync("a:1", 1, 1000, units=50)
+    pieces = item(units=9, flags=FORGET) + struct.pack("<QQQQQQ", 4, 90, 5, 10, 0, 100)
+    equal(Answer(script.batch("a:1", 2, [(b"k", pieces)], 1100)[4]).count, 9)
+    reply = Answer(script.batch("a:1", 3, [(b"k", forgetting(0, flags=REPORT))], 1101)[4])
+    equal((reply.count, reply.grant, reply.ends), (0, 0, 0))
 
 
 if __name__ == "__main__":

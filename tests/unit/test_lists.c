@@ -18,8 +18,9 @@
 #include "shm/rl_table.h"
 #include "shm/rl_word.h"
 
-#define HOUR_NS (3600 * RL_SECOND_NS)
-#define MOST    64
+#define HOUR_NS      (3600 * RL_SECOND_NS)
+#define MOST         64
+#define TOKEN_BUCKET 2 /* its row */
 
 static struct t_seg t;
 static struct rl_client *client;
@@ -305,6 +306,90 @@ static void test_lists__damaged_entries_are_none(void **state)
 	}
 }
 
+/* An entry that ends so many seconds from now, counted as the segment does. */
+static void list_until(const char *text, enum rl_verdict verdict, uint32_t limit, int64_t in_s)
+{
+	list(text, verdict, limit);
+	item[items - 1].burst = 0;
+	item[items - 1].until_s =
+		(uint32_t)((int64_t)(rl_clock_precise_ns() / RL_SECOND_NS) + in_s);
+}
+
+static void test_lists__block_refuses_until_its_end_and_says_when_that_is(void **state)
+{
+	struct rl_result result;
+	uint32_t by;
+
+	(void)state;
+	list_until("bad", RL_VERDICT_BLOCK, 0, 1000);
+	publish();
+	assert_int_equal(passed("bad", 3, &by), 0);
+	assert_int_equal(by, RL_BY_BLOCK);
+	assert_int_equal(check("bad", &result), RL_LIMITED);
+	assert_in_range(result.retry_after_ns, 990 * RL_SECOND_NS, 1000 * RL_SECOND_NS);
+	assert_int_equal(rl_peek(client, rule(), "bad", 3, 1, &result), RL_LIMITED);
+	assert_int_equal(result.decided_by, RL_BY_BLOCK);
+	assert_int_equal(passed("other", 9, &by), 5);
+	begin(RL_SLIDING, 5);
+	list_until("bad", RL_VERDICT_BLOCK, 0, 0); /* over, and no agent has taken it out */
+	publish();
+	assert_int_equal(passed("bad", 9, &by), 5);
+	assert_int_equal(by, RL_BY_WINDOW);
+}
+
+static void test_lists__last_second_of_a_block_is_a_whole_one(void **state)
+{
+	struct rl_result result;
+	uint64_t end_ns;
+
+	(void)state;
+	list_until("bad", RL_VERDICT_BLOCK, 0, 2);
+	end_ns = item[0].until_s * RL_SECOND_NS;
+	publish();
+	do
+		assert_int_equal(check("bad", &result), RL_LIMITED);
+	while (rl_clock_precise_ns() + 100000000 < end_ns);
+	while (rl_clock_precise_ns() < end_ns)
+		;
+	assert_int_equal(check("bad", &result), RL_ALLOWED);
+}
+
+static void test_lists__of_one_key_the_first_entry_that_has_not_ended_decides(void **state)
+{
+	struct rl_result result;
+	uint32_t by;
+
+	(void)state;
+	list_until("k", RL_VERDICT_BLOCK, 0, 0);
+	list_until("k", RL_VERDICT_UNTIL, 9, 0);
+	list_until("k", RL_VERDICT_UNTIL, 7, 1000);
+	list("k", RL_VERDICT_OTHER, 2);
+	publish();
+	assert_int_equal(passed("k", 20, &by), 7);
+	assert_int_equal(by, RL_BY_WINDOW);
+	assert_int_equal(check("k", &result), RL_LIMITED);
+	assert_int_equal(result.limit, 7);
+	item[2].until_s = 1;
+	publish();
+	assert_int_equal(check("k", &result), RL_LIMITED);
+	assert_int_equal(result.limit, 2); /* the file's again */
+}
+
+static void test_lists__temporary_limit_leaves_the_rules_burst(void **state)
+{
+	struct rl_result result;
+	uint32_t by;
+
+	(void)state;
+	begin(TOKEN_BUCKET, 5);
+	spec.burst = 3;
+	list_until("k", RL_VERDICT_UNTIL, 20, 1000);
+	publish();
+	assert_int_equal(passed("other", 9, &by), 3);
+	assert_int_equal(check("k", &result), RL_ALLOWED);
+	assert_int_equal(result.limit, 20);
+}
+
 static void test_lists__shadow_counts_and_lets_pass(void **state)
 {
 	struct rl_result result;
@@ -420,6 +505,10 @@ int main(void)
 		TEST(test_lists__any_networks_are_found_as_a_comparison_of_bits_finds_them),
 		TEST(test_lists__more_than_there_is_room_for_are_refused_and_the_old_rules_stay),
 		TEST(test_lists__damaged_entries_are_none),
+		TEST(test_lists__block_refuses_until_its_end_and_says_when_that_is),
+		TEST(test_lists__last_second_of_a_block_is_a_whole_one),
+		TEST(test_lists__of_one_key_the_first_entry_that_has_not_ended_decides),
+		TEST(test_lists__temporary_limit_leaves_the_rules_burst),
 		TEST(test_lists__shadow_counts_and_lets_pass),
 		TEST(test_lists__part_of_the_keys_is_enforced_and_always_the_same_part),
 		TEST(test_lists__switched_off_passes_and_counts_nothing_until_switched_on),

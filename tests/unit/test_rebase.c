@@ -11,6 +11,7 @@
 
 #include "shm/rl_clock.h"
 #include "shm/rl_rebase.h"
+#include "shm/rl_side.h"
 #include "shm/rl_table.h"
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
@@ -396,6 +397,44 @@ static void test_rebase__damaged_journal_opens_nothing(void **state)
 	t_seg_drop(&t);
 }
 
+static void test_rebase__forgotten_events_are_held_no_longer_and_never_told(void **state)
+{
+	struct rl_rule rule = {.id = 7, .limit = 10, .window_ns = W, .q = 1};
+	struct rl_window_terms terms = {.limit = 10, .q = 1, .span_ns = W + 1};
+	struct rl_window_answer answer;
+	struct t_seg t;
+	uint64_t index, head, n;
+
+	(void)state;
+	t_seg_make(&t, 100);
+	index = make_slot(&t.seg, &rule);
+	for (int i = 0; i < 5; i++)
+		rl_window_try(&t.seg.slot[index], t.seg.slot[index].head, &terms, 1,
+			      START + (uint64_t)(100 + i), &answer);
+	head = t.seg.slot[index].head;
+	n = rl_head_n(head);
+	t.seg.side[index].acked = rl_acked(n - 10, true, 3);
+	rule.fleet = RL_STRICT;
+	t.seg.side[index].infl = 1;
+	assert_false(rl_rebase_forget(&t.seg, index, head, &rule, START + 103));
+	t.seg.side[index].infl = 0;
+	assert_false(rl_rebase_forget(&t.seg, index, head + (1 << 22), &rule, START + 103));
+	assert_true(rl_rebase_forget(&t.seg, index, head, &rule, START + 103));
+	head = t.seg.slot[index].head;
+	rl_window_look(&t.seg.slot[index], head, &terms, 1, START + 200, &answer);
+	assert_int_equal(answer.remaining, 8);
+	assert_int_equal(rl_head_n(head) - rl_acked_n(t.seg.side[index].acked), 2);
+	assert_true((t.seg.side[index].acked & RL_TRACKED) != 0);
+	assert_int_equal(rl_acked_text(t.seg.side[index].acked), 3);
+	/* Again: nothing more. */
+	assert_true(rl_rebase_forget(&t.seg, index, head, &rule, START + 103));
+	head = t.seg.slot[index].head;
+	rl_window_look(&t.seg.slot[index], head, &terms, 1, START + 200, &answer);
+	assert_int_equal(answer.remaining, 8);
+	assert_int_equal(rl_head_n(head) - rl_acked_n(t.seg.side[index].acked), 2);
+	t_seg_drop(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -413,6 +452,7 @@ int main(void)
 			test_rebase__coarse_stamps_under_the_precise_clock_count_two_ticks_later),
 		cmocka_unit_test(test_rebase__damaged_slot_is_left_alone),
 		cmocka_unit_test(test_rebase__damaged_journal_opens_nothing),
+		cmocka_unit_test(test_rebase__forgotten_events_are_held_no_longer_and_never_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,8 @@
  */
 #include "tests/sync_rig.h"
 
+#include "agent/sync/forget.h"
+
 #define MS UINT64_C(1000000)
 
 static const struct rl_fleet_terms strict = {RL_STRICT, RL_NO_CREDIT_DENY, RL_CLOSED, 0, 0};
@@ -936,6 +938,82 @@ static void test_sync_item__key_that_waited_half_its_time_goes_along(void **stat
 	assert_int_equal(items_with_another_due_in(95 * MS, false), 1);
 }
 
+static uint32_t left_here(void)
+{
+	struct rl_window_terms terms = shared_terms(&k);
+	struct rl_window_answer answer;
+
+	rl_window_look(shared_slot(&k), shared_slot(&k)->head, &terms, 1, rl_clock_precise_ns(),
+		       &answer);
+	return answer.remaining;
+}
+
+static void test_sync_item__forgotten_units_are_not_told_and_redis_is_told_to_forget(void **state)
+{
+	(void)state;
+	admit(60, 0, 300 * MS);
+	shared_give(&k, 9);
+	shared_side(&k)->total = 77;
+	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns() - 100 * MS, true));
+	assert_int_equal(rig.calls, 1);
+	assert_int_equal(rig.items, 1);
+	assert_int_equal(rig.item[0].flags, SYNC_FORGET);
+	assert_int_equal(rig.item[0].used, 0);
+	assert_int_equal(rig.item[0].credit, 0);
+	assert_int_equal(rig.item[0].pieces, 1);
+	assert_int_equal(rig.item[0].piece_units, 0);
+	assert_int_equal(left_here(), 100);
+	assert_int_equal(shared_side(&k)->total, 0);
+	assert_true(sync_forget_waits(&rig.sync, k.index));
+	grant(5);
+	assert_false(sync_forget_waits(&rig.sync, k.index));
+	admit(2, 0, 0);
+	pump(); /* what comes after it is told as ever, and nothing is forgotten again */
+	assert_int_equal(rig.item[0].used, 2);
+	assert_int_equal(rig.item[0].flags & SYNC_FORGET, 0);
+	assert_int_equal(rig.item[0].pieces, 0);
+}
+
+static void test_sync_item__units_since_the_moment_are_not_forgotten(void **state)
+{
+	(void)state;
+	admit(60, 0, 300 * MS);
+	admit(7, 0, 0);
+	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns() - 100 * MS, false));
+	assert_int_equal(rig.calls, 0);
+	assert_false(sync_forget_waits(&rig.sync, k.index));
+	/* 5 to a group: that of the 61st unit has all of 56 .. 60 as well, or none. */
+	assert_in_range(left_here(), 100 - 7 - 5, 100 - 7);
+	pump();
+	assert_in_range(rig.item[0].used, 7, 7 + 4);
+	assert_int_equal(rig.item[0].flags & SYNC_FORGET, 0);
+}
+
+static void test_sync_item__nothing_is_forgotten_amid_a_call(void **state)
+{
+	(void)state;
+	admit(60, 0, 300 * MS);
+	pump();
+	assert_false(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(), true));
+	assert_in_range(left_here(), 40 - 4, 40);
+	grant(0);
+	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(), true));
+	assert_int_equal(left_here(), 100);
+}
+
+static void
+test_sync_item__what_was_to_be_forgotten_is_said_again_when_the_call_is_lost(void **state)
+{
+	(void)state;
+	admit(60, 0, 300 * MS);
+	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(), true));
+	part_resend(part);
+	assert_int_equal(rig.calls, 2);
+	assert_int_equal(rig.item[0].flags, SYNC_FORGET);
+	answer_with((struct sync_answer){.tag = 0});
+	assert_false(sync_forget_waits(&rig.sync, k.index));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -986,6 +1064,10 @@ int main(void)
 		TEST(test_sync_item__key_on_its_blind_share_is_told_seldom),
 		TEST(test_sync_item__who_runs_short_of_a_blind_share_is_told_at_once),
 		TEST(test_sync_item__key_that_waited_half_its_time_goes_along),
+		TEST(test_sync_item__forgotten_units_are_not_told_and_redis_is_told_to_forget),
+		TEST(test_sync_item__units_since_the_moment_are_not_forgotten),
+		TEST(test_sync_item__nothing_is_forgotten_amid_a_call),
+		TEST(test_sync_item__what_was_to_be_forgotten_is_said_again_when_the_call_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
