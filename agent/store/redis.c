@@ -97,6 +97,7 @@ static void write_control(struct words *words, const struct backend *self,
 	words->count = words->keys = 0;
 	push_key(words, self, 0, "c", "", 0);
 	push_key(words, self, 0, "r", "", 0);
+	push_key(words, self, 0, "h", "", 0);
 	push_caller(words, call);
 	push(words, bytes, size);
 }

@@ -130,9 +130,9 @@ int store_sync(struct store *store, uint32_t part, const struct store_call *call
 	       void *arg);
 
 /*
- * Commands for the whole fleet and what they leave behind, in partition 0: bytes of a request to
- * bytes of an answer (rl_control.lua says which). Atomic as a call; whether it may be sent twice
- * is its own matter. call has the caller alone, and no items. As store_sync() for the rest.
+ * What the whole fleet is told, in partition 0: the bytes of a request (control.h, at most
+ * CONTROL_TEXT_MAX and a little) to those of an answer. Atomic as a call; sent twice it is done
+ * once. call has the caller alone, and no items. As store_sync() for the rest.
  */
 int store_control(struct store *store, const struct store_call *call, const void *bytes,
 		  size_t size, store_fn *fn, void *arg);
