@@ -11,22 +11,21 @@
  *	fleet: default                # hosts of one fleet and one Redis share limits
  *	host: web-1                   # distinct in its fleet; without it, the agent makes one
  *	redis:                        # or just a URL; without it, every rule is local
- *	  url: redis://10.0.0.5:6379  # or unix:/run/redis.sock; with /3 or ?db=3 database 3
- *	  user: ratel                 # of an ACL; without it the default user
- *	  password_file: /etc/rl/pw   # one line, that no other user can read
- *	  tls:                        # of rediss://10.0.0.5:6379
- *	    ca_file: /etc/rl/ca.pem   # else the CAs this system trusts
- *	    cert_file: /etc/rl/me.pem # ours, for a server that wants one
- *	    key_file: /etc/rl/me.key  # that no other user can read
- *	    server_name: redis.lan    # in the server's certificate; else the url's host
- *	    verify: full              # none: whoever answers is taken for Redis
- *	  stale_after: 250ms          # unanswered for so long: on_unreachable is in force
- *	  timeout: 2s                 # then a connection is given up
- *	  interval: 50ms              # between two syncs of a key; without it, by its window
- *	snapshot:                     # or just a path; without it, counts begin at 0 after a reboot
- *	  path: /var/lib/ratel/default.snapshot
- *	  interval: 10s               # what a crash of the host may lose
- *	rules:
+ *	  url: redis://10.0.0.5:6379  # or unix:/run/redis.sock; with /3 or ?db=3 database 3; or
+ *	                              # sentinel://10.0.0.1,10.0.0.2:26380/shop/3, which is short
+ *for sentinels: [10.0.0.1, 10.0.0.2:26380] master: shop                # the primary, as the
+ *Sentinels call it database: 3                 # with sentinels sentinel_user: look         # of
+ *the Sentinels' own ACL, if they have one sentinel_password_file: /etc/rl/sentinel user: ratel # of
+ *an ACL; without it the default user password_file: /etc/rl/pw   # one line, that no other user can
+ *read tls:                        # of rediss://10.0.0.5:6379 ca_file: /etc/rl/ca.pem   # else the
+ *CAs this system trusts cert_file: /etc/rl/me.pem # ours, for a server that wants one key_file:
+ * /etc/rl/me.key  # that no other user can read server_name: redis.lan    # in the server's
+ *certificate; else the url's host verify: full              # none: whoever answers is taken for
+ *Redis stale_after: 250ms          # unanswered for so long: on_unreachable is in force timeout: 2s
+ *# then a connection is given up interval: 50ms              # between two syncs of a key; without
+ *it, by its window snapshot:                     # or just a path; without it, counts begin at 0
+ *after a reboot path: /var/lib/ratel/default.snapshot interval: 10s               # what a crash of
+ *the host may lose rules:
  *	  - name: login               # letters, digits, '.', '_', '-'; up to 63
  *	    limit: 100/minute         # COUNT/WINDOW; of concurrency just COUNT, in flight
  *	    algorithm: sliding        # sliding | fixed | token_bucket | leaky_bucket | concurrency
@@ -79,7 +78,8 @@ struct agent_config {
 	char fleet[RL_NAME_MAX + 1];
 	char host[RL_NAME_MAX + 1]; /* empty = not given */
 	bool has_redis;
-	char redis_url[512];
+	char redis_url[512]; /* empty: redis_sentinels say where it is */
+	struct redis_sentinels redis_sentinels;
 	struct redis_login redis_login;
 	struct redis_trust redis_trust;
 	uint64_t stale_after_ns;

@@ -13,6 +13,15 @@
 void config_read_redis(struct yaml_file *file, const yaml_node_t *node,
 		       struct agent_config *config);
 
+/* 'sentinels' of the value of 'redis', what goes with it, and a 'url' of that kind; url is read. */
+void config_read_sentinels(struct yaml_file *file, const yaml_node_t *redis,
+			   struct agent_config *config);
+bool config_is_sentinel_url(const char *url);
+
+/* A user and the file of its password, by these two keys of a mapping. */
+void config_read_login(struct yaml_file *file, const yaml_node_t *node, const char *user_key,
+		       const char *file_key, struct redis_login *ret);
+
 /* The value of 'snapshot'. */
 void config_read_snapshot(struct yaml_file *file, const yaml_node_t *node,
 			  struct agent_config *config);

@@ -6,7 +6,8 @@
 
 #define MS_NS UINT64_C(1000000)
 
-static const char must_be[] = "a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]";
+static const char must_be[] =
+	"a URL, unix:/PATH, redis[s]://HOST[:PORT][/DB] or sentinel://HOST,.../NAME[/DB]";
 
 /* False: it has no TLS, or is wrong. It is not repeated in a message: it may hold a password. */
 static bool read_url(struct yaml_file *file, const yaml_node_t *node, const char *key,
@@ -18,7 +19,10 @@ static bool read_url(struct yaml_file *file, const yaml_node_t *node, const char
 
 	if (url == NULL)
 		return false;
-	wrong = store_url_fault(url, &has_tls);
+	if (config_is_sentinel_url(url))
+		wrong = redis_sentinels_parse(url, &config->redis_sentinels);
+	else
+		wrong = store_url_fault(url, &has_tls);
 	if (wrong != NULL)
 		yaml_fault(file, node, "'%s' must be %s: %s", key, must_be, wrong);
 	else if (strlen(url) >= sizeof(config->redis_url))
@@ -66,36 +70,38 @@ static void read_server_name(struct yaml_file *file, const yaml_node_t *mapping,
 }
 
 /* As an ACL has it: no spaces, which would end it there. */
-static void read_user(struct yaml_file *file, const yaml_node_t *mapping, struct redis_login *ret)
+static void read_user(struct yaml_file *file, const yaml_node_t *mapping, const char *key,
+		      struct redis_login *ret)
 {
 	static const char name[] = "a user's name, 1 .. 127 bytes without spaces";
-	yaml_node_t *node = yaml_get(file, mapping, "user");
+	yaml_node_t *node = yaml_get(file, mapping, key);
 	const char *text;
 
 	if (node == NULL)
 		return;
-	text = yaml_text(file, node, "user", name);
+	text = yaml_text(file, node, key, name);
 	if (text == NULL)
 		return;
 	for (const char *c = text; *c != '\0'; c++)
 		if ((unsigned char)*c <= ' ' || *c == 0x7f) {
-			yaml_fault(file, node, "'user' must be %s", name);
+			yaml_fault(file, node, "'%s' must be %s", key, name);
 			return;
 		}
 	if (strlen(text) >= sizeof(ret->user))
-		yaml_fault(file, node, "'user' must be %s", name);
+		yaml_fault(file, node, "'%s' must be %s", key, name);
 	else
 		memcpy(ret->user, text, strlen(text) + 1);
 }
 
-static void read_login(struct yaml_file *file, const yaml_node_t *node, struct redis_login *ret)
+void config_read_login(struct yaml_file *file, const yaml_node_t *node, const char *user_key,
+		       const char *file_key, struct redis_login *ret)
 {
-	yaml_node_t *user = yaml_get(file, node, "user");
+	yaml_node_t *user = yaml_get(file, node, user_key);
 
-	read_user(file, node, ret);
-	read_file_name(file, node, "password_file", ret->password_file);
-	if (user != NULL && yaml_get(file, node, "password_file") == NULL)
-		yaml_fault(file, user, "'user' without a 'password_file'");
+	read_user(file, node, user_key, ret);
+	read_file_name(file, node, file_key, ret->password_file);
+	if (user != NULL && yaml_get(file, node, file_key) == NULL)
+		yaml_fault(file, user, "'%s' without a '%s'", user_key, file_key);
 }
 
 static const char *verify_name(unsigned value)
@@ -150,8 +156,12 @@ static void read_times(struct yaml_file *file, const yaml_node_t *node, struct a
 
 void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
 {
-	static const char *const known[] = {"url",         "user",    "password_file", "tls",
-					    "stale_after", "timeout", "interval",      NULL};
+	static const char *const known[] = {
+		"url",         "sentinels",     "master",
+		"database",    "sentinel_user", "sentinel_password_file",
+		"user",        "password_file", "tls",
+		"stale_after", "timeout",       "interval",
+		NULL};
 	yaml_node_t *url, *tls;
 	bool has_tls = false;
 
@@ -162,15 +172,17 @@ void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct a
 	}
 	yaml_check_keys(file, node, "'redis'", known);
 	url = yaml_get(file, node, "url");
+	tls = yaml_get(file, node, "tls");
+	config->redis_sentinels.tls = tls != NULL; /* if there are any */
 	if (url != NULL)
 		has_tls = read_url(file, url, "url", config);
-	else
-		yaml_fault(file, node, "'redis' has no 'url'");
-	read_login(file, node, &config->redis_login);
-	tls = yaml_get(file, node, "tls");
+	config_read_sentinels(file, node, config);
+	if (url == NULL && yaml_get(file, node, "sentinels") == NULL)
+		yaml_fault(file, node, "'redis' has no 'url', and no 'sentinels' either");
+	config_read_login(file, node, "user", "password_file", &config->redis_login);
 	if (tls != NULL)
 		read_tls(file, tls, &config->redis_trust);
-	if (tls != NULL && url != NULL && !has_tls)
+	if (tls != NULL && url != NULL && !has_tls && config->redis_sentinels.count == 0)
 		yaml_fault(file, tls, "'tls' is for a url that begins with rediss://");
 	read_times(file, node, config);
 }

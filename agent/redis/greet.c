@@ -36,6 +36,40 @@ static enum greet_outcome failed(bool unused)
 	return GREET_FAILED;
 }
 
+/* --- ROLE: Sentinel may not know better --- */
+
+static bool wants_role(const struct redis *redis)
+{
+	return redis->sentinel != NULL;
+}
+
+static struct redis_request *ask_role(struct redis *redis)
+{
+	const char *argv[] = {"ROLE"};
+
+	(void)redis;
+	return plain(1, argv);
+}
+
+/* Where it may not be asked, INFO says it. */
+static enum greet_outcome role_told(struct redis *redis, const redisReply *reply)
+{
+	const redisReply *role = reply->elements > 0 ? reply->element[0] : NULL;
+
+	if (reply->type == REDIS_REPLY_ERROR && (greet_begins(reply->str, "NOPERM") ||
+						 greet_begins(reply->str, "ERR unknown command"))) {
+		redis->brief = false;
+		return GREET_DONE;
+	}
+	if (reply->type == REDIS_REPLY_ERROR)
+		return failed(redis_refused(redis, reply->str));
+	if (role != NULL && role->type == REDIS_REPLY_STRING && strcmp(role->str, "master") == 0)
+		return GREET_DONE;
+	return failed(redis_blame(redis,
+				  "the server is no primary, though Sentinel says so: Sentinel is "
+				  "asked again"));
+}
+
 /* --- INFO --- */
 
 static bool wants_server(const struct redis *redis)
@@ -163,8 +197,8 @@ static enum greet_outcome probed(struct redis *redis, const redisReply *reply)
 			add_right(redis, reply->element[i]->str, rights, sizeof(rights));
 	if (rights[0] == '\0')
 		return GREET_DONE;
-	return failed(redis_blame(redis, "user '%s' lacks rights: ACL SETUSER %s%s",
-				  greet_user(redis), greet_user(redis), rights));
+	return failed(greet_deny(redis, "user '%s' lacks rights: ACL SETUSER %s%s",
+				 greet_user(redis), greet_user(redis), rights));
 }
 
 /* --- PING: at least hear that somebody is there who speaks the protocol --- */
@@ -191,6 +225,7 @@ static enum greet_outcome ponged(struct redis *redis, const redisReply *reply)
 
 static const struct step steps[] = {
 	{greet_wants_login, greet_log_in, greet_logged_in},
+	{wants_role, ask_role, role_told},
 	{wants_server, ask_server, server_told},
 	{wants_database, select_database, selected},
 	{has_script, load_script, script_loaded},

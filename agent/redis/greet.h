@@ -19,6 +19,9 @@ static inline bool greet_begins(const char *text, const char *word)
 	return strncmp(text, word, strlen(word)) == 0;
 }
 
+/* login.c: it is us that the server does not want: the reason, as redis_blame(); always false. */
+bool greet_deny(struct redis *redis, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* login.c: as whom we come, for messages. */
 const char *greet_user(const struct redis *redis);
 

@@ -10,13 +10,19 @@
 #include "agent/redis/request.h"
 #include "agent/redis/resolve.h"
 #include "agent/redis/secret.h"
+#include "agent/redis/sentinel.h"
+#include "agent/redis/stamp.h"
 #include "agent/redis/tls.h"
 
 #define REDIS_BACKOFF_MIN_MS 20u
 #define REDIS_BACKOFF_MAX_MS 500u
+#define REDIS_DENIED_MAX_MS \
+	10000u /* who refuses us by name is not asked twice a second for ever \
+		*/
 
 enum redis_state {
 	STATE_WAITING,    /* for the next attempt */
+	STATE_ASKING,     /* a Sentinel is to say where it is */
 	STATE_RESOLVING,  /* the host name's addresses are awaited */
 	STATE_CONNECTING, /* the socket is on its way */
 	STATE_SECURING,   /* the TLS handshake is on its way */
@@ -35,7 +41,10 @@ struct redis {
 	struct redis_tls *tls; /* NULL: the address has none */
 	struct redis_login login;
 	struct redis_password password; /* while it is needed for a greeting */
+	struct redis_stamp password_is; /* the file of it, at the last attempt */
 	unsigned logins;                /* tried on this connection */
+	bool denied;                    /* the last attempt was refused for who we are */
+	const char *option;             /* what the names of our options begin with, for messages */
 	struct redis_lua probe;
 	char probe_key[128];
 
@@ -56,7 +65,10 @@ struct redis {
 	struct event *timer; /* the next attempt, or the end of what is awaited */
 	uint64_t timer_due_ns;
 	struct redis_resolver *resolver;
-	unsigned turn; /* addresses tried so far */
+	struct redis_sentinel *sentinel; /* NULL: the address is where it is */
+	uint64_t lost_ns;                /* when the last connection or attempt ended */
+	uint64_t retry_ns;               /* when the next one is due */
+	unsigned turn;                   /* addresses tried so far */
 	unsigned backoff_ms;
 
 	unsigned busy; /* our callbacks on the stack */
@@ -92,6 +104,21 @@ bool redis_link_write(struct redis *redis, struct redis_request *request);
 
 /* redis_link.c: begin with the first attempt, from the loop; false: no memory. */
 bool redis_link_init(struct redis *redis, struct event_base *base);
+
+/* redis_link.c: any number. */
+uint32_t redis_random(void);
+
+/* redis_link.c: do not wait for the next attempt any longer, if that is what it does. */
+void redis_link_hurry(struct redis *redis);
+
+/* redis_link.c: a Sentinel has answered: is it where we are, or on our way to? */
+void redis_link_moved(struct redis *redis);
+
+/* redis_link.c: is it up, and no answer overdue? */
+bool redis_link_is_well(const struct redis *redis);
+
+/* login.c: read the password, if there is one to be read; false with a reason. */
+bool redis_login_ready(struct redis *redis);
 
 /* redis_link.c: the end of the connection and of the timer; nobody is called. */
 void redis_link_end(struct redis *redis);

@@ -10,8 +10,11 @@
 #include "shm/rl_clock.h"
 
 #define CONNECT_MS 1000u
-#define LATE_MS    50u  /* a timer as late as this: it is us who were held up */
-#define GRACE_MS   200u /* then what has come in meanwhile is read first */
+#define ASK_MS     1000u /* for a Sentinel to say where the primary is */
+#define LOOK_MS    250u  /* while a long wait lasts: has the password been changed? */
+#define SLOW_MS    150u  /* without an answer for so long it may be gone */
+#define LATE_MS    50u   /* a timer as late as this: it is us who were held up */
+#define GRACE_MS   200u  /* then what has come in meanwhile is read first */
 #define NS_PER_MS  UINT64_C(1000000)
 
 bool redis_blame(struct redis *redis, const char *format, ...)
@@ -46,16 +49,54 @@ static void disconnect(struct redis *redis)
 	redis->state = STATE_WAITING;
 }
 
-static void retry_later(struct redis *redis)
+/* Until the next attempt, or until it is time to see whether the password was changed. */
+static void wait_on(struct redis *redis)
+{
+	uint64_t now_ns = rl_clock_precise_ns();
+	uint64_t left_ms =
+		redis->retry_ns > now_ns ? (redis->retry_ns - now_ns) / NS_PER_MS + 1 : 0;
+
+	arm(redis, redis->denied && left_ms > LOOK_MS ? LOOK_MS : left_ms);
+}
+
+uint32_t redis_random(void)
 {
 	uint32_t random = 0;
 
 	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
 		random = (uint32_t)rl_clock_precise_ns();
-	arm(redis, redis->backoff_ms * (80 + random % 41) / 100);
+	return random;
+}
+
+static void retry_later(struct redis *redis)
+{
+	unsigned most_ms = redis->denied ? REDIS_DENIED_MAX_MS : REDIS_BACKOFF_MAX_MS;
+
+	if (redis->backoff_ms > most_ms)
+		redis->backoff_ms = most_ms;
+	redis->lost_ns = rl_clock_precise_ns();
+	redis->retry_ns =
+		redis->lost_ns + redis->backoff_ms * NS_PER_MS * (80 + redis_random() % 41) / 100;
 	redis->backoff_ms *= 2;
-	if (redis->backoff_ms > REDIS_BACKOFF_MAX_MS)
-		redis->backoff_ms = REDIS_BACKOFF_MAX_MS;
+	if (redis->sentinel != NULL)
+		redis_sentinel_hurry(redis->sentinel);
+	wait_on(redis);
+}
+
+/* Is it worth another attempt now? */
+static bool is_due(struct redis *redis)
+{
+	return rl_clock_precise_ns() >= redis->retry_ns ||
+	       (redis->denied && redis_stamp_take(redis->login.password_file, &redis->password_is));
+}
+
+void redis_link_hurry(struct redis *redis)
+{
+	if (redis->state != STATE_WAITING)
+		return;
+	redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
+	redis->retry_ns = 0;
+	arm(redis, 0);
 }
 
 /* The reason stands in redis->why. */
@@ -207,6 +248,7 @@ static bool connect_over(struct redis *redis, int fd, const char *why)
 	redis->state = STATE_CONNECTING;
 	redis->fed = 0;
 	redis->heard = false;
+	redis->denied = false;
 	redis->logins = 0;
 	redis->reader = redis_reader_new();
 	redis->stream = bufferevent_socket_new(redis->base, fd, BEV_OPT_CLOSE_ON_FREE);
@@ -246,16 +288,14 @@ static void on_resolved(void *arg)
 }
 
 /* One time limit for all of it, from here to the connection. */
-static bool connect_now(struct redis *redis)
+static bool connect_there(struct redis *redis)
 {
 	const char *why = NULL;
 	int fd;
 
 	if (redis->tls != NULL && !redis_tls_ready(redis->tls, redis->why, sizeof(redis->why)))
 		return false;
-	if (redis->login.password_file[0] != '\0' &&
-	    !redis_password_read(redis->login.password_file, &redis->password, redis->why,
-				 sizeof(redis->why)))
+	if (!redis_login_ready(redis))
 		return false;
 	arm(redis, CONNECT_MS);
 	if (redis->address.kind == REDIS_UNIX) {
@@ -264,6 +304,72 @@ static bool connect_now(struct redis *redis)
 	}
 	redis->state = STATE_RESOLVING;
 	return !redis_resolver_ask(redis->resolver, &redis->address) || connect_to_host(redis);
+}
+
+static bool is_at(const struct redis *redis, const struct redis_address *at)
+{
+	return redis->address.port == at->port && strcmp(redis->address.host, at->host) == 0;
+}
+
+static bool connect_to(struct redis *redis, const struct redis_address *at)
+{
+	if (!is_at(redis, at))
+		redis_resolver_forget(redis->resolver);
+	redis->address = *at;
+	return connect_there(redis);
+}
+
+/* Where Sentinel says that it is; it is asked when its last word is of before the last loss. */
+static bool connect_now(struct redis *redis)
+{
+	struct redis_address at = redis->address;
+
+	if (redis->sentinel == NULL)
+		return connect_there(redis);
+	if (redis_sentinel_where(redis->sentinel, redis->lost_ns, &at))
+		return connect_to(redis, &at);
+	redis->state = STATE_ASKING;
+	arm(redis, ASK_MS);
+	return true;
+}
+
+/* No Sentinel has said it in time. While none of them can be reached it may be where it was. */
+static bool connect_unasked(struct redis *redis)
+{
+	struct redis_address at = redis->address;
+
+	if (redis_sentinel_was(redis->sentinel, redis->lost_ns, &at))
+		return connect_to(redis, &at);
+	return redis_sentinel_blame(redis->sentinel, redis->why, sizeof(redis->why));
+}
+
+void redis_link_moved(struct redis *redis)
+{
+	struct redis_address at = redis->address;
+
+	if (!redis_sentinel_where(redis->sentinel, redis->lost_ns, &at))
+		return;
+	if (redis->state == STATE_ASKING) {
+		if (!connect_now(redis))
+			drop(redis);
+	} else if (!is_at(redis, &at)) {
+		redis->known_ns = 0; /* it is another server */
+		redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
+		if (redis->state == STATE_WAITING) {
+			redis_link_hurry(redis);
+			return;
+		}
+		redis_blame(redis, "Sentinel says that the primary is %s:%u now", at.host, at.port);
+		drop(redis);
+	}
+}
+
+bool redis_link_is_well(const struct redis *redis)
+{
+	const struct redis_request *oldest = STAILQ_FIRST(&redis->sent);
+
+	return redis->state == STATE_UP &&
+	       (oldest == NULL || rl_clock_precise_ns() - oldest->written_ns < SLOW_MS * NS_PER_MS);
 }
 
 /* The time of the oldest command: over, or still to come. */
@@ -296,8 +402,12 @@ static void on_timer(evutil_socket_t unused, short events, void *arg)
 	bool fine = true;
 
 	(void)unused, (void)events;
-	if (redis->state == STATE_WAITING)
+	if (redis->state == STATE_WAITING && !is_due(redis))
+		wait_on(redis);
+	else if (redis->state == STATE_WAITING)
 		fine = connect_now(redis);
+	else if (redis->state == STATE_ASKING)
+		fine = connect_unasked(redis);
 	else if (held_up(redis))
 		arm(redis, GRACE_MS);
 	else if (redis->state == STATE_RESOLVING)
@@ -335,4 +445,5 @@ void redis_link_end(struct redis *redis)
 	disconnect(redis);
 	event_free(redis->timer);
 	redis_resolver_free(redis->resolver);
+	redis_sentinel_free(redis->sentinel);
 }

@@ -2,12 +2,24 @@
  * login.c - how a connection says who we are, and what a server that does not let us in is
  * answered with in the log.
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/redis/greet.h"
 
 #define LOGINS_MAX 3 /* of one connection, while the file changes under our hands */
+
+bool greet_deny(struct redis *redis, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(redis->why, sizeof(redis->why), format, args);
+	va_end(args);
+	redis->denied = true;
+	return false;
+}
 
 const char *greet_user(const struct redis *redis)
 {
@@ -18,18 +30,20 @@ bool redis_refused(struct redis *redis, const char *error)
 {
 	redis->known_ns = 0;
 	if (greet_begins(error, "NOAUTH") || strstr(error, "unauthenticated") != NULL)
-		return redis_blame(redis, "the server wants a password (NOAUTH): set "
-					  "redis.password_file, and redis.user if it is a user's");
+		return greet_deny(redis,
+				  "the server wants a password (NOAUTH): set %spassword_file, and "
+				  "%suser if it is a user's",
+				  redis->option, redis->option);
 	if (strstr(error, "READONLY You can't write") != NULL)
 		return redis_blame(redis, "the server is a read-only replica: the agent needs the "
 					  "primary (READONLY)");
 	if (greet_begins(error, "NOPERM") ||
 	    strstr(error, "The user executing the script") != NULL ||
 	    strstr(error, "ACL failure in script") != NULL)
-		return redis_blame(redis,
-				   "user '%s' may not do all that the agent needs: %.160s: see "
-				   "'ACL' in rl-agent(8)",
-				   greet_user(redis), error);
+		return greet_deny(redis,
+				  "user '%s' may not do all that the agent needs: %.160s: see "
+				  "'ACL' in rl-agent(8)",
+				  greet_user(redis), error);
 	return redis_blame(redis, "refused: %s", error);
 }
 
@@ -55,14 +69,26 @@ struct redis_request *greet_log_in(struct redis *redis)
 	return request;
 }
 
+static bool read_password(struct redis *redis, struct redis_password *ret)
+{
+	const char *path = redis->login.password_file;
+
+	redis_stamp_take(path, &redis->password_is); /* before: what comes later is a change */
+	return redis_password_read(path, redis->option, ret, redis->why, sizeof(redis->why));
+}
+
+bool redis_login_ready(struct redis *redis)
+{
+	return redis->login.password_file[0] == '\0' || read_password(redis, &redis->password);
+}
+
 /* The password was changed since we read it: in the file as well? */
 static bool read_another(struct redis *redis)
 {
 	struct redis_password fresh = {0};
 	bool another;
 
-	another = redis_password_read(redis->login.password_file, &fresh, redis->why,
-				      sizeof(redis->why)) &&
+	another = read_password(redis, &fresh) &&
 		  (fresh.size != redis->password.size ||
 		   memcmp(fresh.bytes, redis->password.bytes, fresh.size) != 0);
 	if (another)
@@ -86,22 +112,25 @@ static const char *code_of(const char *error)
 /* A server that does not know AUTH repeats its arguments: nothing of its words goes to a log. */
 static bool blame_login(struct redis *redis, const char *error)
 {
-	const char *file = redis->login.password_file;
+	const char *file = redis->login.password_file, *option = redis->option;
 
 	if (greet_begins(error, "WRONGPASS") || greet_begins(error, "ERR invalid password"))
-		return redis_blame(redis,
-				   "the server does not take the password in %s for user '%s': "
-				   "put the right one there, it is read again at each attempt",
-				   file, greet_user(redis));
+		return greet_deny(redis,
+				  "the server does not take the password in %s for user '%s': "
+				  "put the right one there, it is read again when it has changed",
+				  file, greet_user(redis));
 	if (strstr(error, "without any password configured") != NULL ||
 	    strstr(error, "no password is set") != NULL)
-		return redis_blame(redis, "the server has no password for its default user: set "
-					  "redis.user, or leave redis.password_file out");
+		return greet_deny(redis,
+				  "the server has no password for its default user: set %suser, or "
+				  "leave %spassword_file out",
+				  option, option);
 	if (greet_begins(error, "ERR wrong number of arguments"))
-		return redis_blame(redis, "the server knows no users (before Redis 6): leave "
-					  "redis.user out");
-	return redis_blame(redis, "the server does not let user '%s' in: AUTH is answered %s",
-			   greet_user(redis), code_of(error));
+		return greet_deny(redis,
+				  "the server knows no users (before Redis 6): leave %suser out",
+				  option);
+	return greet_deny(redis, "the server does not let user '%s' in: AUTH is answered %s",
+			  greet_user(redis), code_of(error));
 }
 
 enum greet_outcome greet_logged_in(struct redis *redis, const redisReply *reply)

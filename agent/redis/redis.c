@@ -116,6 +116,7 @@ struct redis *redis_new(struct event_base *base, const struct redis_address *add
 	redis->events = *events;
 	redis->arg = arg;
 	redis->timeout_ms = REDIS_TIMEOUT_MS;
+	redis->option = "redis.";
 	STAILQ_INIT(&redis->refused);
 	STAILQ_INIT(&redis->sent);
 	STAILQ_INIT(&redis->waiting);
@@ -204,9 +205,30 @@ void redis_set_timeout(struct redis *redis, unsigned timeout_ms)
 	redis->timeout_ms = timeout_ms;
 }
 
+int redis_set_sentinels(struct redis *redis, const struct redis_sentinels *sentinels,
+			const struct redis_trust *trust)
+{
+	assert(redis->state == STATE_WAITING && redis->sentinel == NULL);
+	redis->sentinel = redis_sentinel_new(redis->base, sentinels, trust, redis);
+	return redis->sentinel != NULL ? 0 : -ENOMEM;
+}
+
+void redis_set_option(struct redis *redis, const char *prefix)
+{
+	redis->option = prefix;
+}
+
 void redis_ask_again(struct redis *redis)
 {
 	redis->known_ns = 0;
+	redis_link_hurry(redis);
+}
+
+const char *redis_name(const struct redis *redis, char text[REDIS_URL_MAX])
+{
+	if (redis->sentinel != NULL && redis->address.host[0] == '\0')
+		return redis_sentinel_name(redis->sentinel, text);
+	return redis_url_format(&redis->address, text);
 }
 
 bool redis_is_up(const struct redis *redis)

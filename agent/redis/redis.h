@@ -18,6 +18,12 @@
  * The kernel's SIGPIPE cannot be switched off for a write of libevent's (it has no
  * MSG_NOSIGNAL): the program has to ignore that signal.
  *
+ * Who is refused for who they are (a wrong password, a missing right) tries again after up to 10 s;
+ * at once when the password's file has changed, and after redis_ask_again().
+ *
+ * With Sentinels (redis_set_sentinels()) each attempt goes where one of them says that the primary
+ * is, and a connection is left as soon as one of them says that it is elsewhere.
+ *
  * All of it belongs to the thread of the event loop. Nothing is connected and nobody called
  * before the loop runs. Every callback may call redis_script(), redis_command() and
  * redis_free().
@@ -76,13 +82,29 @@ void redis_set_login(struct redis *redis, const struct redis_login *login);
 /* Whom to believe at a rediss:// address, copied; else the system's CAs. Before the loop runs. */
 int redis_set_trust(struct redis *redis, const struct redis_trust *trust);
 
+/*
+ * Where it is, Sentinels say, who are believed by trust if they are spoken to in TLS; before the
+ * loop runs. The host and port of redis_new()'s address are of no meaning then. 0 or -ENOMEM.
+ */
+int redis_set_sentinels(struct redis *redis, const struct redis_sentinels *sentinels,
+			const struct redis_trust *trust);
+
+/* What the names of its options begin with in messages, else "redis."; not copied. */
+void redis_set_option(struct redis *redis, const char *prefix);
+
 /* How long an answer may take from when its command was written; before the loop runs. */
 void redis_set_timeout(struct redis *redis, unsigned timeout_ms);
 
 bool redis_is_up(const struct redis *redis);
 
-/* The next connection settles everything anew, whatever was known of the server. */
+/*
+ * The next connection settles everything anew, whatever was known of the server; an attempt that
+ * waits for its time is made now.
+ */
 void redis_ask_again(struct redis *redis);
+
+/* Where it is, or was last sought, as an address; else whom Sentinel is asked for. Returns text. */
+const char *redis_name(const struct redis *redis, char text[REDIS_URL_MAX]);
 
 /* Why it was last down; "" if it never was. */
 const char *redis_why(const struct redis *redis);

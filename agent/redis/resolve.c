@@ -210,6 +210,13 @@ bool redis_resolver_ask(struct redis_resolver *resolver, const struct redis_addr
 	return true;
 }
 
+void redis_resolver_forget(struct redis_resolver *resolver)
+{
+	leave_job(resolver);
+	forget(&resolver->answer);
+	resolver->has_answer = false;
+}
+
 struct addrinfo *redis_resolver_take(struct redis_resolver *resolver, const char **ret_why)
 {
 	struct answer answer = resolver->answer;

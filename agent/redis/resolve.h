@@ -33,12 +33,16 @@ struct redis_resolver *redis_resolver_new(struct event_base *base, void (*heard)
 void redis_resolver_free(struct redis_resolver *resolver);
 
 /*
- * Ask for the addresses of a TCP address's host, which is the same at each call. True: the
+ * Ask for the addresses of a TCP address's host, which is the same at each call, or
+ * redis_resolver_forget() was called between. True: the
  * answer is there already (the host is numeric, an earlier question's answer was not taken, or
  * nothing can be asked, which is an answer too). False: heard() will tell; if an earlier
  * question is still on its way, this is the one that is waited for.
  */
 bool redis_resolver_ask(struct redis_resolver *resolver, const struct redis_address *address);
+
+/* Another host is asked for from now on: what is known or on its way is of the one before. */
+void redis_resolver_forget(struct redis_resolver *resolver);
 
 /*
  * Take the answer that is there: a list for freeaddrinfo(), never empty; or NULL and the

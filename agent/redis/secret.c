@@ -63,12 +63,16 @@ static const char *trim(struct redis_password *password)
 	return NULL;
 }
 
-bool redis_password_read(const char *path, struct redis_password *ret, char *why, size_t why_size)
+bool redis_password_read(const char *path, const char *option, struct redis_password *ret,
+			 char *why, size_t why_size)
 {
-	int fd = redis_secret_open(path, "the password", "redis.password_file", why, why_size);
 	const char *wrong;
+	char name[64];
 	ssize_t size;
+	int fd;
 
+	snprintf(name, sizeof(name), "%spassword_file", option);
+	fd = redis_secret_open(path, "the password", name, why, why_size);
 	redis_password_wipe(ret);
 	if (fd < 0)
 		return false;

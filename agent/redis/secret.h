@@ -23,8 +23,12 @@ struct redis_password {
 	char bytes[REDIS_PASSWORD_MAX];
 };
 
-/* The only line of a file, without its end; false with the reason in why. *ret is overwritten. */
-bool redis_password_read(const char *path, struct redis_password *ret, char *why, size_t why_size);
+/*
+ * The only line of a file, without its end; false with the reason in why. *ret is overwritten.
+ * option: what the name "password_file" is preceded by, "redis.".
+ */
+bool redis_password_read(const char *path, const char *option, struct redis_password *ret,
+			 char *why, size_t why_size);
 
 /* Leave nothing of it in memory. */
 void redis_password_wipe(struct redis_password *password);

@@ -78,8 +78,8 @@ bool redis_server_refusal(const struct redis_server *server, char *why, size_t w
 			 server->name, server->version);
 	else if (strcmp(server->mode, "sentinel") == 0)
 		snprintf(why, why_size,
-			 "the server is a Sentinel, which is not supported yet: set "
-			 "redis.url to the primary");
+			 "the server is a Sentinel: name it in redis.sentinels, with the "
+			 "primary's name in redis.master");
 	else if (server->is_clustered || strcmp(server->mode, "cluster") == 0)
 		snprintf(why, why_size,
 			 "the server is in cluster mode, which is not supported yet: "
@@ -87,7 +87,7 @@ bool redis_server_refusal(const struct redis_server *server, char *why, size_t w
 	else if (server->is_replica)
 		snprintf(why, why_size,
 			 "the server is a replica, which only reads: set redis.url to "
-			 "the primary, or to a name that follows it");
+			 "the primary, or name its Sentinels in redis.sentinels");
 	else
 		return false;
 	return true;

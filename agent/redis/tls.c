@@ -10,25 +10,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/redis/secret.h"
+#include "agent/redis/stamp.h"
 
 #define FILES 3
-
-/* A file as it was when it was read. */
-struct stamp {
-	dev_t device;
-	ino_t inode;
-	off_t size;
-	struct timespec changed;
-};
 
 struct redis_tls {
 	struct redis_trust trust;
 	SSL_CTX *context; /* by the files as stamp[] says; NULL: to be made */
-	struct stamp stamp[FILES];
+	struct redis_stamp stamp[FILES];
 	char name[256];  /* the server's, as we look for it */
 	char found[128]; /* what the certificate that is refused says instead */
 };
@@ -67,33 +59,13 @@ static const char *file_of(const struct redis_trust *trust, int i)
 	return i == 0 ? trust->ca_file : i == 1 ? trust->cert_file : trust->key_file;
 }
 
-/* Zero for a file that is not there, or not wanted. */
-static struct stamp stamp_of(const char *path)
-{
-	struct stamp stamp;
-	struct stat at;
-
-	memset(&stamp, 0, sizeof(stamp)); /* for memcmp() */
-	if (path[0] == '\0' || stat(path, &at) != 0)
-		return stamp;
-	stamp.device = at.st_dev;
-	stamp.inode = at.st_ino;
-	stamp.size = at.st_size;
-	stamp.changed = at.st_ctim;
-	return stamp;
-}
-
 /* Have the files changed since they were read? They count as read from now on. */
 static bool look_at_files(struct redis_tls *tls)
 {
 	bool changed = false;
 
-	for (int i = 0; i < FILES; i++) {
-		struct stamp stamp = stamp_of(file_of(&tls->trust, i));
-
-		changed = changed || memcmp(&stamp, &tls->stamp[i], sizeof(stamp)) != 0;
-		tls->stamp[i] = stamp;
-	}
+	for (int i = 0; i < FILES; i++)
+		changed = redis_stamp_take(file_of(&tls->trust, i), &tls->stamp[i]) || changed;
 	return changed;
 }
 

@@ -91,7 +91,8 @@ static const char *parse_tcp(const char *text, struct redis_address *ret)
 	if (why != NULL)
 		return why;
 	ret->kind = REDIS_TCP;
-	ret->port = REDIS_PORT_DEFAULT;
+	if (ret->port == 0)
+		ret->port = REDIS_PORT_DEFAULT;
 	if (*after != '\0' && *after != ':' && *after != '/')
 		return "a host has letters, digits, '.', '-' and '_'";
 	if (*after == ':' && !parse_number(after + 1, 1, '/', &ret->port))
@@ -113,7 +114,7 @@ static const char *parse(const char *text, struct redis_address *ret)
 		return parse_tcp(rest, ret);
 	}
 	if (strstr(text, "://") != NULL)
-		return "an address begins with redis://, rediss:// or unix:";
+		return "an address begins with redis://, rediss://, sentinel:// or unix:";
 	if (text[0] == '/')
 		return "a unix socket is written unix:/PATH";
 	return parse_tcp(text, ret);
@@ -127,6 +128,23 @@ const char *redis_url_parse(const char *text, struct redis_address *ret)
 	if (why == NULL)
 		*ret = address;
 	return why;
+}
+
+const char *redis_host_parse(const char *text, uint16_t port, struct redis_address *ret)
+{
+	struct redis_address address;
+	const char *why;
+
+	memset(&address, 0, sizeof(address)); /* configurations are compared */
+	address.port = port;
+	why = parse(text, &address);
+
+	if (why != NULL)
+		return why;
+	if (address.kind != REDIS_TCP || address.database != 0)
+		return "it is HOST[:PORT], or redis[s]://HOST[:PORT]";
+	*ret = address;
+	return NULL;
 }
 
 const char *redis_url_format(const struct redis_address *address, char text[REDIS_URL_MAX])

@@ -27,6 +27,11 @@ struct redis_address {
  */
 const char *redis_url_parse(const char *text, struct redis_address *ret);
 
+/*
+ * Read "[redis[s]://]HOST[:PORT]" with another port where none is given. As above.
+ */
+const char *redis_host_parse(const char *text, uint16_t port, struct redis_address *ret);
+
 /* The shortest of the ways above, for logs. Returns text; 288 bytes hold any address. */
 #define REDIS_URL_MAX 288
 const char *redis_url_format(const struct redis_address *address, char text[REDIS_URL_MAX]);

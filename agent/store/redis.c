@@ -231,6 +231,7 @@ static void on_server(void *arg, const struct redis_server *redis)
 			redis_server_notice(redis, (enum redis_notice)i, server.notice[i].text,
 					    sizeof(server.notice[i].text));
 	}
+	redis_name(self->redis, self->store->where);
 	store_report_server(self->store, self->store->where, &server);
 }
 
@@ -238,6 +239,7 @@ static void on_up(void *arg)
 {
 	struct backend *self = arg;
 
+	redis_name(self->redis, self->store->where); /* Sentinel may have sent us elsewhere */
 	store_report_up(self->store, STORE_ALL);
 }
 
@@ -245,6 +247,7 @@ static void on_down(void *arg, const char *why)
 {
 	struct backend *self = arg;
 
+	redis_name(self->redis, self->store->where);
 	store_report_down(self->store, STORE_ALL, self->store->where, why);
 }
 
@@ -275,6 +278,8 @@ static bool prepare(struct backend *self, const struct store_setup *setup,
 	redis_set_login(self->redis, setup->login);
 	redis_set_timeout(self->redis, setup->timeout_ms);
 	return (!address->tls || redis_set_trust(self->redis, setup->trust) == 0) &&
+	       (setup->sentinels->count == 0 ||
+		redis_set_sentinels(self->redis, setup->sentinels, setup->trust) == 0) &&
 	       redis_add_script(self->redis, rl_sync_lua, sizeof(rl_sync_lua)) == SCRIPT_SYNC &&
 	       redis_add_script(self->redis, rl_control_lua, sizeof(rl_control_lua)) ==
 		       SCRIPT_CONTROL &&
@@ -285,10 +290,11 @@ static void *open_redis(struct store *store, const struct store_setup *setup, co
 {
 	static const struct redis_events events = {
 		.server = on_server, .up = on_up, .down = on_down};
-	struct redis_address address;
+	struct redis_address address = {.tls = setup->sentinels->tls,
+					.database = setup->sentinels->database};
 	struct backend *self;
 
-	*ret_why = redis_url_parse(setup->url, &address);
+	*ret_why = setup->sentinels->count > 0 ? NULL : redis_url_parse(setup->url, &address);
 	if (*ret_why != NULL)
 		return NULL;
 	*ret_why = "out of memory, threads or descriptors";
@@ -297,10 +303,11 @@ static void *open_redis(struct store *store, const struct store_setup *setup, co
 		return NULL;
 	self->store = store;
 	snprintf(self->fleet, sizeof(self->fleet), "%s", setup->fleet);
-	redis_url_format(&address, store->where);
 	self->redis = redis_new(setup->base, &address, &events, self);
-	if (self->redis != NULL && prepare(self, setup, &address))
+	if (self->redis != NULL && prepare(self, setup, &address)) {
+		redis_name(self->redis, store->where);
 		return self;
+	}
 	close_redis(self);
 	return NULL;
 }

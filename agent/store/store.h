@@ -38,6 +38,7 @@ struct store_setup {
 	unsigned timeout_ms;
 	const struct redis_trust *trust; /* of an address with TLS */
 	const struct redis_login *login;
+	const struct redis_sentinels *sentinels; /* count not 0: they say where it is, not url */
 };
 
 /* What the store is; notice[i] always is of the same kind, so it can be said when it changes. */
@@ -113,7 +114,7 @@ struct store *store_new(const struct store_setup *setup, const struct store_even
 /* Calls without an answer get STORE_LOST before this returns; no event comes. NULL is fine. */
 void store_free(struct store *store);
 
-/* As it is configured, for people: no secrets. */
+/* As it is configured, for people: no secrets. With Sentinels where it is, once that is known. */
 const char *store_where(const struct store *store);
 
 bool store_is_up(const struct store *store, uint32_t part);

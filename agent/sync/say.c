@@ -62,9 +62,11 @@ void say_up(struct sync *sync)
 {
 	struct sync_said *said = &sync->said;
 	uint64_t now_ns = rl_clock_precise_ns();
+	bool moved = strcmp(store_where(sync->store), said->at) != 0;
 
-	if (said->any_ns != 0 && (!said->down || too_soon(said, now_ns)))
+	if (too_soon(said, now_ns) || (!said->down && !moved))
 		return;
+	snprintf(said->at, sizeof(said->at), "%s", store_where(sync->store));
 	said->down = false;
 	said->any_ns = now_ns;
 	log_event(LOG_INFO, "redis_up", "redis=%s server=\"%s%s%s\" fleet=%s host=%s",

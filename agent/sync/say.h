@@ -23,6 +23,7 @@ struct sync_said {
 	bool down;                   /* the last word was that it is down */
 	bool noticed[STORE_NOTICES]; /* is the case, and was said */
 	uint64_t any_ns;             /* when the last word was; 0: there was none */
+	char at[STORE_WHERE];        /* where it was up, when that was last said */
 };
 
 struct sync;

@@ -248,6 +248,7 @@ static bool open_store(struct sync *sync, const struct agent_config *config)
 		.timeout_ms = (unsigned)(config->redis_timeout_ns / 1000000),
 		.trust = &config->redis_trust,
 		.login = &config->redis_login,
+		.sentinels = &config->redis_sentinels,
 	};
 
 	sync->store = store_new(&setup, &events, sync, &sync->why);

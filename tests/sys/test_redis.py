@@ -172,6 +172,7 @@ def test_redis__each_right_is_needed_or_named(rig):
     for right in [r for r in rights if r[0] in "+~"]:
         set_user(redis, [r for r in rights if r != right])
         redis("CLIENT", "KILL", "TYPE", "normal")
+        host.program.signal(signal.SIGHUP)  # else refusals are further and further apart
         what = right[1:] if right[0] == "+" else "to access"
 
         def told(what=what, right=right):
@@ -185,6 +186,7 @@ def test_redis__each_right_is_needed_or_named(rig):
             contains(last, "could not be looked at: INFO is answered NOPERM")
         seen = len(events(host.program, "redis_down"))
     set_user(redis, rights)
+    host.program.signal(signal.SIGHUP)
     comes_up(host)
     spends(host)
 
@@ -299,7 +301,7 @@ def test_redis__replica_is_refused_and_taken_when_it_is_promoted(rig):
     spends(host)
     redis("REPLICAOF", "127.0.0.1", "1")  # connections stay: it says so to the next call
     wait_for("the event", lambda: "the server is a replica, which only reads: set redis.url to "
-             "the primary" in host.program.output())
+             "the primary, or name its Sentinels" in host.program.output())
     host.wait_state("stale")
     assert Client(host).check("s", "k2")
     redis("REPLICAOF", "NO", "ONE")
@@ -319,8 +321,8 @@ def test_redis__sentinel_is_refused(rig):
     rig.write("sentinel.conf", f"port {port}\nbind 127.0.0.1\ndir {rig.dir}\n")
     rig.start(REDIS, rig.path("sentinel.conf"), "--sentinel")
     wait_for("the sentinel", lambda: listening(port))
-    says(rig, f"redis://127.0.0.1:{port}", "the server is a Sentinel, which is not supported yet: "
-         "set redis.url to the primary")
+    says(rig, f"redis://127.0.0.1:{port}", "the server is a Sentinel: name it in "
+         "redis.sentinels, with the primary's name in redis.master")
 
 
 def fake(rig, info):

@@ -380,7 +380,13 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 #define NAME_63 "a23456789012345678901234567890123456789012345678901234567890123"
 
 #define MUST_BE_NAME " must be 1 .. 63 letters, digits, '.', '_' and '-'\n"
-#define MUST_BE_URL  " must be a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]: "
+#define A_LIST       " must be a list of Sentinels, HOST[:PORT] each"
+#define SENTINEL_FORM \
+	"Sentinels are written sentinel://HOST:PORT,HOST:PORT/NAME, where NAME is theirs for the " \
+	"primary"
+#define MUST_BE_URL \
+	" must be a URL, unix:/PATH, redis[s]://HOST[:PORT][/DB] or " \
+	"sentinel://HOST,.../NAME[/DB]: "
 #define MUST_BE_PART "'beta' must be 0% .. 100% in steps of 0.01%, e.g. 10% or 0.1\n"
 #define NO_UNIT      "a time's unit must be ms, s, second, m, minute, h, hour, d or day\n"
 
@@ -394,16 +400,18 @@ static const struct text_and_lines bad_fleet[] = {
 	{"host: " NAME_63 "4\nrules: []\n", "F:1:7: 'host'" MUST_BE_NAME},
 	{"flet: a\nrules: []\n", "F:1:1: unknown key 'flet' (did you mean 'fleet'?)\n"},
 
-	{"redis:\nrules: []\n",
-	 "F:1:7: 'redis' is empty: write a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]\n"},
+	{"redis:\nrules: []\n", "F:1:7: 'redis' is empty: write a URL, unix:/PATH, "
+				"redis[s]://HOST[:PORT][/DB] or sentinel://HOST,.../NAME[/DB]\n"},
 	{"redis: []\nrules: []\n",
-	 "F:1:8: 'redis' must be a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]\n"},
+	 "F:1:8: 'redis' must be a URL, unix:/PATH, redis[s]://HOST[:PORT][/DB] or "
+	 "sentinel://HOST,.../NAME[/DB]\n"},
 	{"redis: /run/redis.sock\nrules: []\n",
 	 "F:1:8: 'redis'" MUST_BE_URL "a unix socket is written unix:/PATH\n"},
 	{"redis: 'redis:/h'\nrules: []\n",
 	 "F:1:8: 'redis'" MUST_BE_URL "the port is a number from 1 to 65535\n"},
 	{"redis: 'http://u:secret@h'\nrules: []\n",
-	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis://, rediss:// or unix:\n"},
+	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis://, rediss://, sentinel:// or "
+	 "unix:\n"},
 	{"redis: 'rediss://u:secret@h'\nrules: []\n",
 	 "F:1:8: 'redis'" MUST_BE_URL
 	 "a user or a password does not stand in the url, but in redis.user and "
@@ -415,7 +423,8 @@ static const struct text_and_lines bad_fleet[] = {
 	{"redis: {url: unix:/r, password_file: p}\nrules: []\n",
 	 "F:1:38: 'password_file' must be an absolute path\n"},
 	{"redis: {url: unix:/r, password: secret}\nrules: []\n",
-	 "F:1:23: unknown key 'password' (known here: url, user, password_file, tls, stale_after, "
+	 "F:1:23: unknown key 'password' (known here: url, sentinels, master, database, "
+	 "sentinel_user, sentinel_password_file, user, password_file, tls, stale_after, "
 	 "timeout, interval)\n"},
 	{"redis: {url: 'redis://h', tls: {ca_file: /ca}}\nrules: []\n",
 	 "F:1:32: 'tls' is for a url that begins with rediss://\n"},
@@ -437,12 +446,15 @@ static const struct text_and_lines bad_fleet[] = {
 	{"redis: {url: 'rediss://h', tls: {server_name: ''}}\nrules: []\n",
 	 "F:1:47: 'server_name' is empty: write the name in the server's certificate, up to 255 "
 	 "bytes\n"},
-	{"redis: {}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
-	{"redis: {timeout: 1s}\nrules: []\n", "F:1:8: 'redis' has no 'url'\n"},
+	{"redis: {}\nrules: []\n", "F:1:8: 'redis' has no 'url', and no 'sentinels' either\n"},
+	{"redis: {timeout: 1s}\nrules: []\n",
+	 "F:1:8: 'redis' has no 'url', and no 'sentinels' either\n"},
 	{"redis: {url: ''}\nrules: []\n",
-	 "F:1:14: 'url' is empty: write a URL, unix:/PATH or redis[s]://HOST[:PORT][/DB]\n"},
+	 "F:1:14: 'url' is empty: write a URL, unix:/PATH, redis[s]://HOST[:PORT][/DB] or "
+	 "sentinel://HOST,.../NAME[/DB]\n"},
 	{"redis: {url: 'unix:/r', stale: 1s}\nrules: []\n",
-	 "F:1:25: unknown key 'stale' (known here: url, user, password_file, "
+	 "F:1:25: unknown key 'stale' (known here: url, sentinels, master, database, "
+	 "sentinel_user, sentinel_password_file, user, password_file, "
 	 "tls, stale_after, timeout, interval)\n"},
 	{"redis: {url: 'unix:/r', stale_after: 49ms}\nrules: []\n",
 	 "F:1:38: 'stale_after' must be a time 50ms .. 5s, e.g. 250ms\n"},
@@ -462,9 +474,37 @@ static const struct text_and_lines bad_fleet[] = {
 	 "F:1:35: 'interval' must be a time 5ms .. 1s, e.g. 50ms\n"},
 	{"redis: {url: 'unix:/r', interval: 0}\nrules: []\n",
 	 "F:1:35: 'interval' must be a time 5ms .. 1s, e.g. 50ms\n"},
+	{"redis: sentinel://h/\nrules: []\n", "F:1:8: 'redis'" MUST_BE_URL SENTINEL_FORM "\n"},
+	{"redis: {url: 'sentinel://h:0/m'}\nrules: []\n",
+	 "F:1:14: 'url'" MUST_BE_URL "the port is a number from 1 to 65535\n"},
+	{"redis: {url: 'redis://h', sentinels: [a], master: m}\nrules: []\n",
+	 "F:1:14: 'url' and 'sentinels': take one of them out\n"},
+	{"redis: {sentinels: [a]}\nrules: []\n",
+	 "F:1:20: 'sentinels' without 'master', their name for the primary (in their "
+	 "configuration: sentinel monitor NAME ...)\n"},
+	{"redis: {sentinels: [], master: m}\nrules: []\n", "F:1:20: 'sentinels'" A_LIST "\n"},
+	{"redis: {sentinels: a, master: m}\nrules: []\n", "F:1:20: 'sentinels'" A_LIST "\n"},
+	{"redis: {sentinels: [a, 'unix:/b'], master: m}\nrules: []\n",
+	 "F:1:24: 'sentinels'" A_LIST ": it is HOST[:PORT], or redis[s]://HOST[:PORT]\n"},
+	{"redis: {sentinels: [a/3], master: m}\nrules: []\n",
+	 "F:1:21: 'sentinels'" A_LIST ": it is HOST[:PORT], or redis[s]://HOST[:PORT]\n"},
+	{"redis: {sentinels: [a, b, c, d, e, f, g, h, i], master: m}\nrules: []\n",
+	 "F:1:45: 'sentinels'" A_LIST ": 8 Sentinels are enough: they name the others\n"},
+	{"redis: {sentinels: [a], master: 'm x'}\nrules: []\n",
+	 "F:1:33: 'master' must be the Sentinels' name for the primary: letters, digits, '.', "
+	 "'_', '-', up to 127\n"},
+	{"redis: {sentinels: [a], master: m, database: 65536}\nrules: []\n",
+	 "F:1:46: 'database' must be a whole number 0 .. 65535\n"},
+	{"redis: {url: 'redis://h', master: m}\nrules: []\n",
+	 "F:1:35: 'master' goes with 'sentinels'; in a 'url' it stands behind a '/'\n"},
+	{"redis: {url: 'redis://h', sentinel_password_file: /p}\nrules: []\n",
+	 "F:1:51: 'sentinel_password_file' without 'sentinels'\n"},
+	{"redis: {sentinels: [a], master: m, sentinel_user: u}\nrules: []\n",
+	 "F:1:51: 'sentinel_user' without a 'sentinel_password_file'\n"},
 	/* A wrong redis is a redis: the rules are not blamed for it. */
 	{"redis: http://x\n" RULE "    consistency: strict\n",
-	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis://, rediss:// or unix:\n"},
+	 "F:1:8: 'redis'" MUST_BE_URL "an address begins with redis://, rediss://, sentinel:// or "
+	 "unix:\n"},
 
 	{RULE "    consistency: strict\n",
 	 "F:4:18: a strict rule is shared between hosts through Redis: add a top-level 'redis'\n"},
@@ -748,6 +788,46 @@ static void test_config__login_is_read_exactly(void **state)
 	assert_false(load(text, strlen(text)));
 }
 
+static void test_config__sentinels_are_read_exactly_in_both_forms(void **state)
+{
+	struct redis_sentinels by_list;
+
+	(void)state;
+	load_silently("redis:\n  sentinels: [a, '10.0.0.2:1', '[::1]:65535', 'rediss://c']\n"
+		      "  master: My-shop_1.x\n  database: 3\n  sentinel_user: u\n"
+		      "  sentinel_password_file: /s\n  user: v\n  password_file: /p\nrules: []\n");
+	by_list = config.redis_sentinels;
+	assert_int_equal(by_list.count, 4);
+	assert_string_equal(by_list.address[0].host, "a");
+	assert_int_equal(by_list.address[0].port, 26379);
+	assert_false(by_list.address[0].tls);
+	assert_string_equal(by_list.address[1].host, "10.0.0.2");
+	assert_int_equal(by_list.address[1].port, 1);
+	assert_string_equal(by_list.address[2].host, "::1");
+	assert_int_equal(by_list.address[2].port, 65535);
+	assert_false(by_list.address[2].tls);
+	assert_true(by_list.address[3].tls);
+	by_list.address[3].tls = false; /* in a url all or none */
+	assert_string_equal(by_list.primary, "My-shop_1.x");
+	assert_int_equal(by_list.database, 3);
+	assert_string_equal(by_list.login.user, "u");
+	assert_string_equal(by_list.login.password_file, "/s");
+	assert_string_equal(config.redis_login.user, "v");
+	assert_string_equal(config.redis_login.password_file, "/p");
+	assert_false(by_list.tls);
+	load_silently("redis: {url: 'sentinel://a,10.0.0.2:1,[::1]:65535,c/My-shop_1.x/3',\n"
+		      "  sentinel_user: u, sentinel_password_file: /s}\nrules: []\n");
+	assert_string_equal(config.redis_sentinels.primary, "My-shop_1.x");
+	assert_memory_equal(&config.redis_sentinels, &by_list, sizeof(by_list));
+	load_silently("redis: sentinel://a/m\nrules: []\n");
+	assert_int_equal(config.redis_sentinels.count, 1);
+	assert_int_equal(config.redis_sentinels.database, 0);
+	load_silently("redis: {sentinels: [a, 'redis://b'], master: m, tls: {}}\nrules: []\n");
+	assert_true(config.redis_sentinels.tls);
+	assert_true(config.redis_sentinels.address[0].tls);
+	assert_false(config.redis_sentinels.address[1].tls);
+}
+
 static void test_config__tls_is_read_exactly(void **state)
 {
 	static const char text[] =
@@ -985,6 +1065,7 @@ int main(void)
 		cmocka_unit_test(test_config__fleet_defaults_are_the_documented_ones),
 		cmocka_unit_test(test_config__redis_url_fits_or_is_refused),
 		cmocka_unit_test(test_config__login_is_read_exactly),
+		cmocka_unit_test(test_config__sentinels_are_read_exactly_in_both_forms),
 		cmocka_unit_test(test_config__tls_is_read_exactly),
 		cmocka_unit_test(test_config__tls_without_verification_is_taken_with_a_warning),
 		cmocka_unit_test(test_config__same_fleet_sees_each_change),

@@ -607,6 +607,37 @@ static void test_redis__wrong_password_is_read_again_at_once_when_it_has_changed
 	comes(f.downs == 3);
 }
 
+/* An attempt with this password that is refused; ms until it came. */
+static uint64_t refused_attempt(const char *want)
+{
+	uint64_t began_ms = now_ms();
+	int downs = f.downs;
+
+	play_accept();
+	began_ms = now_ms() - began_ms;
+	play_expect(want);
+	play("-WRONGPASS x\r\n");
+	comes(f.downs == downs + 1);
+	return began_ms;
+}
+
+static void
+test_redis__refused_login_is_tried_more_and_more_seldom_until_something_changes(void **u)
+{
+	uint64_t waited_ms = 0;
+
+	(void)u;
+	login_listen("one");
+	for (int i = 0; i <= 7; i++) /* 20 ms, 40 ms, ... 1280 ms, +-20 % */
+		waited_ms = refused_attempt(AUTH("one", 3));
+	assert_true(waited_ms > 1000);
+	put_password("two", 0600);
+	assert_true(refused_attempt(AUTH("two", 3)) < 1000); /* not 2 s and more */
+	redis_ask_again(f.redis);
+	assert_true(refused_attempt(AUTH("two", 3)) < 1000); /* not 4 s and more */
+	assert_true(refused_attempt(AUTH("two", 3)) < 500);  /* and begins anew from there */
+}
+
 static void test_redis__password_is_in_no_reason(void **unused)
 {
 	static const char *const answers[] = {
@@ -1156,6 +1187,7 @@ int main(void)
 		TEST(test_redis__password_goes_first_and_is_read_for_each_connection),
 		TEST(test_redis__user_goes_with_the_password),
 		TEST(test_redis__wrong_password_is_read_again_at_once_when_it_has_changed),
+		TEST(test_redis__refused_login_is_tried_more_and_more_seldom_until_something_changes),
 		TEST(test_redis__password_is_in_no_reason),
 		TEST(test_redis__password_file_that_is_no_good_is_not_used),
 		TEST(test_redis__probe_that_finds_rights_missing_is_down_with_their_names),

@@ -65,7 +65,7 @@ static void test_redis_url__others_are_refused_with_a_reason(void **unused)
 		{"unix:/r?db=1&x=2", "the database is a number"},
 		{"unix:/r?", "only db=N is known"},
 		{"unix:/r?database=1", "only db=N is known"},
-		{"http://host", "begins with redis://, rediss:// or unix:"},
+		{"http://host", "begins with redis://, rediss://, sentinel:// or unix:"},
 		{"/run/redis.sock", "written unix:/PATH"},
 		{"unix:", "begins with '/'"},
 		{"unix:redis.sock", "begins with '/'"},
