@@ -11,8 +11,8 @@
 #                   random interleavings of the claim; and the bugs planted in them
 # make arm64        the library and its tests cross-built, and run under qemu
 # make bench        all figures;  make figure-NAME: one of hit contend memory grow spread window
-#                   kill peers strict outage rediscost
-# make proof        all long proofs;  make proof-NAME: one of window kill model
+#                   kill peers strict outage rediscost bounded onehost agentkill skew
+# make proof        all long proofs;  make proof-NAME: one of window kill model fleet
 # make layers       who may include whom;  make pairs: both ends of every ordered atomic
 # make headers      rl.h compiles alone, as C and as C++
 # make install      DESTDIR and PREFIX honoured
@@ -105,7 +105,7 @@ $(B)/tests/fault_proxy: $(call obj,$(PROXY))
 	$(LINK) $^ $(LDFLAGS) -levent_core
 # rl_check() of a figure is that of librl.so.1, what a user runs; what rl.h does not show (the
 # clock reading of an answer, the hash of the floor) comes from the same objects in librl.a.
-BENCH   := $(filter-out bench/figure_% bench/check_%,$(wildcard bench/*.c))
+BENCH   := $(filter-out bench/figure_% bench/proof_% bench/check_%,$(wildcard bench/*.c))
 $(B)/bench/%: $(B)/bench/%.o $(call obj,$(BENCH)) $(B)/librl.a $(B)/librl.so.1
 	$(say) LINK $@
 	$(LINK) $(filter %.o,$^) -L$(B) -lrl -Wl,-rpath,'$$ORIGIN/..' $(B)/librl.a $(LDFLAGS) \
@@ -140,10 +140,13 @@ $(B)/bench/peers/%: bench/peers/%
 	@cp $< $@
 
 # A fleet on one machine: figures and tests that start agents, a Redis and fault proxies.
-FLEET   := $(wildcard bench/fleet/*.c)
+FLEET   := $(wildcard bench/fleet/*.c) $(filter-out bench/cases/skew.c,$(wildcard bench/cases/*.c))
+SKEW     = $(call obj,bench/cases/skew.c tests/skew/skew.c) $(B)/tests/skew/skew.so
 RIG      = $(B)/rl-agent $(B)/tests/fault_proxy
-FLEETED := $(addprefix $(B)/bench/figure_,strict outage rediscost)
+FLEETED := $(addprefix $(B)/bench/figure_,strict outage rediscost bounded onehost agentkill skew) \
+           $(B)/bench/proof_fleet
 $(FLEETED): $(call obj,$(FLEET)) $(RIG)
+$(B)/bench/figure_skew $(B)/bench/proof_fleet: $(SKEW)
 $(FLEETED): FLEET_LIBS = -lhiredis
 $(B)/bench/figure_rediscost: $(call obj,$(wildcard bench/rediscost/*.c) agent/store/item.c)
 $(B)/bench/figure_rediscost.o: $(B)/gen/agent/store/rl_sync.lua.h
@@ -151,7 +154,7 @@ $(B)/tests/fleet/%: $(B)/tests/fleet/%.o $(call obj,$(FLEET) bench/bench.c bench
                     $(B)/libtest.a $(RIG)
 	$(say) LINK $@
 	$(LINK) $(filter %.o %.a,$^) $(LDFLAGS) -lcmocka -lyaml $(REDIS_LIBS) -ljansson -lm
-$(B)/tests/fleet/test_fleet_skew: $(B)/tests/skew/skew.o $(B)/tests/skew/skew.so
+$(B)/tests/fleet/test_fleet_skew: $(SKEW)
 # Without the sanitizer: it goes into programs that have it, and into others.
 $(B)/tests/skew/skew.so: tests/skew/skew.c
 	@mkdir -p $(@D)
@@ -242,9 +245,11 @@ bench: $(FIGURES)
 $(FIGURES): figure-%: $(B)/bench/figure_%
 	@$< $(FIGURE_ARGS)
 PROOFS := proof-window proof-kill
-proof: $(PROOFS) proof-model
+proof: $(PROOFS) proof-model proof-fleet
 $(PROOFS): proof-%: $(B)/bench/figure_%
 	@$< all
+proof-fleet: $(B)/bench/proof_fleet
+	@$< $(CASES)
 
 demo: all $(B)/bench/check_latency
 	@BUILD=$(B) BREAK=$(BREAK) python3 tests/sys/demo.py
@@ -272,7 +277,7 @@ clean:
 	rm -rf build build-asan build-tsan build-clang build-mutants build-arm64
 
 .PHONY: all help check asan tsan sanitized clang mutants plantable model headers layers pairs bench proof \
-        spin-model proof-model arm64 $(PROOFS) demo install fmt fmt-check clean $(FIGURES) \
+        spin-model proof-model proof-fleet arm64 $(PROOFS) demo install fmt fmt-check clean $(FIGURES) \
         hostile hostile-run
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -430,6 +430,11 @@ static redisReply *ask_redis(struct fleet *fleet, const char *format, ...)
 	return reply;
 }
 
+void fleet_flush_redis(struct fleet *fleet)
+{
+	freeReplyObject(ask_redis(fleet, "FLUSHALL"));
+}
+
 static uint64_t number_at(struct fleet *fleet, const char *name)
 {
 	redisReply *reply = ask_redis(fleet, "GET %s", name);

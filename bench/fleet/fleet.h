@@ -22,7 +22,7 @@
 
 struct redisContext;
 
-enum { FLEET_HOSTS_MAX = 16, FLEET_ALL = -1 };
+enum { FLEET_HOSTS_MAX = 24, FLEET_ALL = -1 };
 
 struct fleet_spec {
 	uint32_t hosts;
@@ -79,6 +79,9 @@ void fleet_remove_host(struct fleet *fleet, uint32_t host);
 /* SIGSTOP and SIGCONT. The first returns when the process is stopped. */
 void fleet_stop_redis(struct fleet *fleet);
 void fleet_continue_redis(struct fleet *fleet);
+
+/* FLUSHALL: Redis has lost all it knew, and goes on. */
+void fleet_flush_redis(struct fleet *fleet);
 
 /* Command of a host's proxy, or of all: "clear", "drop-reply 10", ... */
 void fleet_fault(struct fleet *fleet, int host, const char *command);

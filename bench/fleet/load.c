@@ -26,6 +26,7 @@ struct sender {
 	uint32_t host;
 	uint32_t at_once; /* this thread's share */
 	double mean_ns;   /* between two requests; 0: none */
+	uint32_t turn;    /* of this host, from 0 on, among those that get some */
 	uint64_t handle;
 	uint64_t seed;
 	struct rl_member *member;
@@ -40,6 +41,7 @@ struct fleet_load {
 	uint32_t key_len[KEYS_MAX];
 	uint64_t start_ns;
 	atomic_bool over[FLEET_HOSTS_MAX];
+	uint32_t takers; /* hosts that get some */
 	uint32_t count;
 	struct sender sender[];
 };
@@ -132,6 +134,27 @@ static bool wait_until(const struct sender *sender, uint64_t at_ns)
 	return !is_over(sender);
 }
 
+static double gap_ns(struct sender *sender)
+{
+	return sender->load->traffic.paced ? sender->mean_ns
+					   : -log(uniform(&sender->seed)) * sender->mean_ns;
+}
+
+/* At this moment, or when it is this host's turn again. */
+static uint64_t in_turn(const struct sender *sender, uint64_t at_ns)
+{
+	const struct fleet_load *load = sender->load;
+	uint64_t turn_ns = load->traffic.turn_ns, since_ns = at_ns - load->start_ns, turn;
+
+	if (turn_ns == 0)
+		return at_ns;
+	turn = since_ns / turn_ns;
+	if (turn % load->takers == sender->turn)
+		return at_ns;
+	turn += (sender->turn + load->takers - turn % load->takers) % load->takers;
+	return load->start_ns + turn * turn_ns;
+}
+
 static void *send_all(void *arg)
 {
 	struct sender *sender = arg;
@@ -145,7 +168,7 @@ static void *send_all(void *arg)
 	fleet_sleep_until(fleet, next);
 	send_some(sender, sender->at_once);
 	while (sender->mean_ns > 0) {
-		next += (uint64_t)(-log(uniform(&sender->seed)) * sender->mean_ns) + 1;
+		next = in_turn(sender, next + (uint64_t)gap_ns(sender) + 1);
 		if (!wait_until(sender, next))
 			break;
 		if (fleet_now_ns(fleet) > next + LATE_NS)
@@ -161,13 +184,24 @@ static bool takes_part(const struct fleet_load *load, uint32_t host)
 	return load->traffic.hosts == 0 || (load->traffic.hosts >> host & 1) != 0;
 }
 
-static uint32_t hosts_of(const struct fleet_load *load)
+static uint32_t count_takers(const struct fleet_load *load)
 {
 	uint32_t hosts = 0;
 
 	for (uint32_t h = 0; h < load->fleet->spec.hosts; h++)
 		hosts += takes_part(load, h);
 	return hosts;
+}
+
+/* Between two requests of a thread, or two batches; 0: none. */
+static double mean_ns(const struct fleet_load *load)
+{
+	const struct fleet_traffic *t = &load->traffic;
+	uint32_t at_once = t->turn_ns == 0 ? load->takers : 1;
+
+	return t->per_second > 0
+		       ? 1e9 * at_once * t->threads * (t->batch > 0 ? t->batch : 1) / t->per_second
+		       : 0;
 }
 
 static void name_keys(struct fleet_load *load)
@@ -180,7 +214,7 @@ static void name_keys(struct fleet_load *load)
 }
 
 /* The threads of one host, not yet started. */
-static void prepare_host(struct fleet_load *load, uint32_t host, uint64_t *seed)
+static void prepare_host(struct fleet_load *load, uint32_t host, uint32_t turn, uint64_t *seed)
 {
 	const struct fleet_traffic *t = &load->traffic;
 	struct fleet_host *h = &load->fleet->host[host];
@@ -193,10 +227,8 @@ static void prepare_host(struct fleet_load *load, uint32_t host, uint64_t *seed)
 			.load = load,
 			.host = host,
 			.at_once = t->at_once * (i + 1) / t->threads - t->at_once * i / t->threads,
-			.mean_ns = t->per_second > 0
-					   ? 1e9 * hosts_of(load) * t->threads *
-						     (t->batch > 0 ? t->batch : 1) / t->per_second
-					   : 0,
+			.mean_ns = mean_ns(load),
+			.turn = turn,
 			.handle = handle,
 			.seed = bench_random(seed) | 1,
 			.member = rl_member_take(&h->seg, (uint64_t)getpid()),
@@ -214,9 +246,10 @@ struct fleet_load *fleet_load_start(struct fleet *fleet, const struct fleet_traf
 	load->fleet = fleet;
 	load->traffic = *traffic;
 	name_keys(load);
-	for (uint32_t h = 0; h < fleet->spec.hosts; h++)
+	load->takers = count_takers(load);
+	for (uint32_t h = 0, turn = 0; h < fleet->spec.hosts; h++)
 		if (takes_part(load, h))
-			prepare_host(load, h, &seed);
+			prepare_host(load, h, turn++, &seed);
 	load->start_ns = fleet_now_ns(fleet) + 5000000 + load->count * UINT64_C(100000);
 	child_block_signals(true);
 	for (uint32_t i = 0; i < load->count; i++)

@@ -4,6 +4,7 @@
 #ifndef BENCH_FLEET_LOAD_H
 #define BENCH_FLEET_LOAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "bench/fleet/fleet.h"
@@ -18,6 +19,8 @@ struct fleet_traffic {
 	uint32_t at_once;  /* requests of each host at the start, as fast as the threads can */
 	double per_second; /* then, of all these hosts together, memoryless; 0: no more */
 	uint32_t batch;    /* so many come together, one after the other; 0: 1 */
+	bool paced;        /* at even distances instead, each thread by itself */
+	uint64_t turn_ns;  /* 0; else one host after the other gets all of them, for so long each */
 	uint32_t flags;    /* of the checks: 0 or RL_MAY_WAIT */
 	uint64_t seed;
 };

@@ -6,18 +6,43 @@
  */
 #include "tests/fleet/cases.h"
 
-#define FAULTY "interval: 50ms, timeout: 200ms" /* a lost reply is waited for so long */
-
 enum { HOSTS = 10, LIMIT = 1000 };
 
 /* Two intervals, two ticks of an agent, and 20 ms for a round trip on two busy cores. */
 #define UNKNOWN (2 * T + 40 * MS)
 
+/* Ended by its teardown also when a case fails, so only when no load runs may one assert. */
+static struct fleet fleet;
+
+static int end_fleet(void **state)
+{
+	(void)state;
+	fleet_stop(&fleet);
+	return 0;
+}
+
+#define CASE(f) cmocka_unit_test_teardown(f, end_fleet)
+
+static void assert_all_in_redis(const char *name, const struct fleet_log *log,
+				const struct fleet_traffic *traffic)
+{
+	struct fleet_balance balance;
+
+	fleet_balance(&fleet, log, traffic->key, traffic->keys, &balance);
+	printf("# %s: %llu admitted, %llu syncs sent again, %llu lost, %llu doubled\n", name,
+	       (unsigned long long)balance.admitted, (unsigned long long)fleet_resends(&fleet),
+	       (unsigned long long)balance.lost, (unsigned long long)balance.doubled);
+	fflush(stdout);
+	assert_true(balance.admitted > 0);
+	assert_int_equal(balance.lost, 0);
+	assert_int_equal(balance.doubled, 0);
+}
+
 static void begin(uint32_t hosts, bool faults)
 {
 	static const char *const rules[] = {"name: r, limit: 1000/s, consistency: eventual", NULL};
 	const struct fleet_spec spec = {
-		.hosts = hosts, .rules = rules, .redis = FAULTY, .proxy = faults};
+		.hosts = hosts, .rules = rules, .redis = AS_FAULTY, .proxy = faults};
 
 	fleet_start(&fleet, &spec);
 }
@@ -27,9 +52,9 @@ static struct verdict judge_run(const char *name, const struct fleet_log *log,
 				const struct fleet_traffic *traffic)
 {
 	const struct fleet_part whole = FLEET_WHOLE;
-	struct verdict v = judge_and_print(name, log, &whole, LIMIT, SECOND);
+	struct verdict v = case_judge(name, log, &whole, LIMIT, SECOND);
 
-	assert_all_in_redis(name, log, traffic->key, traffic->keys);
+	assert_all_in_redis(name, log, traffic);
 	assert_true(fleet_most(&v) <= (uint64_t)fleet.spec.hosts * LIMIT);
 	return v;
 }
@@ -77,8 +102,8 @@ static void test_fleet_eventual__ten_at_ten_times_the_limit_stay_within_the_boun
 	others = others_most(&log);
 	v = judge_run("10x", &log, &traffic);
 	printf("# 10x: %.1f %% above L; the bound is %llu %% above; %.1f syncs/s/host\n",
-	       percent_of(fleet_most(&v), LIMIT) - 100, (unsigned long long)(others * 100 / LIMIT),
-	       syncs);
+	       case_percent(fleet_most(&v), LIMIT) - 100,
+	       (unsigned long long)(others * 100 / LIMIT), syncs);
 	fleet_log_free(&log);
 	assert_true(fleet_most(&v) <= LIMIT + others);
 	if (fleet_is_slow_build())
@@ -171,7 +196,6 @@ test_fleet_eventual__lost_replies_and_killed_agents_lose_and_double_nothing(void
 					      .seed = t_seed()};
 	struct fleet_load *load;
 	struct fleet_log log;
-	struct fleet_balance balance;
 	uint64_t next;
 
 	(void)state;
@@ -187,14 +211,8 @@ test_fleet_eventual__lost_replies_and_killed_agents_lose_and_double_nothing(void
 	fleet_load_end(load, &log);
 	fleet_fault(&fleet, FLEET_ALL, "clear");
 	assert_true(fleet_resends(&fleet) > 0);
-	fleet_balance(&fleet, &log, "ef-", 8, &balance);
-	printf("# faults: %llu admitted, %llu syncs sent again, %llu lost, %llu doubled\n",
-	       (unsigned long long)balance.admitted, (unsigned long long)fleet_resends(&fleet),
-	       (unsigned long long)balance.lost, (unsigned long long)balance.doubled);
+	assert_all_in_redis("faults", &log, &traffic);
 	fleet_log_free(&log);
-	assert_true(balance.admitted > 0);
-	assert_int_equal(balance.lost, 0);
-	assert_int_equal(balance.doubled, 0);
 }
 
 int main(void)
