@@ -14,8 +14,9 @@
 #include "agent/redis/stamp.h"
 #include "agent/redis/tls.h"
 
-#define REDIS_BACKOFF_MIN_MS 20u
-#define REDIS_BACKOFF_MAX_MS 500u
+#define REDIS_BACKOFF_SOON_MS 3u /* the first attempt after a connection that was of use */
+#define REDIS_BACKOFF_MIN_MS  20u
+#define REDIS_BACKOFF_MAX_MS  500u
 #define REDIS_DENIED_MAX_MS \
 	10000u /* who refuses us by name is not asked twice a second for ever \
 		*/

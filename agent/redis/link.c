@@ -78,6 +78,8 @@ static void retry_later(struct redis *redis)
 	redis->retry_ns =
 		redis->lost_ns + redis->backoff_ms * NS_PER_MS * (80 + redis_random() % 41) / 100;
 	redis->backoff_ms *= 2;
+	if (redis->backoff_ms < REDIS_BACKOFF_MIN_MS)
+		redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
 	if (redis->sentinel != NULL)
 		redis_sentinel_hurry(redis->sentinel);
 	wait_on(redis);

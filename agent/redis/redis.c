@@ -94,7 +94,7 @@ bool redis_answered(struct redis *redis, redisReply *reply)
 		redis_request_free(request);
 		fine = redis_greeted(redis, reply);
 	} else {
-		redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
+		redis->backoff_ms = REDIS_BACKOFF_SOON_MS;
 		request->fn(redis, reply, request->arg);
 		redis_request_free(request);
 	}

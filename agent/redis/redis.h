@@ -1,8 +1,8 @@
 /*
  * redis.h - one connection to one Redis or Valkey, which keeps itself up.
  *
- * It connects by itself and again after every loss: 20 ms later, then each time twice as long
- * up to 500 ms, all +-20 %; 20 ms again once a connection has answered something while up.
+ * It connects by itself and again after every loss: 3 ms later when that connection had answered
+ * something while it was up, else 20 ms, then each time twice as long up to 500 ms, all +-20 %.
  * An attempt may take 1 s to resolve a host name and to connect, with TLS 1 s more for the
  * handshake; every answer has the time
  * redis_set_timeout() gives. Names are resolved beside the loop (redis_resolve.h); one that

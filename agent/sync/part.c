@@ -18,6 +18,15 @@ void part_silent(struct sync_part *part)
 		put(&sync_words(part)->silent_ns, rl_clock_precise_ns());
 }
 
+void part_reached(struct sync_part *part)
+{
+	uint64_t silent_ns = word_of(&sync_words(part)->silent_ns);
+
+	if (!part->in_flight && part->back_ns == 0 && silent_ns != 0 &&
+	    rl_clock_precise_ns() - silent_ns < word_of(&part->sync->seg->fleet->stale_after_ns))
+		put(&sync_words(part)->silent_ns, 0);
+}
+
 static void on_answer(const struct store_answer *answer, void *arg);
 
 /* Whose answer a reply is: the call may have been given up, or sent again since. */

@@ -90,6 +90,13 @@ void part_recover(struct sync_part *part, const uint64_t *slot, uint32_t count);
 /* No answers come: since now, if not for longer. */
 void part_silent(struct sync_part *part);
 
+/*
+ * The connection is up again. One that was lost for a moment has cost a partition with nothing
+ * under way nothing: it need not say so, or where connections are lost all the time each of them
+ * would first hear from all partitions.
+ */
+void part_reached(struct sync_part *part);
+
 /* Has it just come back from an outage? Then calls tell, and ask for nothing. */
 bool part_in_grace(const struct sync_part *part);
 

@@ -156,8 +156,10 @@ static void on_up(void *arg, uint32_t parts)
 		note_redis(sync, RL_REDIS_UP);
 	}
 	for (uint32_t p = 0; p < RL_PARTS; p++)
-		if (parts >> p & 1)
+		if (parts >> p & 1) {
+			part_reached(&sync->part[p]);
 			part_resend(&sync->part[p]);
+		}
 }
 
 static void on_down(void *arg, uint32_t parts, const char *where, const char *why)

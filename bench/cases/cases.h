@@ -118,7 +118,7 @@ struct faulty {
 
 struct faulty_result {
 	uint64_t most; /* in a window, of the key that was furthest above its limit */
-	double used_percent;
+	double used_percent, least_used_percent; /* of all keys, of the one with the least */
 	uint64_t kills, resends;
 	double syncs_per_host_s;
 	struct fleet_balance balance;

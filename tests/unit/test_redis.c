@@ -1042,7 +1042,7 @@ static void test_redis__backs_off_and_is_quick_again_after_an_answer(void **unus
 	play_close();
 	start_ms = now_ms();
 	play_greeting();
-	assert_in_range(now_ms() - start_ms, 10, 350);
+	assert_in_range(now_ms() - start_ms, 0, 350); /* nominally 3 */
 }
 
 static void test_redis__freed_in_an_answer_the_others_get_null_in_order(void **unused)
