@@ -4,6 +4,7 @@
 #                   that the demo can fail)
 # make check        every test, model, layers, pairs and headers; ends "N passed, N failed"
 # make asan|tsan    the tests under a sanitizer, in a build folder of their own
+# make store STORE=url  the suite that each backend of the store must pass, on the one of this address
 # make hostile      a minute of random bytes all over the segment, everybody under ASan and UBSan
 # make clang        everything built by clang as well; warnings are errors in both
 # make mutants      plant one-line bugs one after the other: each must turn a test red
@@ -103,6 +104,11 @@ PROXY  := $(wildcard tests/proxy/*.c)
 $(B)/tests/fault_proxy: $(call obj,$(PROXY))
 	$(say) LINK $@
 	$(LINK) $^ $(LDFLAGS) -levent_core
+# A backend of the store for tests/sys/test_script.py, whichever it is.
+BRIDGE   = $(B)/tests/store_bridge
+$(BRIDGE): $(B)/tests/store/store_bridge.o $(B)/libtest.a
+	$(say) LINK $@
+	$(LINK) $^ $(LDFLAGS) -lyaml $(REDIS_LIBS) -ljansson -lm
 # rl_check() of a figure is that of librl.so.1, what a user runs; what rl.h does not show (the
 # clock reading of an answer, the hash of the floor) comes from the same objects in librl.a.
 BENCH   := $(filter-out bench/figure_% bench/proof_% bench/check_%,$(wildcard bench/*.c))
@@ -181,7 +187,7 @@ RACE_BIN := $(patsubst %.c,build-tsan/%,$(wildcard tests/race/test_*.c))
 TSAN     := -fsanitize=thread
 ASAN     := -fsanitize=address,undefined -fno-sanitize-recover=all
 
-check: all layers pairs headers plantable $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE) $(FRONT) model
+check: all layers pairs headers plantable $(TEST_BIN) $(B)/tests/fault_proxy $(BRIDGE) $(HOSTILE) $(FRONT) model
 	@$(MAKE) B=build-tsan SAN=$(TSAN) $(RACE_BIN)
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(RACE_BIN) $(SCRIPTS)
 # The shim brings the sanitizer into servers that have none: it cannot come first there.
@@ -189,10 +195,13 @@ asan:
 	@ASAN_OPTIONS=verify_asan_link_order=0 $(MAKE) B=build-asan SAN="$(ASAN)" sanitized
 tsan:
 	@$(MAKE) B=build-tsan SAN=$(TSAN) sanitized SCRIPTS=
-sanitized: all $(TEST_BIN) $(B)/tests/fault_proxy $(HOSTILE) $(FRONT)
+sanitized: all $(TEST_BIN) $(B)/tests/fault_proxy $(BRIDGE) $(HOSTILE) $(FRONT)
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(SCRIPTS)
 hostile:
 	@ASAN_OPTIONS=verify_asan_link_order=0 $(MAKE) B=build-asan SAN="$(ASAN)" hostile-run
+# The suite of every backend: make store STORE='unix:/run/redis.sock' (DESIGN, "Storage backends").
+store: all $(BRIDGE)
+	@BUILD=$(B) STORE='$(STORE)' tests/run.sh tests/sys/test_script.py tests/sys/test_fleet.py
 hostile-run: all $(HOSTILE)
 	@BUILD=$(B) HOSTILE_SECONDS=60 python3 tests/sys/test_hostile.py
 clang:
@@ -278,6 +287,6 @@ clean:
 
 .PHONY: all help check asan tsan sanitized clang mutants plantable model headers layers pairs bench proof \
         spin-model proof-model proof-fleet arm64 $(PROOFS) demo install fmt fmt-check clean $(FIGURES) \
-        hostile hostile-run
+        hostile hostile-run store
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

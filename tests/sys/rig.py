@@ -21,6 +21,7 @@ BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 AGENT = os.path.join(BUILD, "rl-agent")
 RLCTL = os.path.join(BUILD, "rlctl")
 REDIS = os.environ.get("REDIS_SERVER", "redis-server")
+STORE = os.environ.get("STORE")  # a backend's address to be tested in place of a Redis
 SHIM = os.path.join(BUILD, "librl-preload.so")
 
 
@@ -114,7 +115,12 @@ class Rig:
 
     def redis(self):
         """Start a private redis-server that stores nothing, and wait until it answers. Agents
-        that are configured from now on use it. Started again it is at the same address, empty."""
+        that are configured from now on use it. Started again it is at the same address, empty.
+        With STORE it is that one; who touches the server itself is skipped."""
+        if STORE:
+            self.redis_url = STORE.format(dir=self.shm)
+            self.started.append(NoServer())
+            return self.started[-1]
         need(REDIS, "redis-server")
         path = os.path.join(self.shm, "redis.sock")
         program = self.start(REDIS, "--port", "0", "--unixsocket", path, "--save", "",
@@ -168,6 +174,8 @@ class Rig:
         if self.redis_url:
             text += f"redis: {self.redis_url}\n"
             text += f"host: {self.name}\n" if self.name else ""
+            # What is not this rig's own server may be another test's as well.
+            text += f"fleet: {os.path.basename(self.shm)}\n" if STORE else ""
         text += "rules:\n"
         for name, rule in rules.items():
             fields = rule if isinstance(rule, dict) else {"limit": rule}
@@ -195,6 +203,21 @@ class Rig:
 
     def wait_state(self, state, seconds=10.0):
         wait_for(f"state {state}", lambda: self.status()["state"] == state, seconds)
+
+
+class NoServer:
+    """In the place of a redis-server that a test would stop or kill."""
+
+    argv = ("no server",)
+
+    def stop(self):
+        """Nothing was started."""
+
+    def output(self):
+        return ""
+
+    def __getattr__(self, name):
+        raise Skip(f"is about a Redis that dies, and this is {STORE}")
 
 
 def redis_answers(path):
