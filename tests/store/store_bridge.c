@@ -81,11 +81,13 @@ static void open_for(const char *fleet)
 		.server = on_server, .up = on_up, .down = on_down};
 	static const struct redis_trust trust;
 	static const struct redis_login login;
+	static const struct redis_sentinels sentinels;
 	const char *why;
 	struct store_setup setup = {.base = b.base,
 				    .url = b.url,
 				    .fleet = b.fleet,
 				    .timeout_ms = 2000,
+				    .sentinels = &sentinels,
 				    .trust = &trust,
 				    .login = &login};
 	char name[sizeof(b.fleet)];
