@@ -239,7 +239,7 @@ layers:
 	@! grep -nE '^#include "' agent/*.[ch] agent/*/*.[ch] | grep -vE '"(agent|shm)/'
 	@! grep -nE '^#include "' agent/redis/*.[ch] | grep -vE '"(agent/redis/|shm/)'
 	@! grep -nE '^#include "' agent/memory/*.[ch] | \
-	  grep -vE '"(agent/memory/|agent/store/item\.h|shm/)'
+	  grep -vE '"(agent/memory/|agent/store/(item|control)\.h|shm/)'
 	@! grep -nE '^#include "' agent/store/*.[ch] | grep -vE '"(agent/(store|redis|memory)/|shm/)'
 	@! grep -nE '^#include "' agent/sync/*.[ch] | \
 	  grep -vE '"(agent/(sync|store)/|agent/config/config\.h|agent/(listen|log)\.h|shm/)'

@@ -245,7 +245,9 @@ struct rl_fleet {
 	_Atomic uint64_t other[32];     /* which, text */
 	uint8_t pad2[32];
 	struct rl_part part[RL_PARTS];
-	uint8_t pad3[2432];
+	uint8_t pad3[2240];
+	_Atomic uint64_t
+		store[24]; /* what has the fleet's counts, and where: text; 0 = never told */
 };
 static_assert(offsetof(struct rl_fleet, bell) == 64, "shared layout: bump RL_ABI_MAJOR");
 static_assert(offsetof(struct rl_fleet, part) % 64 == 0, "shared layout: bump RL_ABI_MAJOR");

@@ -85,6 +85,7 @@ void fleet_read(const struct rl_view *view, struct fleet *ret)
 	ret->since_ns = age(number(&from->redis_since_ns), now_ns);
 	read_text(from->fleet, RL_NAME_WORDS, ret->name, sizeof(ret->name));
 	read_text(from->host, RL_NAME_WORDS, ret->host, sizeof(ret->host));
+	read_text(from->store, 24, ret->store, sizeof(ret->store));
 	read_parts(view, now_ns, ret);
 	read_counters(from, ret);
 	read_other(from, now_ns, ret);
@@ -125,6 +126,8 @@ static void print_twin(const struct fleet *fleet, const struct tool *tool, uint6
 void fleet_print(const struct fleet *fleet, const struct tool *tool, uint64_t agent_pid)
 {
 	print_redis(fleet);
+	if (fleet->store[0] != '\0')
+		printf("store    %s\n", fleet->store);
 	printf("fleet    %s, this host is %s, %" PRIu32 " live host%s\n", fleet->name, fleet->host,
 	       fleet->hosts, fleet->hosts == 1 ? "" : "s");
 	printf("sync     calls %" PRIu64 " (sent again %" PRIu64 "), keys %" PRIu64
@@ -153,7 +156,8 @@ void fleet_json(const struct fleet *fleet, json_t *all)
 		return;
 	}
 	json_object_set_new(all, "redis",
-			    json_pack("{s:b, s:f, s:f, s:f}", "up", fleet->redis_up, "since_s",
+			    json_pack("{s:b, s:o, s:f, s:f, s:f}", "up", fleet->redis_up, "store",
+				      tool_json_text(fleet->store), "since_s",
 				      (double)fleet->since_ns / 1e9, "round_trip_s",
 				      (double)fleet->round_trip_ns / 1e9, "oldest_unanswered_s",
 				      (double)fleet->silent_ns / 1e9));

@@ -17,6 +17,7 @@
 
 #define FLEET_TEXT       256 /* bytes for the words about one rule */
 #define FLEET_OTHER_TEXT (32 * 8 + 1)
+#define FLEET_STORE_TEXT (24 * 8 + 1)
 
 struct fleet {
 	bool shared;         /* a redis is configured; else only state is filled */
@@ -31,6 +32,7 @@ struct fleet {
 	uint64_t calls, resends, keys, granted, returned, dropped, clashes;
 	uint64_t other_age_ns;        /* since another host used our id; 0 = not lately */
 	char other[FLEET_OTHER_TEXT]; /* which */
+	char store[FLEET_STORE_TEXT]; /* what has the counts, and where; may be empty */
 };
 
 void fleet_read(const struct rl_view *view, struct fleet *ret);

@@ -6,8 +6,8 @@
 
 #define MS_NS UINT64_C(1000000)
 
-static const char must_be[] =
-	"a URL, unix:/PATH, redis[s]://HOST[:PORT][/DB] or sentinel://HOST,.../NAME[/DB]";
+static const char must_be[] = "a URL, unix:/PATH, memory:/PATH, redis[s]://HOST[:PORT][/DB] or "
+			      "sentinel://HOST,.../NAME[/DB]";
 
 /* False: it has no TLS, or is wrong. It is not repeated in a message: it may hold a password. */
 static bool read_url(struct yaml_file *file, const yaml_node_t *node, const char *key,
@@ -154,6 +154,30 @@ static void read_times(struct yaml_file *file, const yaml_node_t *node, struct a
 	value_span(file, node, &interval, &config->interval_ns);
 }
 
+/* What says who we are to a Redis, and whom to trust. */
+static void refuse_login(struct yaml_file *file, const yaml_node_t *node)
+{
+	static const char *const no_use[] = {"sentinels",
+					     "master",
+					     "database",
+					     "sentinel_user",
+					     "sentinel_password_file",
+					     "user",
+					     "password_file",
+					     "tls",
+					     NULL};
+
+	for (size_t i = 0; no_use[i] != NULL; i++) {
+		yaml_node_t *given = yaml_get(file, node, no_use[i]);
+
+		if (given != NULL)
+			yaml_fault(file, given,
+				   "'%s' is for a Redis: with a url of memory:/PATH agents meet at "
+				   "that socket, and the kernel says whose they are",
+				   no_use[i]);
+	}
+}
+
 void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
 {
 	static const char *const known[] = {
@@ -176,6 +200,11 @@ void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct a
 	config->redis_sentinels.tls = tls != NULL; /* if there are any */
 	if (url != NULL)
 		has_tls = read_url(file, url, "url", config);
+	read_times(file, node, config);
+	if (url != NULL && store_url_is_local(config->redis_url)) {
+		refuse_login(file, node);
+		return;
+	}
 	config_read_sentinels(file, node, config);
 	if (url == NULL && yaml_get(file, node, "sentinels") == NULL)
 		yaml_fault(file, node, "'redis' has no 'url', and no 'sentinels' either");
@@ -184,5 +213,4 @@ void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct a
 		read_tls(file, tls, &config->redis_trust);
 	if (tls != NULL && url != NULL && !has_tls && config->redis_sentinels.count == 0)
 		yaml_fault(file, tls, "'tls' is for a url that begins with rediss://");
-	read_times(file, node, config);
 }

@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 
 #include "agent/memory/memory.h"
+#include "agent/store/control.h"
 #include "agent/store/item.h"
 
 #define MEMORY_GROUPS      32u        /* of a key: K in the script */
@@ -65,6 +66,8 @@ struct memory_row {
 	double seen_ms;
 	bool has_batch; /* the three of its last batch */
 	uint64_t seq, nonce;
+	uint64_t report_life; /* what it goes by is of this life of the reports; 0: never told */
+	char has[CONTROL_DOCUMENTS][CONTROL_TIP];
 	unsigned char *answers;
 	uint32_t answers_len, answers_room;
 	uint16_t name_len;
@@ -79,6 +82,12 @@ struct memory_host {
 	char name[MEMORY_HOST_MAX], row[MEMORY_ROW_MAX], words[MEMORY_WORDS_MAX];
 };
 
+struct memory_document {
+	char tip[CONTROL_TIP];
+	char *text; /* NULL: there is none */
+	size_t size;
+};
+
 struct memory_part {
 	struct memory_part *next;
 	uint64_t id;
@@ -86,6 +95,9 @@ struct memory_part {
 	double now_ms;                            /* the newest time */
 	double ends_ms;                           /* as of a key; none of its keys lives longer */
 	TAILQ_HEAD(memory_rows, memory_row) rows; /* who was seen longest ago first */
+	struct memory_document document[CONTROL_DOCUMENTS]; /* of partition 0 */
+	double report_ends_ms; /* when nobody says any more what it goes by */
+	uint64_t report_life;
 	struct memory_row *row_list[MEMORY_PART_LISTS];
 	struct memory_host *host_list[MEMORY_PART_LISTS];
 	uint16_t name_len;
@@ -104,6 +116,7 @@ struct memory {
 	uint64_t bucket_count, swept; /* a power of two; the next one to be swept */
 	struct memory_part *part_list[MEMORY_PART_LISTS];
 	struct memory_total *total_list[MEMORY_PART_LISTS];
+	unsigned char *control; /* the last answer of memory_control() */
 	char error[160], other[MEMORY_WORDS_MAX];
 };
 
@@ -116,6 +129,7 @@ struct memory_batch {
 	struct sync_item item[SYNC_BATCH_MAX];
 	const unsigned char *pieces[SYNC_BATCH_MAX];
 	uint32_t piece_count[SYNC_BATCH_MAX];
+	uint64_t forget_ms[SYNC_BATCH_MAX]; /* what is older does not count any more */
 	uint64_t id[SYNC_BATCH_MAX];
 	struct memory_key *key[SYNC_BATCH_MAX];
 };
@@ -127,6 +141,7 @@ struct memory_work {
 	const struct sync_item *item;
 	uint64_t row;
 	double now_ms, lease_ms, live; /* rows that are awake */
+	double begin_ms;               /* of what counts: the window's, or later */
 	double coin;
 
 	double L, W, T;
@@ -188,6 +203,15 @@ void memory_rows_forget(struct memory *memory, struct memory_part *part, double 
 
 /* Those that have ended. */
 void memory_parts_sweep(struct memory *memory, double clock_ms);
+
+/* --- documents.c --- */
+
+static inline bool memory_has_documents(const struct memory_part *part)
+{
+	return part->document[0].text != NULL || part->document[1].text != NULL;
+}
+
+void memory_documents_free(struct memory *memory, struct memory_part *part);
 
 /* --- keys.c --- */
 

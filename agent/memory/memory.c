@@ -43,6 +43,7 @@ void memory_free(struct memory *memory)
 		return;
 	if (memory->bucket != NULL)
 		memory_flush(memory);
+	free(memory->control);
 	free(memory->bucket);
 	free(memory);
 }
@@ -189,6 +190,8 @@ static void apply_item(struct memory *memory, const struct caller *caller,
 		.coin = coin_of(batch->header.seq, i),
 		.L = item->limit,
 		.W = (double)item->window_ms,
+		.begin_ms =
+			caller->now_ms - fmin((double)item->window_ms, (double)batch->forget_ms[i]),
 		.T = item->interval_ms,
 	};
 

@@ -77,6 +77,13 @@ void memory_free(struct memory *memory);
 void memory_sync(struct memory *memory, double clock_ms, const struct memory_call *call,
 		 struct memory_reply *ret);
 
+/*
+ * What the whole fleet is told, as rl_control.lua has it: request and answer are those of
+ * agent/store/control.h, the answer in ret->answers. call has the partition and who calls.
+ */
+void memory_control(struct memory *memory, double clock_ms, const struct memory_call *call,
+		    struct memory_text request, struct memory_reply *ret);
+
 /* Units ever reported of a key in calls with SYNC_TOTALS; they never end. For tests. */
 uint64_t memory_total(const struct memory *memory, struct memory_text part,
 		      struct memory_text name);

@@ -35,6 +35,20 @@ static bool is_named_before(const struct memory_batch *batch, uint32_t i)
 	return false;
 }
 
+/* The last piece may be none: it says since when units count. */
+static void read_forgetting(struct memory_batch *batch, uint32_t i)
+{
+	struct sync_piece since;
+
+	batch->forget_ms[i] = UINT64_MAX;
+	if (batch->item[i].flags < SYNC_FORGET || batch->piece_count[i] == 0)
+		return;
+	batch->item[i].flags -= SYNC_FORGET;
+	batch->piece_count[i]--;
+	sync_piece_read(batch->pieces[i] + batch->piece_count[i] * SYNC_PIECE_SIZE, &since);
+	batch->forget_ms[i] = since.age_ms;
+}
+
 static const char *read_item(struct memory *memory, uint64_t part, uint32_t i,
 			     struct memory_batch *batch)
 {
@@ -43,8 +57,8 @@ static const char *read_item(struct memory *memory, uint64_t part, uint32_t i,
 
 	if (entry->bytes.len < SYNC_ITEM_SIZE || rest % SYNC_PIECE_SIZE != 0)
 		return wrong(memory, "item %u has a wrong length", i + 1);
-	if (rest > SYNC_PIECES_MAX * SYNC_PIECE_SIZE)
-		return wrong(memory, "item %u has more than %u pieces", i + 1, SYNC_PIECES_MAX);
+	if (entry->bytes.len > SYNC_ITEM_MOST)
+		return wrong(memory, "item %u has too many pieces", i + 1);
 	if (entry->name.len > MEMORY_NAME_MAX)
 		return wrong(memory, "the name of item %u is too long", i + 1);
 	batch->id[i] = memory_id(memory, part, entry->name);
@@ -53,6 +67,7 @@ static const char *read_item(struct memory *memory, uint64_t part, uint32_t i,
 	sync_item_read(bytes_of(entry->bytes), &batch->item[i]);
 	batch->pieces[i] = bytes_of(entry->bytes) + SYNC_ITEM_SIZE;
 	batch->piece_count[i] = (uint32_t)(rest / SYNC_PIECE_SIZE);
+	read_forgetting(batch, i);
 	return NULL;
 }
 

@@ -5,6 +5,7 @@
  * Lists by hash: a partition has a row for each life of a segment in a day, and so many lists that
  * each is short.
  */
+#include <math.h>
 #include <string.h>
 
 #include "agent/memory/inner.h"
@@ -202,6 +203,7 @@ static void free_part(struct memory *memory, struct memory_part *part)
 			memory_give(memory, host, sizeof(*host));
 		}
 	}
+	memory_documents_free(memory, part);
 	memory_give(memory, part, sizeof(*part) + part->name_len);
 }
 
@@ -213,7 +215,8 @@ void memory_parts_sweep(struct memory *memory, double clock_ms)
 		while (*link != NULL) {
 			struct memory_part *part = *link;
 
-			if (part->ends_ms > clock_ms) {
+			if (part->ends_ms > clock_ms ||
+			    (memory_has_documents(part) && clock_ms < HUGE_VAL)) {
 				link = &part->next;
 				continue;
 			}

@@ -50,7 +50,7 @@ void memory_window_date_back(struct memory_work *work)
 
 void memory_window_expire(struct memory_work *work)
 {
-	double begin = (work->now_ms - work->W) * MEMORY_TICKS;
+	double begin = work->begin_ms * MEMORY_TICKS;
 	struct memory_key *key = work->key;
 	uint32_t gone = 0;
 

@@ -9,6 +9,8 @@
 #include "agent/store/store.h"
 
 struct store_backend {
+	bool local; /* of this machine and its own kind: nobody logs in, and there is no TLS */
+
 	/* NULL, or why this is no address of this backend; *ret_tls is false before. */
 	const char *(*fault)(const char *url, bool *ret_tls);
 
@@ -49,6 +51,7 @@ void store_report_down(struct store *store, uint32_t parts, const char *where, c
 /* An answer without one: what became of the call. */
 void store_give(store_fn *fn, void *arg, enum store_outcome outcome, const char *why);
 
-extern const struct store_backend store_redis; /* redis.c */
+extern const struct store_backend store_redis;  /* redis.c */
+extern const struct store_backend store_memory; /* memory.c */
 
 #endif

@@ -2,8 +2,8 @@
  * control.h - the bytes of store_control(): two documents that agents swap for others, and which
  * agent has taken which.
  *
- * Rooms:  agent/store/, agent/orders/. Pure; rl_control.lua has the other side of both formats, and
- *         says what a store does with them.
+ * Rooms:  agent/store/, agent/orders/, agent/memory/. Pure; rl_control.lua has the other side of
+ *         both formats, and says what a store does with them.
  */
 #ifndef AGENT_STORE_CONTROL_H
 #define AGENT_STORE_CONTROL_H

@@ -10,6 +10,7 @@ static const struct {
 	const char *begins;
 	const struct store_backend *backend;
 } backends[] = {
+	{"memory:", &store_memory},
 	{"", &store_redis}, /* redis://, rediss://, unix:, or a bare host */
 };
 
@@ -26,6 +27,11 @@ const char *store_url_fault(const char *url, bool *ret_tls)
 {
 	*ret_tls = false;
 	return backend_of(url)->fault(url, ret_tls);
+}
+
+bool store_url_is_local(const char *url)
+{
+	return backend_of(url)->local;
 }
 
 struct store *store_new(const struct store_setup *setup, const struct store_events *events,

@@ -147,4 +147,7 @@ void store_ask_again(struct store *store);
  */
 const char *store_url_fault(const char *url, bool *ret_tls);
 
+/* Is it of this machine and its own kind, so that nobody logs in there? */
+bool store_url_is_local(const char *url);
+
 #endif

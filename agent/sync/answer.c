@@ -115,12 +115,7 @@ static void note_other(struct sync *sync, const char *text, size_t len)
 	uint64_t now_ns = rl_clock_precise_ns();
 
 	memcpy(padded, text, len < sizeof(padded) ? len : sizeof(padded) - 1);
-	for (size_t i = 0; i < sizeof(padded) / 8; i++) {
-		uint64_t word;
-
-		memcpy(&word, padded + 8 * i, sizeof(word));
-		put(&fleet->other[i], word);
-	}
+	put_text(fleet->other, sizeof(padded) / 8, text, len);
 	put(&fleet->other_seen_ns, now_ns);
 	if (now_ns - sync->told_other_ns < COMPLAIN_NS)
 		return;

@@ -5,6 +5,7 @@
 
 #include "agent/log.h"
 #include "agent/sync/part.h"
+#include "agent/sync/word.h"
 #include "shm/rl_clock.h"
 
 #define SAY_NS UINT64_C(1000000000) /* between two words on the connection */
@@ -75,10 +76,23 @@ void say_up(struct sync *sync)
 		  sync->identity.fleet, sync->identity.host);
 }
 
+/* For tools: "redis 7.0.15, redis://10.0.0.5:6379". */
+static void publish_store(struct sync *sync, const char *where)
+{
+	const struct store_server *server = &sync->server;
+	_Atomic uint64_t *store = sync->seg->fleet->store;
+	char text[sizeof(sync->seg->fleet->store)];
+
+	snprintf(text, sizeof(text), "%s%s%s, %s", server->name,
+		 server->version[0] != '\0' ? " " : "", server->version, where);
+	put_text(store, sizeof(text) / 8, text, strlen(text));
+}
+
 /* Again when it was otherwise meanwhile. */
 void say_server(struct sync *sync, const char *where, const struct store_server *server)
 {
 	sync->server = *server;
+	publish_store(sync, where);
 	for (unsigned i = 0; i < STORE_NOTICES; i++) {
 		bool is = server->notice[i].is;
 

@@ -10,7 +10,9 @@
 #define SYNC_WORD_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 static inline uint64_t word_of(const _Atomic uint64_t *word)
 {
@@ -25,6 +27,20 @@ static inline void put(_Atomic uint64_t *word, uint64_t value)
 static inline void add(_Atomic uint64_t *counter, uint64_t units)
 {
 	atomic_fetch_add_explicit(counter, units, memory_order_relaxed);
+}
+
+/* A text into words, cut to what they hold less a NUL. */
+static inline void put_text(_Atomic uint64_t *word, size_t words, const char *text, size_t len)
+{
+	if (len > words * 8 - 1)
+		len = words * 8 - 1;
+	for (size_t i = 0; i < words; i++) {
+		uint64_t bytes = 0;
+
+		if (len > i * 8)
+			memcpy(&bytes, text + i * 8, len - i * 8 < 8 ? len - i * 8 : 8);
+		put(&word[i], bytes);
+	}
 }
 
 #endif

@@ -9,8 +9,9 @@
  *	  SYNC   u32 items, then texts, u32 length and bytes each: partition, host, row, words,
  *	         header, and for each item its key's name and its bytes
  *	  SWEEP  nothing    FLUSH  nothing    USE  nothing    TOTAL, LEASES  texts: partition, name
+ *	  CONTROL  texts: partition, host, row, words, request
  *	u32 bytes that follow, then for
- *	  SYNC   i64 status, i64 now, i64 live, u32 length and bytes: error, other, answers
+ *	  SYNC, CONTROL  i64 status, i64 now, i64 live, u32 length and bytes: error, other, answers
  *	  LEASES  for each u32 held, u32 length and bytes: the row
  *	  the others  u64 keys, rows, bytes, refused, the total
  */
@@ -20,10 +21,10 @@
 
 #include "agent/memory/inner.h"
 
-#define FRAME_MAX (1u << 20)
+#define FRAME_MAX (4u << 20)
 #define ITEMS_MAX 128u
 
-enum { SYNC = 1, SWEEP, FLUSH, USE, TOTAL, LEASES };
+enum { SYNC = 1, SWEEP, FLUSH, USE, TOTAL, LEASES, CONTROL };
 
 struct frame {
 	uint32_t size, at;
@@ -77,6 +78,24 @@ static struct memory_text take_text(struct frame *frame)
 	return text;
 }
 
+static void tell_reply(const struct memory_reply *reply, struct frame *out)
+{
+	put(out, &reply->status, 8);
+	put(out, &reply->now_ms, 8);
+	put(out, &reply->live, 8);
+	put_text(out, reply->error == NULL ? "" : reply->error,
+		 reply->error == NULL ? 0 : strlen(reply->error));
+	put_text(out, reply->other, reply->other_len);
+	put_text(out, reply->answers, reply->answers_len);
+}
+
+static uint64_t total_of(struct memory *memory, struct frame *in)
+{
+	struct memory_text part = take_text(in), name = take_text(in);
+
+	return memory_total(memory, part, name);
+}
+
 static void sync_now(struct memory *memory, double clock_ms, struct frame *in, struct frame *out)
 {
 	static struct memory_entry item[ITEMS_MAX];
@@ -93,22 +112,22 @@ static void sync_now(struct memory *memory, double clock_ms, struct frame *in, s
 		item[i].bytes = take_text(in);
 	}
 	memory_sync(memory, clock_ms, &call, &reply);
-	put(out, &reply.status, 8);
-	put(out, &reply.now_ms, 8);
-	put(out, &reply.live, 8);
-	put_text(out, reply.error == NULL ? "" : reply.error,
-		 reply.error == NULL ? 0 : strlen(reply.error));
-	put_text(out, reply.other, reply.other_len);
-	put_text(out, reply.answers, reply.answers_len);
+	tell_reply(&reply, out);
 }
 
-static uint64_t total_of(struct memory *memory, struct frame *in)
+static void control_now(struct memory *memory, double clock_ms, struct frame *in, struct frame *out)
 {
-	struct memory_text part = take_text(in), name = take_text(in);
+	struct memory_call call = {.part = take_text(in)};
+	struct memory_text request;
+	struct memory_reply reply;
 
-	return memory_total(memory, part, name);
+	call.host = take_text(in);
+	call.row = take_text(in);
+	call.words = take_text(in);
+	request = take_text(in);
+	memory_control(memory, clock_ms, &call, request, &reply);
+	tell_reply(&reply, out);
 }
-
 static const struct memory_row *row_of(const struct memory_part *part, uint64_t id)
 {
 	const struct memory_row *row = part->row_list[id % MEMORY_PART_LISTS];
@@ -172,6 +191,8 @@ int main(int argc, char **argv)
 		clock_ms = take_double(&in);
 		if (what == SYNC)
 			sync_now(memory, clock_ms, &in, &out);
+		else if (what == CONTROL)
+			control_now(memory, clock_ms, &in, &out);
 		else if (what == LEASES)
 			tell_leases(memory, &in, &out);
 		else

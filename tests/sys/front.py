@@ -8,7 +8,7 @@ from resp import Error
 from rig import BUILD
 
 FRONT = os.path.join(BUILD, "tests/memory/front")
-SYNC, SWEEP, FLUSH, USE, TOTAL, LEASES = range(1, 7)
+SYNC, SWEEP, FLUSH, USE, TOTAL, LEASES, CONTROL = range(1, 8)
 CLOCK = 10**12  # ms; what is not told another time happens then
 
 
@@ -40,7 +40,15 @@ class Front:
         texts = [data_of(text) for text in (part, host, row, words, header)]
         for name, item in items:
             texts += [data_of(name), item]
-        reply = self.ask(SYNC, *texts, head=struct.pack("<I", len(items)))
+        return self.parts(self.ask(SYNC, *texts, head=struct.pack("<I", len(items))))
+
+    def control(self, part, row, request):
+        """The answer of rl_control.lua, or its error."""
+        texts = [data_of(text) for text in (part, row.split(":")[0], row, "words", request)]
+        return self.parts(self.ask(CONTROL, *texts))[4]
+
+    @staticmethod
+    def parts(reply):
         numbers, at, parts = struct.unpack("<qqq", reply[:24]), 24, []
         while at < len(reply):
             size, = struct.unpack_from("<I", reply, at)

@@ -9,12 +9,12 @@ import os
 import random
 import sys
 
+import test_control_script as control_cases
 import test_script as cases
 from front import CLOCK, FLUSH, SWEEP, TOTAL, Front
 from resp import Error
 from rig import contains, equal, main
-from test_script import (BATCH, BLIND, KEEP_TOTALS, LEASE_MS, PUSH_ONLY, REPORT, Answer, Script,
-                         item)
+from test_script import BATCH, FORGET, LEASE_MS, PUSH_ONLY, REPORT, Answer, Script, item
 
 PIECE = cases.struct.Struct("<QQ")
 CALLS = int(os.environ.get("CALLS", 12000))
@@ -39,11 +39,8 @@ class Memory(Script):
         """The few commands by which tests set the stage."""
         if word == "FLUSHALL":
             return self.front.use(FLUSH)
-        if word == "INCR":
-            self.readers += 1
-            return self.readers
         if word == "GET":
-            return self.front.use(TOTAL, self.tag, rest[0][len(self.tag) + 3:])["total"]
+            return b"%d" % self.front.use(TOTAL, self.tag, rest[0][len(self.tag) + 3:])["total"]
         raise AssertionError(f"no {word} here")
 
     def leases(self, name=b"k"):
@@ -165,6 +162,10 @@ class Both:
             ages = sorted((self.amount(kind.window + 9) for _ in range(rand.randrange(1, 25))),
                           reverse=True)
             data += b"".join(PIECE.pack(self.amount(kind.limit // 4), age) for age in ages)
+        if rand.random() < 0.02:
+            flags += FORGET
+            data = data[:60] + cases.struct.pack("<I", flags) + data[64:]
+            data += PIECE.pack(rand.randrange(9), self.amount(kind.window + 5))
         return kind.name, data
 
     def take(self, life, reply, items):
@@ -254,6 +255,81 @@ def test_memory__random_calls_are_answered_byte_for_byte_as_by_the_script(rig):
     print(f"# {calls} calls, {granted} granted, by status {statuses}", flush=True)
     assert granted > 0 and min(statuses.values()) > 0 and statuses[0] > CALLS // 2, statuses
     equal(memory.front.close(), 0)
+
+
+class Swapped(control_cases.Control):
+    """What test_control_script.py has of rl_control.lua, of the counts in memory."""
+
+    def __init__(self, rig):
+        self.front, self.memory = None, Memory(rig, tag=b"{t}")
+        self.redis = self.as_redis
+
+    def raw(self, row, request):
+        return self.memory.front.control("{t}", row, request)
+
+    def as_redis(self, word, *rest):
+        """rl_sync.lua says who was seen when; nothing else of Redis is here."""
+        raise AssertionError(f"no {word} here: {rest}")
+
+
+def test_memory__documents_are_swapped_as_in_redis(rig):
+    rand = seeded()
+    both = control_cases.Control(rig), Swapped(rig)
+    tips = [control_cases.tip(i) for i in range(6)] + [control_cases.NONE]
+    for call in range(1500):
+        if rand.random() < 0.01:
+            tips = [control_cases.tip(100 * call + i) for i in range(6)] + [control_cases.NONE]
+        row = "h%d:1" % rand.randrange(4)
+        swap = None
+        if rand.random() < 0.5:
+            swap = (rand.randrange(2), rand.choice(tips), rand.choice(tips[:6]),
+                    b"x" * rand.choice((0, 1, 100)))
+        args = {"flags": rand.randrange(4), "known": (rand.choice(tips), rand.choice(tips)),
+                "has": (rand.choice(tips), rand.choice(tips)), "swap": swap}
+        for one in both:
+            one.ask(row, **args)
+        got = [(one.swapped, one.live, one.having, one.tip, one.text) for one in both]
+        equal(got[1], got[0])
+    for request in (b"", b"x" * 71, cases.struct.pack("<II", 1, 4) + b"0" * 64 + b"x" * 31):
+        for one in both:
+            try:
+                raise AssertionError(one.raw("a:1", request))
+            except Error as error:
+                contains(str(error), "ERR rl_control")
+    equal(both[1].memory.front.close(), 0)
+
+
+def test_memory__reports_are_counted_of_rows_that_were_seen(rig):
+    c = Swapped(rig)
+    front, tip = c.memory.front, control_cases.tip
+    c.ask("a:1", flags=control_cases.REPORT, swap=(0, control_cases.NONE, tip(1), b"text"))
+    for number, row in enumerate(("a:1", "b:1", "c:1")):
+        c.memory.batch(row, 1, [], 0)
+        c.ask(row, flags=control_cases.REPORT, has=(tip(number % 2), control_cases.NONE))
+    got = c.ask("a:1", flags=control_cases.COUNT, has=(tip(1), control_cases.NONE))
+    equal((got.live, got.having), (3, [2, 3]))
+    # Silent for 10 s, as this one asks: out, and told anew when they come again.
+    front.clock += 10000
+    c.memory.batch("b:1", 2, [], 0)
+    equal(c.ask("a:1", flags=control_cases.COUNT, has=(tip(7), tip(7))).live, 3)
+    front.clock += 1
+    got = c.ask("a:1", flags=control_cases.COUNT, has=(tip(7), tip(7)))
+    equal((got.live, got.having), (2, [1, 1]))
+    # Texts outlive everything but the process, and count as room.
+    front.clock += 10**10
+    swept(c.memory)
+    equal(c.ask("z:1").text, [b"text", b""])
+
+
+def test_memory__text_without_room_is_refused_and_changes_nothing(rig):
+    c = Swapped(rig)
+    c.memory = Memory(rig, tag=b"{t}", max_bytes=50000)
+    equal(c.ask(swap=(1, control_cases.NONE, control_cases.tip(1), b"x" * 30000)).swapped, 1)
+    try:
+        raise AssertionError(c.ask(swap=(1, control_cases.tip(1), control_cases.tip(2), b"y" * 30000)))
+    except Error as error:
+        contains(str(error), "OOM")
+    equal(c.ask().tip[1], control_cases.tip(1))
 
 
 def test_memory__more_hosts_than_a_key_in_redis_has_room_for_get_as_much(rig):
@@ -407,7 +483,7 @@ def test_memory__malformed_call_is_an_error_and_changes_nothing(rig):
                          (("a:" + "1" * 200, 2, [], 1100), {}), (good, {"words": "x" * 300}),
                          (("a:1", 2, [(b"k", item())] * 2, 1100), {}),
                          (("a:1", 2, [(b"k", item()[:-1])], 1100), {}),
-                         (("a:1", 2, [(b"k", item() + bytes(16 * 25))], 1100), {}),
+                         (("a:1", 2, [(b"k", item() + bytes(16 * 26))], 1100), {}),
                          (("a:1", 2, [(b"k" * 257, item())], 1100), {}),
                          (("a:1", 2, [(b"%d" % i, item()) for i in range(65)], 1100), {}),
                          (("a:1", 2, [], 2**44), {})):

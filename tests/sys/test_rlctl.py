@@ -431,9 +431,10 @@ def test_rlctl__status_tells_of_the_fleet(rig):
     code, lines = lines_of(a)
     equal((code, lines[1]), (0, "state    fresh"))
     assert re.fullmatch(r"redis    up for .*, round trip [0-9.]+ ms", lines[2]), lines[2]
-    equal(lines[3], "fleet    default, this host is a, 2 live hosts")
+    assert re.fullmatch(r"store    redis [0-9.]+, unix:.*", lines[3]), lines[3]
+    equal(lines[4], "fleet    default, this host is a, 2 live hosts")
     assert re.fullmatch(r"sync     calls \d+ \(sent again \d+\), keys \d+; credit granted [1-9]\d*, "
-                        r"returned unspent \d+; units dropped 0; clashes 0", lines[4]), lines[4]
+                        r"returned unspent \d+; units dropped 0; clashes 0", lines[5]), lines[5]
     equal(rules_of(lines), [
         "10/10s  strict: at most 10 of all hosts (on_unreachable closed)",
         "99/10s  bounded: at most 107 of all hosts (on_unreachable share)",
@@ -447,7 +448,8 @@ def test_rlctl__status_tells_of_the_fleet(rig):
 def test_rlctl__status_of_a_fleet_as_json_has_its_fields(rig):
     _, a, _, _ = fleet_of_two(rig)
     status = a.status()
-    equal(sorted(status["redis"]), ["oldest_unanswered_s", "round_trip_s", "since_s", "up"])
+    equal(sorted(status["redis"]), ["oldest_unanswered_s", "round_trip_s", "since_s", "store",
+                                     "up"])
     equal(status["redis"]["up"], True)
     equal(status["fleet"], {"name": "default", "host": "a", "live_hosts": 2, "duplicate": None})
     equal(sorted(status["sync"]), ["calls", "clashes", "dropped", "granted", "keys", "returned",
@@ -520,10 +522,10 @@ def test_rlctl__two_hosts_of_one_id_are_named_on_both(rig):
         found = wait_for("the finding", lambda h=host: h.status()["fleet"]["duplicate"])
         contains(found["other"], f"pid {other_pid} segment {other.segment}")
         code, lines = lines_of(host)
-        equal((code, lines[5]), (1, "WARNING  two hosts use the host id 'a': give each its own "
+        equal((code, lines[6]), (1, "WARNING  two hosts use the host id 'a': give each its own "
                                     "'host'"))
-        contains(lines[6], f"pid {other_pid} segment {other.segment} (")
-        contains(lines[7], f"pid {pid} segment {host.segment}")
+        contains(lines[7], f"pid {other_pid} segment {other.segment} (")
+        contains(lines[8], f"pid {pid} segment {host.segment}")
 
 
 def test_rlctl__text_of_a_segment_is_printed_harmlessly(rig):

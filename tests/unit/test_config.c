@@ -385,7 +385,7 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 	"Sentinels are written sentinel://HOST:PORT,HOST:PORT/NAME, where NAME is theirs for the " \
 	"primary"
 #define MUST_BE_URL \
-	" must be a URL, unix:/PATH, redis[s]://HOST[:PORT][/DB] or " \
+	" must be a URL, unix:/PATH, memory:/PATH, redis[s]://HOST[:PORT][/DB] or " \
 	"sentinel://HOST,.../NAME[/DB]: "
 #define MUST_BE_PART "'beta' must be 0% .. 100% in steps of 0.01%, e.g. 10% or 0.1\n"
 #define NO_UNIT      "a time's unit must be ms, s, second, m, minute, h, hour, d or day\n"
@@ -400,10 +400,22 @@ static const struct text_and_lines bad_fleet[] = {
 	{"host: " NAME_63 "4\nrules: []\n", "F:1:7: 'host'" MUST_BE_NAME},
 	{"flet: a\nrules: []\n", "F:1:1: unknown key 'flet' (did you mean 'fleet'?)\n"},
 
-	{"redis:\nrules: []\n", "F:1:7: 'redis' is empty: write a URL, unix:/PATH, "
+	{"redis: memory:run/s\nrules: []\n",
+	 "F:1:8: 'redis'" MUST_BE_URL "the path of its socket must be absolute\n"},
+	{"redis: 'memory:'\nrules: []\n",
+	 "F:1:8: 'redis'" MUST_BE_URL "the path of its socket must be absolute\n"},
+	{"redis: memory:/run/\nrules: []\n",
+	 "F:1:8: 'redis'" MUST_BE_URL "its path is that of a socket, and not of a folder\n"},
+	{"redis: {url: memory:/s, user: u, tls: {}}\nrules: []\n",
+	 "F:1:31: 'user' is for a Redis: with a url of memory:/PATH agents meet at that socket, "
+	 "and "
+	 "the kernel says whose they are\n"
+	 "F:1:39: 'tls' is for a Redis: with a url of memory:/PATH agents meet at that socket, and "
+	 "the kernel says whose they are\n"},
+	{"redis:\nrules: []\n", "F:1:7: 'redis' is empty: write a URL, unix:/PATH, memory:/PATH, "
 				"redis[s]://HOST[:PORT][/DB] or sentinel://HOST,.../NAME[/DB]\n"},
 	{"redis: []\nrules: []\n",
-	 "F:1:8: 'redis' must be a URL, unix:/PATH, redis[s]://HOST[:PORT][/DB] or "
+	 "F:1:8: 'redis' must be a URL, unix:/PATH, memory:/PATH, redis[s]://HOST[:PORT][/DB] or "
 	 "sentinel://HOST,.../NAME[/DB]\n"},
 	{"redis: /run/redis.sock\nrules: []\n",
 	 "F:1:8: 'redis'" MUST_BE_URL "a unix socket is written unix:/PATH\n"},
@@ -449,9 +461,9 @@ static const struct text_and_lines bad_fleet[] = {
 	{"redis: {}\nrules: []\n", "F:1:8: 'redis' has no 'url', and no 'sentinels' either\n"},
 	{"redis: {timeout: 1s}\nrules: []\n",
 	 "F:1:8: 'redis' has no 'url', and no 'sentinels' either\n"},
-	{"redis: {url: ''}\nrules: []\n",
-	 "F:1:14: 'url' is empty: write a URL, unix:/PATH, redis[s]://HOST[:PORT][/DB] or "
-	 "sentinel://HOST,.../NAME[/DB]\n"},
+	{"redis: {url: ''}\nrules: []\n", "F:1:14: 'url' is empty: write a URL, unix:/PATH, "
+					  "memory:/PATH, redis[s]://HOST[:PORT][/DB] or "
+					  "sentinel://HOST,.../NAME[/DB]\n"},
 	{"redis: {url: 'unix:/r', stale: 1s}\nrules: []\n",
 	 "F:1:25: unknown key 'stale' (known here: url, sentinels, master, database, "
 	 "sentinel_user, sentinel_password_file, user, password_file, "
