@@ -89,7 +89,7 @@ $(B)/rl-agent: $(call obj,$(AGENT) $(SHM))
 	$(LINK) $^ $(LDFLAGS) -lyaml $(REDIS_LIBS) -ljansson -lm
 $(B)/rlctl: $(call obj,$(TOOLS)) $(B)/librl.a
 	$(say) LINK $@
-	$(LINK) $^ $(LDFLAGS) -ljansson
+	$(LINK) $^ $(LDFLAGS) -ljansson -lm
 
 # What tests link with: every room but the programs' main files and the shim's entry points.
 PURE   := $(filter-out agent/main.c,$(AGENT)) $(wildcard client/preload/http_*.c)
@@ -242,7 +242,8 @@ layers:
 	  grep -vE '"(agent/memory/|agent/store/(item|control)\.h|shm/)'
 	@! grep -nE '^#include "' agent/store/*.[ch] | grep -vE '"(agent/(store|redis|memory)/|shm/)'
 	@! grep -nE '^#include "' agent/sync/*.[ch] | \
-	  grep -vE '"(agent/(sync|store)/|agent/config/config\.h|agent/(listen|log)\.h|shm/)'
+	  grep -vE '"(agent/(sync|store|watch)/|agent/config/config\.h|agent/(listen|log)\.h|shm/)'
+	@! grep -nE '^#include "' agent/watch/*.[ch] | grep -vE '"(agent/watch/|agent/log\.h|shm/)'
 	@! grep -nE '^#include "' agent/snapshot/*.[ch] | \
 	  grep -vE '"(agent/snapshot/|agent/log\.h|shm/)'
 	@! grep -nE '^#include "' tools/*.[ch] | grep -vE '"(tools/|shm/|client/rl\.h)'

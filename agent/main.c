@@ -21,6 +21,7 @@
 #include "agent/snapshot/snapshot.h"
 #include "agent/sweep.h"
 #include "agent/sync/sync.h"
+#include "agent/watch/watch.h"
 #include "shm/rl_member.h"
 
 #define BEAT_MS 100
@@ -34,6 +35,7 @@ struct agent {
 	struct keeper keeper;
 	struct sweep sweep;
 	struct sync *sync; /* NULL: no Redis is configured */
+	struct watch watch;
 	struct control *control;
 	struct snapshot_thread *snapshot;
 	struct event_base *base;
@@ -74,6 +76,14 @@ static void on_slice(evutil_socket_t unused, short events, void *arg)
 
 	(void)unused, (void)events;
 	sweep_slice(&agent->sweep);
+}
+
+static void on_watch(evutil_socket_t unused, short events, void *arg)
+{
+	struct agent *agent = arg;
+
+	(void)unused, (void)events;
+	watch_tick(&agent->watch);
 }
 
 static void on_inflight(evutil_socket_t unused, short events, void *arg)
@@ -190,6 +200,8 @@ static bool wire_sync(struct agent *agent)
 	agent->sync = sync_new(agent->base, &agent->keeper.seg, agent->keeper.path, &agent->config);
 	agent->sweep.may_free = may_free;
 	agent->sweep.may_free_arg = agent->sync;
+	if (agent->sync != NULL)
+		sync_watched_by(agent->sync, &agent->watch);
 	return agent->sync != NULL;
 }
 
@@ -209,7 +221,8 @@ static bool wire_snapshot(struct agent *agent)
 static bool wire_timers(struct agent *agent)
 {
 	return every(agent, on_beat, BEAT_MS) && every(agent, on_slice, SWEEP_SLICE_MS) &&
-	       every(agent, on_inflight, INFLIGHT_MS) && every(agent, on_tidy, TIDY_MS);
+	       every(agent, on_watch, WATCH_TICK_MS) && every(agent, on_inflight, INFLIGHT_MS) &&
+	       every(agent, on_tidy, TIDY_MS);
 }
 
 static int run(struct agent *agent)
@@ -220,7 +233,8 @@ static int run(struct agent *agent)
 		return EXIT_OTHER;
 	keeper_beat(&agent->keeper);
 	sweep_init(&agent->sweep, &agent->keeper.seg);
-	if (!wire_sync(agent) || !wire_timers(agent))
+	if (!watch_open(&agent->watch, &agent->keeper.seg) || !wire_sync(agent) ||
+	    !wire_timers(agent))
 		return EXIT_OTHER;
 	agent->control = control_new(agent->base, &agent->keeper.seg, agent->keeper.path);
 	if (!wire_snapshot(agent))
@@ -231,6 +245,7 @@ static int run(struct agent *agent)
 	event_base_dispatch(agent->base);
 	control_free(agent->control);
 	sync_free(agent->sync);
+	watch_close(&agent->watch);
 	snapshot_stop(agent->snapshot, agent->exit_code == EXIT_STOPPED);
 	config_free(&agent->config);
 	keeper_close(&agent->keeper);

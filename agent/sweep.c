@@ -6,6 +6,7 @@
 
 #include "agent/log.h"
 #include "agent/sync/slot.h"
+#include "shm/rl_audit.h"
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_count.h"
@@ -15,6 +16,7 @@
 #include "shm/rl_now.h"
 #include "shm/rl_rebase.h"
 #include "shm/rl_table.h"
+#include "shm/rl_watch.h"
 #include "shm/rl_window.h"
 #include "shm/rl_word.h"
 
@@ -34,6 +36,7 @@ static void start_pass(struct sweep *sweep)
 	sweep->used = 0;
 	sweep->damaged = 0;
 	sweep->hurry = false;
+	memset(sweep->keys, 0, sizeof(sweep->keys));
 }
 
 static int by_id(const void *a, const void *b)
@@ -55,6 +58,7 @@ void sweep_rules_changed(struct sweep *sweep)
 	qsort(sweep->rule, sweep->rule_count, sizeof(sweep->rule[0]), by_id);
 	start_pass(sweep);
 	sweep->pass_ms = SWEEP_BUSY_MS;
+	sweep->settles = true;
 }
 
 static const struct rl_rule *rule_of(const struct sweep *sweep, uint32_t id)
@@ -202,6 +206,23 @@ static void mend_stamps(struct rl_seg *seg, struct rl_slot *slot, uint64_t now_n
 	}
 }
 
+/* For what is published of the rule; a slot that is freed now, too. */
+static void count_key(struct sweep *sweep, const struct rl_rule *rule)
+{
+	if (rule != NULL)
+		sweep->keys[rule->index]++;
+}
+
+/* The rules have changed: which keys are audited may have, too. */
+static void settle_audit(struct rl_seg *seg, uint64_t index, const struct rl_rule *rule)
+{
+	/* pairs[slot_head.acq]: as any reader of a slot; it may have been freed just now. */
+	uint64_t head = atomic_load_explicit(&seg->slot[index].head, memory_order_acquire);
+
+	if (rl_head_is_open(head))
+		rl_audit_settle(seg, index, rule);
+}
+
 static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
 {
 	struct rl_seg *seg = sweep->seg;
@@ -213,6 +234,7 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 	uint32_t q;
 
 	mend_stamps(seg, slot, now_ns);
+	count_key(sweep, rule);
 	if (rule != NULL && rl_rule_in_flight(rule))
 		rule = NULL; /* it has slots of its own: this one is kept until it is idle */
 	if (rule != NULL) {
@@ -234,6 +256,8 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 		if (rl_rebase_slot(seg, index, head, rule, q))
 			count(&seg->live->slots_rebased);
 	}
+	if (sweep->settles) /* in what is a slot still, and may have been re-based */
+		settle_audit(seg, index, rule);
 	if (rule != NULL && rl_shape_algorithm(shape) == RL_SLIDING &&
 	    rl_shape_q(shape) != rule->q && !rl_clock_is_coarse(rule->window_ns))
 		sweep->hurry = true;
@@ -242,6 +266,10 @@ static void visit_open(struct sweep *sweep, uint64_t index, uint64_t head, uint6
 /* What the dead held is given back by inflight_pass(). */
 static void visit_in_flight(struct sweep *sweep, uint64_t index, uint64_t head, uint64_t now_ns)
 {
+	/* Relaxed: under a head that was acquired. */
+	uint64_t shape = atomic_load_explicit(&sweep->seg->slot[index].shape, memory_order_relaxed);
+
+	count_key(sweep, rule_of(sweep, rl_pair_high(shape)));
 	mend_stamps(sweep->seg, &sweep->seg->slot[index], now_ns); /* nobody counts by them */
 	if (rl_inflight_free_idle(sweep->seg, index, head))
 		count(&sweep->seg->live->slots_freed);
@@ -331,9 +359,17 @@ static void note_pressure(struct sweep *sweep)
 		sweep->pressed = high;
 }
 
+static void publish_keys(const struct sweep *sweep)
+{
+	for (uint32_t i = 0; i < sweep->rule_count; i++)
+		rl_watch_keys(sweep->seg, &sweep->rule[i], sweep->keys[sweep->rule[i].index]);
+}
+
 static void end_pass(struct sweep *sweep)
 {
 	note_pressure(sweep);
+	publish_keys(sweep);
+	sweep->settles = sweep->settles && sweep->hurry;
 	count(&sweep->seg->live->sweep_passes);
 	if (sweep->damaged > 0)
 		log_event(LOG_WARNING, "damaged",

@@ -31,9 +31,11 @@ struct sweep {
 	bool pressed;        /* the table is nearly full, and that was said */
 	bool holds_short;    /* inflight_pass(): lines for keys in flight are wanted */
 	bool hurry;          /* this pass left a slot of a short window for the next one */
+	bool settles;        /* it looks which keys are audited: rl_audit.h */
 	uint32_t pass_ms;    /* of the pass that is under way */
 	uint32_t rule_count; /* rules in force, sorted by id */
 	struct rl_rule rule[RL_RULES_MAX];
+	uint64_t keys[RL_RULES_MAX]; /* slots of each, in this pass; by index */
 	struct {
 		uint64_t index, head, since_ns;
 	} suspect[SWEEP_SUSPECTS]; /* unfinished claims, by index modulo the size */

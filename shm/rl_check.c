@@ -1,5 +1,6 @@
 #include "shm/rl_check.h"
 
+#include "shm/rl_audit.h"
 #include "shm/rl_check_steps.h"
 #include "shm/rl_check_usual.h"
 #include "shm/rl_count.h"
@@ -46,6 +47,8 @@ RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member,
 			rl_count_begin(&seg->view, terms.algorithm, rule->limit, rule->window_ns,
 				       terms.held, rl_now_ns(&seg->view, false), &terms.hint);
 	}
+	terms.audited = rl_audit_picks(&seg->view, rule, &terms.text);
+	terms.local = rl_rule_is_local(rule);
 	opened = rl_table_claim(seg, &key->id, &terms);
 	if (opened == 1)
 		rl_member_count(&member->claims, 1);

@@ -1,6 +1,7 @@
 /*
  * rl_check_all.c - several rules for one request, all or nothing; and giving back.
  */
+#include "shm/rl_audit.h"
 #include "shm/rl_check_steps.h"
 #include "shm/rl_check_usual.h"
 #include "shm/rl_count.h"
@@ -74,6 +75,9 @@ int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handl
 			return 0;
 		rl_lists_apply_slot(&seg->view, index, &rule);
 		if (refund_once(seg, index, head, &rule, cost, ticket->mark)) {
+			if (ticket->mark >> 63 == 0 && rl_audit_marked(&seg->slot[index]))
+				rl_audit_note(seg, index, rl_clock_precise_ns(), cost,
+					      RL_AUDIT_REFUND);
 			rl_member_count(&member->rule[rule.index].refunded, cost);
 			return 1;
 		}

@@ -2,6 +2,7 @@
  * rl_check_other.c - rl_check_spend() where the usual case does not go: a rule with an algorithm
  * or an option of its own, and a slot that was made when its rule had another one.
  */
+#include "shm/rl_audit.h"
 #include "shm/rl_check_steps.h"
 #include "shm/rl_count.h"
 #include "shm/rl_mark.h"
@@ -140,6 +141,8 @@ static int try_slot(struct rl_seg *seg, struct rl_member *member, uint64_t index
 		got = try_window(slot, head, &terms, cost, now_ns, &answer);
 	if (got == RL_TRY_AHEAD)
 		rl_check_mend(member, slot, answer.cell);
+	if (got == RL_TRY_ALLOWED && rl_audit_marked(slot))
+		rl_audit_note(seg, index, now_ns, cost, RL_AUDIT_ADMIT);
 	fill_answer(&seg->view, rule, &answer, now_ns, ret);
 	if (got == RL_TRY_ALLOWED)
 		ret->ticket = ticket_of(index, cost, mark_of(answer.event, rule->window_ns, now_ns),

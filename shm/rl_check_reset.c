@@ -7,6 +7,7 @@
  * open head may be that of a re-base which began before the mark and has ended since, and wrote
  * over it: so who marks then looks whether the mark is there.
  */
+#include "shm/rl_audit.h"
 #include "shm/rl_check_steps.h"
 #include "shm/rl_count.h"
 #include "shm/rl_mark.h"
@@ -69,9 +70,10 @@ static bool reset_window(struct rl_slot *slot, uint64_t head, uint32_t q, uint64
 		return false;
 	*ret_mark = RL_MARK_FLOOR | floor;
 	/* seq_cst: before the head is looked at again. */
-	return atomic_compare_exchange_strong_explicit(
-		&slot->state, &mark, (mark & RL_MARK_BLOCK) | RL_MARK_FLOOR | floor,
-		memory_order_seq_cst, memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(&slot->state, &mark,
+						       (mark & (RL_MARK_BLOCK | RL_MARK_AUDIT)) |
+							       RL_MARK_FLOOR | floor,
+						       memory_order_seq_cst, memory_order_relaxed);
 }
 
 static bool reset_once(struct rl_seg *seg, uint64_t index, uint64_t head,
@@ -101,8 +103,11 @@ int rl_check_reset(struct rl_seg *seg, uint64_t handle, const struct rl_check_ke
 		if (index == RL_NO_SLOT && !rl_table_holds(seg, &key->id))
 			return rl_segment_has_grown(&seg->view) ? RL_E_GROWN : 0;
 		if (index != RL_NO_SLOT && reset_once(seg, index, head, &rule, &mark) &&
-		    stands(seg, &key->id, index, mark))
+		    stands(seg, &key->id, index, mark)) {
+			if (mark != 0 && rl_audit_marked(&seg->slot[index]))
+				rl_audit_note(seg, index, rl_clock_precise_ns(), 0, RL_AUDIT_RESET);
 			return 0;
+		}
 	}
 	return RL_E_BUSY;
 }

@@ -2,6 +2,7 @@
  * rl_check_shared.c - a check under a rule that hosts share: as rl_check_spend(), but by credit,
  * and the only one that may wait.
  */
+#include "shm/rl_audit.h"
 #include "shm/rl_bell.h"
 #include "shm/rl_check_steps.h"
 #include "shm/rl_cold.h"
@@ -75,17 +76,19 @@ static uint64_t wait_left(const struct spending *s)
 }
 
 /*
- * Units that the fleet had left at the last answer, less what this host admitted since; all of them
- * while Redis is away, as nobody knows then. Relaxed, all: for statistics.
+ * Admitted. Units that the fleet had left at the last answer, less what this host admitted since;
+ * all of them while Redis is away, as nobody knows then. Relaxed, all: for statistics.
  */
 static uint32_t left_of(const struct spending *s, uint64_t index, uint64_t now_ns, uint32_t by)
 {
 	const struct rl_side *side = &s->seg->side[index];
 	uint64_t total = atomic_load_explicit(&side->total, memory_order_relaxed);
-	uint64_t acked = rl_acked_n(atomic_load_explicit(&side->acked, memory_order_relaxed));
-	uint64_t n = rl_head_n(s->head) + s->cost;
+	uint64_t kept = atomic_load_explicit(&side->acked, memory_order_relaxed);
+	uint64_t acked = rl_acked_n(kept), n = rl_head_n(s->head) + s->cost;
 	uint64_t used = rl_total_now(total, s->rule.window_ns, now_ns);
 
+	if (RL_RARELY((kept & RL_TEXT_AUDIT) != 0))
+		rl_audit_note(s->seg, index, now_ns, s->cost, RL_AUDIT_ADMIT);
 	if (by == RL_DECIDED_POLICY)
 		return s->rule.limit;
 	used += n > acked ? n - acked : 0;

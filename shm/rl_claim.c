@@ -8,6 +8,7 @@
  * tentative" at that moment.
  */
 #include "shm/rl_count.h"
+#include "shm/rl_mark.h"
 #include "shm/rl_table.h"
 #include "shm/rl_tags.h"
 #include "shm/rl_word.h"
@@ -172,7 +173,8 @@ static bool set_tag(struct rl_seg *seg, uint64_t index, uint64_t tag)
 /* What the sync needs of a slot: its key, where its admits begin, its partition. */
 static bool fill_side(struct rl_seg *seg, uint64_t index, uint64_t n, const struct rl_claim *claim)
 {
-	bool good = fill_word(&seg->side[index].acked, rl_acked(n, false, claim->text.code)) &&
+	uint32_t text = claim->text.code | (claim->audited ? RL_TEXT_AUDIT : 0);
+	bool good = fill_word(&seg->side[index].acked, rl_acked(n, false, text)) &&
 		    fill_word(&seg->slot[index].hint, claim->hint);
 
 	for (size_t i = 0; good && i < RL_TEXT_BYTES / 8; i++)
@@ -197,14 +199,16 @@ static bool fill_ring(struct rl_slot *slot, uint64_t n, const struct rl_claim *c
 	return good;
 }
 
-/* What it counts by, unless that is the sliding window. */
-static bool fill_count(struct rl_slot *slot, uint64_t n, const struct rl_claim *claim)
+/* What it counts by; of the sliding window the mark of a local key that is audited, or nothing. */
+static bool fill_state(struct rl_slot *slot, uint64_t n, const struct rl_claim *claim)
 {
 	uint64_t word = rl_count_state(n, claim->word), seen = 0;
 
+	if (claim->algorithm == RL_SLIDING)
+		word = claim->audited && claim->local ? RL_MARK_AUDIT : 0;
 	/* pairs[slot_state.rel]: not seen before the slot was taken, by who marks the key that had
 	 * it before (rl_mark.c). */
-	return claim->algorithm == RL_SLIDING ||
+	return word == 0 ||
 	       atomic_compare_exchange_strong_explicit(
 		       &slot->state, &seen, word, memory_order_release, memory_order_relaxed) ||
 	       seen == word;
@@ -226,7 +230,7 @@ static bool propose_at(struct rl_seg *seg, uint64_t index, uint64_t free_head,
 		return false;
 	if (fill_word(&slot->id[0], id->word[0]) && fill_word(&slot->id[1], id->word[1]) &&
 	    fill_word(&slot->shape, rl_shape(claim->rule_id, claim->algorithm, claim->q)) &&
-	    fill_word(&slot->window_ns, claim->window_ns) && fill_count(slot, n, claim) &&
+	    fill_word(&slot->window_ns, claim->window_ns) && fill_state(slot, n, claim) &&
 	    fill_ring(slot, n, claim) && fill_side(seg, index, n, claim) &&
 	    set_tag(seg, index, rl_tag_of(id)))
 		return swap_head(seg, index, mine, rl_head_closed(n, RL_KIND_TENT));

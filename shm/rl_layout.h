@@ -10,6 +10,7 @@
  *   offset 8192      rl_bank[2]   two copies of the rules, used in turn by generation
  *   offset 73728     rl_fleet     who this host is in its fleet, and the state of its syncs
  *   offset 77824     rl_before[]  what was counted at each rule's index before the rule came
+ *   offset 94208     rl_watch     what is published of the promise, and admits that are audited
  *   lists_off        rl_list_entry[2][] two copies of the rules' lists, used as the banks are
  *   members_off      rl_member[]  each attached process's statistics, by rule
  *   tags_off         rl_tags[]    one cache line of 32 16-bit tags per bucket
@@ -36,7 +37,7 @@
 #include <stdint.h>
 
 #define RL_MAGIC     UINT64_C(0x314745534c455441) /* "ATELSEG1" read as little-endian bytes */
-#define RL_ABI_MAJOR 5u /* a reader of another major refuses the segment */
+#define RL_ABI_MAJOR 6u /* a reader of another major refuses the segment */
 #define RL_ABI_MINOR 0u /* a reader of an older minor ignores the new fields */
 
 #define RL_PAGE        4096u
@@ -49,6 +50,8 @@
 #define RL_NAME_WORDS  8u   /* a rule's name: up to 63 bytes and a NUL, as 64-bit words */
 #define RL_MEMBERS_MAX 256u /* processes with statistics of their own; the rest share the first */
 #define RL_MEMBERS_MIN 32u  /* of a small table: rl_segment_members() */
+
+#define RL_AUDIT_CELLS 2048u /* admits of audited keys that await the agent; a power of two */
 
 #define RL_LATENCY_BUCKETS 32u   /* bucket b: checks that took 2^b .. 2^(b+1) - 1 ns */
 #define RL_LATENCY_ONE_IN  1024u /* checks: the one after is timed; a power of two */
@@ -173,7 +176,8 @@ struct rl_rule_rec {
 	_Atomic uint64_t id_flags;  /* id:32 (high) | RL_RULE_*:13 | rl_fleet_pack():19; 0 = none */
 	_Atomic uint64_t shape;     /* limit:32 (high) | q:32, see rl_window.h */
 	_Atomic uint64_t window_ns; /* 10 ms .. 365 days */
-	/* shadow:20 (ppm of the keys) | 0:10 | on_full:2 | wait:32, ns: for credit, who may wait */
+	/* shadow:20 (ppm of the keys) | 0:5 | audit:5 (rl_audit.h) | on_full:2 | wait:32, ns: for
+	 * credit, who may wait */
 	_Atomic uint64_t rest;
 	_Atomic uint64_t bucket;  /* burst:32 (high) | delay:32, units; 0 = none given */
 	_Atomic uint64_t net4;    /* lengths of networks in its lists: rl_lists.h */
@@ -202,12 +206,13 @@ static_assert(sizeof(struct rl_bank) == 32768, "shared layout: bump RL_ABI_MAJOR
  */
 struct rl_part {
 	_Atomic uint64_t
-		lease_until_ns;     /* precise clock: credit may be spent until then; relaxed */
-	_Atomic uint64_t silent_ns; /* since when a call is unanswered; 0 = none is; relaxed */
-	_Atomic uint64_t seq;       /* of the call under way or to come; starts at 1 */
-	_Atomic uint64_t nonce;     /* random, drawn before anything of the call is recorded */
-	_Atomic uint64_t sent_ns;   /* precise clock: when this seq was first sent; 0 = not yet */
-	uint8_t pad[24];
+		lease_until_ns;       /* precise clock: credit may be spent until then; relaxed */
+	_Atomic uint64_t silent_ns;   /* since when a call is unanswered; 0 = none is; relaxed */
+	_Atomic uint64_t seq;         /* of the call under way or to come; starts at 1 */
+	_Atomic uint64_t nonce;       /* random, drawn before anything of the call is recorded */
+	_Atomic uint64_t sent_ns;     /* precise clock: when this seq was first sent; 0 = not yet */
+	_Atomic uint64_t answered_ns; /* precise clock: when an answer last came; relaxed, as pad */
+	uint8_t pad[16];
 };
 static_assert(sizeof(struct rl_part) == 64, "shared layout: bump RL_ABI_MAJOR");
 
@@ -276,6 +281,60 @@ struct rl_before {
 		refunded; /* pairs[before_word] */
 };
 static_assert(sizeof(struct rl_before) == 64, "shared layout: bump RL_ABI_MAJOR");
+
+/*
+ * How one rule's promise stands, by its index: numbers for people, published by the agent. Relaxed,
+ * all: each stands for itself, and made_ns of rl_watch says of when the first ones are.
+ */
+struct rl_watch_rule {
+	_Atomic uint64_t id;        /* the rule whose numbers these are; 0: of none */
+	_Atomic uint64_t keys;      /* slots it has, as of the last pass of the sweep */
+	_Atomic uint64_t active;    /* of them, that are being synced */
+	_Atomic uint64_t credit;    /* units this host may still admit without asking */
+	_Atomic uint64_t untold;    /* units admitted that the store does not know of */
+	_Atomic uint64_t untold_ns; /* how long, at most, the oldest of them; age at made_ns */
+	_Atomic uint64_t stale_ns;  /* since the oldest last answer to an active key; likewise */
+	_Atomic uint64_t bound;     /* in force then: rl_bound.h; units, UINT64_MAX: none */
+	_Atomic uint64_t bound_by;  /* enum rl_bound_by */
+	_Atomic uint64_t spare0[7]; /* zero */
+	/* The audit, rl_audit.h. */
+	_Atomic uint64_t audited;    /* keys whose admits are being kept */
+	_Atomic uint64_t admits;     /* units of them seen, since the segment was made */
+	_Atomic uint64_t windows;    /* windows judged on this host: one for each admit */
+	_Atomic uint64_t fleet;      /* windows judged over all hosts */
+	_Atomic uint64_t excess;     /* the most units above its limit that a window had */
+	_Atomic uint64_t excess_ppm; /* the most, in parts of the limit */
+	_Atomic uint64_t lately;     /* as excess, of the last minute or so */
+	_Atomic uint64_t lately_ppm; /* as excess_ppm */
+};
+static_assert(sizeof(struct rl_watch_rule) == 192, "shared layout: bump RL_ABI_MAJOR");
+
+/* One admit of an audited key: rl_audit.h. Relaxed, all: each word says whose it is. */
+struct rl_audit_cell {
+	_Atomic uint64_t word[4];
+};
+
+struct rl_watch {
+	/* First line: raised by each worker that admits an audited key. */
+	_Atomic uint64_t put; /* cells ever taken to be written; fetch_add, relaxed */
+	uint8_t pad0[56];
+	/* The rest is the agent's. Relaxed, as above. */
+	_Atomic uint64_t taken;      /* cells ever read */
+	_Atomic uint64_t missed;     /* of them, without an admit: overwritten, or never written */
+	_Atomic uint64_t unkept;     /* admits of audited keys for which there was no room */
+	_Atomic uint64_t made_ns;    /* precise clock: when the rules' first numbers were made */
+	_Atomic uint64_t skew_ns;    /* the store's clock less CLOCK_REALTIME, two's complement */
+	_Atomic uint64_t skew_by_ns; /* and by how much that may be wrong */
+	_Atomic uint64_t skew_at_ns; /* precise clock: of when; 0: not known */
+	_Atomic uint64_t steps;      /* times that the store's clock has stepped */
+	_Atomic uint64_t step_ns;    /* by how much the last time, two's complement */
+	_Atomic uint64_t step_at_ns; /* precise clock: and when */
+	uint8_t pad1[3952];
+	struct rl_watch_rule rule[RL_RULES_MAX]; /* by index */
+	struct rl_audit_cell cell[RL_AUDIT_CELLS];
+};
+static_assert(offsetof(struct rl_watch, rule) == RL_PAGE, "shared layout: bump RL_ABI_MAJOR");
+static_assert(sizeof(struct rl_watch) == 29 * RL_PAGE, "shared layout: bump RL_ABI_MAJOR");
 
 /*
  * One process's statistics, in lines that (nearly always) only this process writes. The

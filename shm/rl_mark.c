@@ -39,11 +39,13 @@ void rl_mark_tidy(struct rl_slot *slot, uint64_t head, uint32_t limit)
 	 * since head was read, holds all that the key has spent. */
 	uint64_t seen = atomic_load_explicit(&slot->state, memory_order_acquire);
 
-	if ((seen & ~RL_MARK_BLOCK) == 0 || room_by(seen, rl_head_n(head), limit) > 0)
+	if ((seen & ~(RL_MARK_BLOCK | RL_MARK_AUDIT)) == 0 ||
+	    room_by(seen, rl_head_n(head), limit) > 0)
 		return;
 	/* Relaxed: publishes nothing; fails if it was marked anew. */
 	if (in_life(slot, head))
-		atomic_compare_exchange_strong_explicit(&slot->state, &seen, seen & RL_MARK_BLOCK,
+		atomic_compare_exchange_strong_explicit(&slot->state, &seen,
+							seen & (RL_MARK_BLOCK | RL_MARK_AUDIT),
 							memory_order_relaxed, memory_order_relaxed);
 }
 
@@ -60,7 +62,7 @@ bool rl_mark_block(struct rl_slot *slot)
 		return true;
 	/* What is no mark is left of a time when hosts shared the rule. */
 	if ((seen & RL_MARK_FLOOR) == 0)
-		mark = 0;
+		mark &= RL_MARK_AUDIT;
 	/* seq_cst: before the head is looked at again (rl_check_reset.c). */
 	return in_life(slot, head) &&
 	       atomic_compare_exchange_strong_explicit(&slot->state, &seen, mark | RL_MARK_BLOCK,

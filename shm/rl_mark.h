@@ -5,12 +5,13 @@
  *
  * state, of a slot of the sliding window (of others it is what they count by):
  *
- *	[ block:1 | floor:1 | event:62 ]
+ *	[ block:1 | floor:1 | audit:1 | event:61 ]
  *
- * block: look at the block word. floor: the events numbered below this one are forgotten. So an
- * event may be admitted also while fewer than L were counted since: then any L + 1 events since
- * the reset have one among them that the window let pass, a window after the one L before it. 0
- * nearly always; a check of a plain rule tests no more than that.
+ * audit: admits are noted, rl_audit.h. block: look at the block word. floor: the events numbered
+ *below this one are forgotten. So an event may be admitted also while fewer than L were counted
+ *since: then any L + 1 events since the reset have one among them that the window let pass, a
+ *window after the one L before it. 0 nearly always; a check of a plain rule tests no more than
+ *that.
  *
  * block word, rl_side.total of a slot of a local rule (a shared one's has the fleet's total):
  *
@@ -30,7 +31,8 @@
 
 #define RL_MARK_BLOCK (UINT64_C(1) << 63)
 #define RL_MARK_FLOOR (UINT64_C(1) << 62)
-#define RL_MARK_EVENT (RL_MARK_FLOOR - 1)
+#define RL_MARK_AUDIT (UINT64_C(1) << 61)
+#define RL_MARK_EVENT (RL_MARK_AUDIT - 1)
 
 static inline uint64_t rl_mark_of(const struct rl_slot *slot)
 {
@@ -47,9 +49,9 @@ uint32_t rl_mark_room(const struct rl_slot *slot, uint64_t event, uint32_t limit
 
 /*
  * Clear a mark that says nothing any more: of a reset that as many events as the limit have
- * followed, or none at all but left of when hosts shared the rule. The flag of a block stays as
- * long as the slot: who blocks the key anew relies on it. Nothing when the slot has gone on from
- * head.
+ * followed, or none at all but left of when hosts shared the rule. The flags of a block and
+ * of the audit stay as long as the slot: who blocks the key anew relies on it. Nothing when the
+ * slot has gone on from head.
  */
 void rl_mark_tidy(struct rl_slot *slot, uint64_t head, uint32_t limit);
 

@@ -150,7 +150,7 @@ uint64_t rl_rebase_acked(uint64_t acked, uint64_t old_n, uint64_t new_n)
 	uint64_t behind = old_n > rl_acked_n(acked) ? old_n - rl_acked_n(acked) : 0;
 
 	return rl_acked(behind < new_n ? new_n - behind : new_n, (acked & RL_TRACKED) != 0,
-			rl_acked_text(acked));
+			rl_acked_kept(acked));
 }
 
 void rl_rebase_write(struct rl_journal *journal, uint64_t index, uint64_t head,
@@ -210,7 +210,7 @@ static void regroup(const struct rl_seg *seg, uint64_t index, const struct rl_gr
 		    const struct rl_rule *rule, uint32_t q, uint64_t mark, struct rl_image *ret)
 {
 	bool was_coarse = rl_clock_is_coarse(take(&seg->slot[index].window_ns));
-	uint64_t block = mark & RL_MARK_BLOCK;
+	uint64_t stays = mark & (RL_MARK_BLOCK | RL_MARK_AUDIT);
 	bool to_precise = was_coarse && !rl_clock_is_coarse(rule->window_ns) && !seg->view.given;
 	struct rl_groups new;
 
@@ -219,7 +219,7 @@ static void regroup(const struct rl_seg *seg, uint64_t index, const struct rl_gr
 	*ret = (struct rl_image){.n = new.n,
 				 .shape = rl_shape(rule->id, RL_SLIDING, q),
 				 .window_ns = rule->window_ns,
-				 .state = rl_rule_is_local(rule) ? block : 0,
+				 .state = rl_rule_is_local(rule) ? stays : 0,
 				 .hint = take(&seg->slot[index].hint)};
 	memcpy(ret->ring, new.ring, sizeof(ret->ring));
 }

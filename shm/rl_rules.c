@@ -11,6 +11,7 @@
 #include "shm/rl_word.h"
 
 #define ON_FULL_SHIFT  32 /* in rl_rule_rec.rest: 2 bits */
+#define AUDIT_SHIFT    34 /* likewise: 5 bits */
 #define SHADOW_SHIFT   44 /* of ppm in rl_rule_rec.rest: 20 bits */
 #define RL_RULES_TRIES 16 /* each failed try is a reload that happened during it */
 
@@ -170,6 +171,15 @@ uint32_t rl_rules_on_full(const struct rl_view *view, uint32_t id)
 	return RL_FULL_DENY;
 }
 
+/* One word of the bank in force, as above. */
+uint32_t rl_rules_audit(const struct rl_view *view, uint32_t index, uint32_t id)
+{
+	const struct rl_rule_rec *rec =
+		&view->bank[generation_of(view) & 1].rule[index % RL_RULES_MAX];
+
+	return rl_pair_high(take(&rec->id_flags)) == id ? take(&rec->rest) >> AUDIT_SHIFT & 31 : 0;
+}
+
 const char *rl_on_full_name(unsigned on_full)
 {
 	static const char *const name[RL_FULLS] = {"pool", "allow", "deny"};
@@ -276,6 +286,7 @@ static void write_rec(struct rl_rule_rec *rec, const struct rl_rule_spec *spec, 
 	put(&rec->shape, rl_pair(spec->terms.limit, q_of(spec->terms.limit, spec->interpolate)));
 	put(&rec->window_ns, spec->terms.window_ns);
 	put(&rec->rest, (uint64_t)spec->shadow_ppm << SHADOW_SHIFT |
+				(uint64_t)(spec->audit & 31) << AUDIT_SHIFT |
 				(uint64_t)on_full << ON_FULL_SHIFT | (uint32_t)spec->fleet.wait_ns);
 	put(&rec->net4, lengths.v4);
 	put(&rec->net6[0], lengths.v6[0]);

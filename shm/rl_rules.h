@@ -96,6 +96,12 @@ uint32_t rl_rules_on_full(const struct rl_view *view, uint32_t id);
 /* "pool", "allow", "deny"; "?" for what is none. */
 const char *rl_on_full_name(unsigned on_full);
 
+/*
+ * Its audit, as rl_audit_code(), of the rule that lies at index under this id; 0 also of none.
+ * Wait-free.
+ */
+uint32_t rl_rules_audit(const struct rl_view *view, uint32_t index, uint32_t id);
+
 struct rl_named_rule {
 	char name[RL_NAME_MAX + 1];
 	uint32_t index;
@@ -110,6 +116,7 @@ struct rl_rule_spec {
 	bool interpolate;            /* the rest: as rl_algorithm_options() allows it, else 0 */
 	uint32_t burst, delay;       /* units, 0 .. RL_LIMIT_MAX */
 	uint32_t shadow_ppm;         /* of the keys, 0 .. 1000000: counted, never refused */
+	uint8_t audit;               /* rl_audit_code() */
 	uint8_t on_full;             /* enum rl_on_full; a concurrency rule has no pool */
 	const struct rl_list_item *list; /* [list_count]; of one key the first decides */
 	size_t list_count;

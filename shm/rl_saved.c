@@ -43,7 +43,7 @@ static bool take_window(const struct rl_view *view, const struct rl_slot *slot,
 	uint64_t span_ns = ret->window_ns + rl_hold_ns(view, coarse);
 	bool holds = false;
 
-	ret->mark = rl_mark_of(slot) & ~RL_MARK_BLOCK;
+	ret->mark = rl_mark_of(slot) & ~(RL_MARK_BLOCK | RL_MARK_AUDIT);
 	for (uint32_t i = 0; i < RL_RING; i++) {
 		/* pairs[ring_stamp.acq]: no older than those of the events that head counts. */
 		uint64_t stamp = atomic_load_explicit(&slot->ring[i], memory_order_acquire);

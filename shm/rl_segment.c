@@ -19,6 +19,7 @@
 #define BANK_OFF   (LIVE_OFF + sizeof(struct rl_live))
 #define FLEET_OFF  (BANK_OFF + 2 * sizeof(struct rl_bank))
 #define BEFORE_OFF (FLEET_OFF + sizeof(struct rl_fleet))
+#define WATCH_OFF  (BEFORE_OFF + RL_RULES_MAX * sizeof(struct rl_before))
 
 #define SLOT_BYTES (sizeof(struct rl_slot) + sizeof(struct rl_side) + sizeof(struct rl_text))
 
@@ -63,7 +64,7 @@ void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list
 	hdr->slot_count = slots;
 	hdr->list_slots = list_slots;
 	hdr->member_count = rl_segment_members(bucket_count);
-	hdr->lists_off = rl_round_to(BEFORE_OFF + RL_RULES_MAX * sizeof(struct rl_before), page);
+	hdr->lists_off = rl_round_to(WATCH_OFF + sizeof(struct rl_watch), page);
 	hdr->members_off =
 		rl_round_to(hdr->lists_off + 2 * list_slots * sizeof(struct rl_list_entry), page);
 	hdr->tags_off =
@@ -181,6 +182,7 @@ static void point_view(struct rl_view *view, const char *base, const struct rl_h
 	view->lists = (const struct rl_list_entry *)(const void *)(base + hdr->lists_off);
 	view->list_slots = hdr->list_slots;
 	view->before = (const struct rl_before *)(const void *)(base + BEFORE_OFF);
+	view->watch = (const struct rl_watch *)(const void *)(base + WATCH_OFF);
 	view->member_count = (uint32_t)hdr->member_count;
 	view->member = (const struct rl_member *)(const void *)(base + hdr->members_off);
 	point_table(view, base, plan);
@@ -216,6 +218,7 @@ static void point_seg(struct rl_seg *seg, char *base, const struct rl_hdr *hdr,
 	seg->fleet = (struct rl_fleet *)(void *)(base + FLEET_OFF);
 	seg->lists = (struct rl_list_entry *)(void *)(base + hdr->lists_off);
 	seg->before = (struct rl_before *)(void *)(base + BEFORE_OFF);
+	seg->watch = (struct rl_watch *)(void *)(base + WATCH_OFF);
 	seg->member = (struct rl_member *)(void *)(base + hdr->members_off);
 	seg->tags = (struct rl_tags *)(void *)(base + plan->array_at[RL_TAGS]);
 	seg->slot = (struct rl_slot *)(void *)(base + plan->array_at[RL_SLOTS]);

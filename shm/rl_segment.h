@@ -36,11 +36,12 @@ struct rl_view {
 	const struct rl_fleet *fleet;
 	const struct rl_list_entry *lists; /* [2 * list_slots] */
 	const struct rl_before *before;    /* [RL_RULES_MAX] */
-	const struct rl_member *member;    /* [member_count] */
-	const struct rl_tags *tags;        /* [bucket_count] */
-	const struct rl_slot *slot;        /* [slot_count] */
-	const struct rl_side *side;        /* [slot_count] */
-	const struct rl_text *text;        /* [slot_count] */
+	const struct rl_watch *watch;
+	const struct rl_member *member; /* [member_count] */
+	const struct rl_tags *tags;     /* [bucket_count] */
+	const struct rl_slot *slot;     /* [slot_count] */
+	const struct rl_side *side;     /* [slot_count] */
+	const struct rl_text *text;     /* [slot_count] */
 	const struct rl_holders *holders;
 	const struct rl_hold *hold; /* [hold_count] */
 	uint32_t hold_count;
@@ -73,6 +74,7 @@ struct rl_seg {
 	struct rl_fleet *fleet;
 	struct rl_list_entry *lists;
 	struct rl_before *before;
+	struct rl_watch *watch;
 	struct rl_member *member;
 	struct rl_tags *tags;
 	struct rl_slot *slot;

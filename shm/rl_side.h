@@ -4,10 +4,11 @@
  *
  * Rooms:  shm/ and agent/. Arithmetic on values, and a few loads; no I/O.
  *
- *   acked  [ n:42 | tracked:1 | text:21 ]
+ *   acked  [ n:42 | tracked:1 | audit:1 | text:20 ]
  *          n: the count up to which Redis knows of this slot's admits. A claimant writes it
  *          (with the count the slot opens at) before the slot opens; then the agent alone.
  *          tracked: the agent has begun to report this slot.
+ *          audit: the key's admits are noted, rl_audit.h.
  *          text: 1 + bytes of the key, up to 64; RL_TEXT_LONG for a longer key, of which the
  *          text holds 32 bytes and the 32 of its SHA-256. 0 = not written.
  *   total  [ when:32 | units:32 ]   at the last answer: the fleet's window and the leases of the
@@ -31,8 +32,9 @@
 #define RL_TEXT_PREFIX 32u /* bytes of a long key that are kept as they are */
 #define RL_NAME_BYTES  (1 + RL_TEXT_BYTES)
 
-#define RL_TRACKED   (UINT64_C(1) << 21)
-#define RL_TEXT_MASK ((UINT64_C(1) << 21) - 1)
+#define RL_TRACKED    (UINT64_C(1) << 21)
+#define RL_TEXT_AUDIT (UINT32_C(1) << 20)
+#define RL_TEXT_MASK  ((UINT64_C(1) << 20) - 1)
 
 static inline uint64_t rl_acked(uint64_t n, bool tracked, uint32_t text)
 {
@@ -47,6 +49,12 @@ static inline uint64_t rl_acked_n(uint64_t acked)
 static inline uint32_t rl_acked_text(uint64_t acked)
 {
 	return (uint32_t)(acked & RL_TEXT_MASK);
+}
+
+/* What of it stays as long as the slot is the key's: text, and audit. */
+static inline uint32_t rl_acked_kept(uint64_t acked)
+{
+	return (uint32_t)(acked & (RL_TEXT_AUDIT | RL_TEXT_MASK));
 }
 
 /* total: when, in units of 2^22 ns. */

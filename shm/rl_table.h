@@ -78,6 +78,8 @@ struct rl_claim {
 	uint64_t hint;      /* rl_hint(): its partition; of a row rl_count_hint() */
 	uint32_t credit;    /* it opens with: the blind share of a bounded rule, else 0 */
 	struct rl_key_text text;
+	bool audited; /* rl_audit.h; local: also its marks */
+	bool local;
 	uint32_t held;   /* units that it begins with, of now_ns; of a row they are in its word */
 	uint64_t now_ns; /* the slot's clock; with held */
 };

@@ -18,6 +18,11 @@ static uint64_t hosts_of(const struct rl_view *view)
 	return hosts == 0 ? 1 : hosts;
 }
 
+uint64_t rl_unreachable_burst(uint64_t share)
+{
+	return share >= BURST_PART ? share / BURST_PART : 1;
+}
+
 /*
  * Would the fleet still be within L, if the others have admitted as much as this host since
  * the last answer? More than its share it has not in any window, by its rate. Where shares
@@ -45,15 +50,15 @@ struct rate {
 static inline struct rate rate_of(const struct rl_view *view, const struct rl_shared_ask *ask,
 				  uint64_t share)
 {
-	uint64_t hosts = hosts_of(view), limit = ask->rule->limit, burst = share / BURST_PART;
+	uint64_t hosts = hosts_of(view), limit = ask->rule->limit;
+	uint64_t burst = rl_unreachable_burst(share);
 	struct rate rate;
 
 	if (limit < hosts) /* bounded, and a share that rounds to 0: one in a window */
 		limit = hosts;
 	rate.cost_ns = rl_gcra_span(ask->cost * hosts, limit, ask->rule->window_ns);
-	rate.burst_ns = ask->cost == 1 ? rate.cost_ns * (burst > 0 ? burst : 1)
-				       : rl_gcra_span((burst > 0 ? burst : 1) * hosts, limit,
-						      ask->rule->window_ns);
+	rate.burst_ns = ask->cost == 1 ? rate.cost_ns * burst
+				       : rl_gcra_span(burst * hosts, limit, ask->rule->window_ns);
 	return rate;
 }
 

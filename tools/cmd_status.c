@@ -12,6 +12,7 @@
 #include "shm/rl_rules.h"
 #include "shm/rl_table.h"
 #include "tools/fleet.h"
+#include "tools/promise.h"
 #include "tools/tool.h"
 
 struct status {
@@ -22,6 +23,7 @@ struct status {
 	int rule_count; /* negative: could not be read */
 	struct rl_named_rule rule[RL_RULES_MAX];
 	struct rl_rule_totals counts[RL_RULES_MAX]; /* of rule[] */
+	struct promise promise;                     /* likewise */
 };
 
 /* Relaxed: numbers for people. */
@@ -48,6 +50,8 @@ static void collect(const struct rl_view *view, struct status *ret)
 		rl_member_rule_totals(view, ret->rule[i].index, ret->rule[i].rule.id,
 				      &ret->counts[i]);
 	}
+	promise_read(view, ret->rule, ret->rule_count > 0 ? (uint32_t)ret->rule_count : 0,
+		     &ret->promise);
 }
 
 static void print_agent(const struct tool_agent *agent)
@@ -194,6 +198,7 @@ static void print_text(const struct tool *tool, const struct rl_view *view,
 	for (int i = 0; i < status->rule_count; i++)
 		if (is_used(&status->counts[i]))
 			print_counts(status->rule[i].name, &status->counts[i]);
+	promise_print(&status->promise, status->rule);
 }
 
 static void add_number(json_t *object, const char *name, uint64_t value)
@@ -255,9 +260,12 @@ static json_t *json_rules(const struct status *status)
 {
 	json_t *list = json_array();
 
-	for (int i = 0; i < status->rule_count; i++)
-		json_array_append_new(
-			list, json_rule(&status->fleet, &status->rule[i], &status->counts[i]));
+	for (int i = 0; i < status->rule_count; i++) {
+		json_t *object = json_rule(&status->fleet, &status->rule[i], &status->counts[i]);
+
+		promise_json_rule(&status->promise, (uint32_t)i, object);
+		json_array_append_new(list, object);
+	}
 	return list;
 }
 
@@ -290,6 +298,7 @@ static void print_json(const struct tool *tool, const struct rl_view *view,
 	json_object_set_new(all, "given_back",
 			    json_integer((json_int_t)number(&view->holders->given_back)));
 	fleet_json(&status->fleet, all);
+	promise_json(&status->promise, all);
 	json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');
 	json_decref(all);

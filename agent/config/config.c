@@ -119,7 +119,7 @@ static void check_clock(struct yaml_file *file, const yaml_node_t *segment,
 static void read_top(struct yaml_file *file, struct agent_config *config)
 {
 	static const char *const known[] = {"fleet",    "host",  "segment", "redis",
-					    "snapshot", "rules", NULL};
+					    "snapshot", "audit", "rules",   NULL};
 	yaml_node_t *root = yaml_root(file), *node, *segment;
 
 	if (!yaml_check_keys(file, root, "the file", known))
@@ -140,6 +140,7 @@ static void read_top(struct yaml_file *file, struct agent_config *config)
 		yaml_fault(file, node,
 			   "'snapshot' with 'clock: given': what its callers will say is not known "
 			   "after a reboot; take one of them out");
+	config_read_audit(file, root, &config->audit);
 	node = yaml_get(file, root, "rules");
 	if (node != NULL)
 		config_read_rules(file, node, config);
@@ -160,6 +161,7 @@ bool config_load(const char *file_name, FILE *out, struct agent_config *ret)
 	ret->stale_after_ns = CONFIG_STALE_AFTER_NS;
 	ret->redis_timeout_ns = CONFIG_REDIS_TIMEOUT_NS;
 	ret->snapshot_interval_ns = CONFIG_SNAPSHOT_NS;
+	ret->audit = CONFIG_AUDIT;
 	if (yaml_open(&file, file_name, out))
 		read_top(&file, ret);
 	faults = file.faults;

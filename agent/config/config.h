@@ -12,20 +12,28 @@
  *	host: web-1                   # distinct in its fleet; without it, the agent makes one
  *	redis:                        # or just a URL; without it, every rule is local
  *	  url: redis://10.0.0.5:6379  # or unix:/run/redis.sock; with /3 or ?db=3 database 3; or
- *	                              # sentinel://10.0.0.1,10.0.0.2:26380/shop/3, which is short
- *for sentinels: [10.0.0.1, 10.0.0.2:26380] master: shop                # the primary, as the
- *Sentinels call it database: 3                 # with sentinels sentinel_user: look         # of
- *the Sentinels' own ACL, if they have one sentinel_password_file: /etc/rl/sentinel user: ratel # of
- *an ACL; without it the default user password_file: /etc/rl/pw   # one line, that no other user can
- *read tls:                        # of rediss://10.0.0.5:6379 ca_file: /etc/rl/ca.pem   # else the
- *CAs this system trusts cert_file: /etc/rl/me.pem # ours, for a server that wants one key_file:
- * /etc/rl/me.key  # that no other user can read server_name: redis.lan    # in the server's
- *certificate; else the url's host verify: full              # none: whoever answers is taken for
- *Redis stale_after: 250ms          # unanswered for so long: on_unreachable is in force timeout: 2s
- *# then a connection is given up interval: 50ms              # between two syncs of a key; without
- *it, by its window snapshot:                     # or just a path; without it, counts begin at 0
- *after a reboot path: /var/lib/ratel/default.snapshot interval: 10s               # what a crash of
- *the host may lose rules:
+ *	                              # sentinel://10.0.0.1,10.0.0.2:26380/shop/3, short for
+ *	  sentinels: [10.0.0.1, 10.0.0.2:26380]
+ *	  master: shop                # the primary, as the Sentinels call it
+ *	  database: 3                 # with sentinels
+ *	  sentinel_user: look         # of the Sentinels' own ACL, if they have one
+ *	  sentinel_password_file: /etc/rl/sentinel
+ *	  user: ratel                 # of an ACL; without it the default user
+ *	  password_file: /etc/rl/pw   # one line, that no other user can read
+ *	  tls:                        # of rediss://10.0.0.5:6379
+ *	    ca_file: /etc/rl/ca.pem   # else the CAs this system trusts
+ *	    cert_file: /etc/rl/me.pem # ours, for a server that wants one
+ *	    key_file: /etc/rl/me.key  # that no other user can read
+ *	    server_name: redis.lan    # in the server's certificate; else the url's host
+ *	    verify: full              # none: whoever answers is taken for Redis
+ *	  stale_after: 250ms          # unanswered for so long: on_unreachable is in force
+ *	  timeout: 2s                 # then a connection is given up
+ *	  interval: 50ms              # between two syncs of a key; without it, by its window
+ *	snapshot:                     # or just a path; without it, counts begin at 0 after a reboot
+ *	  path: /var/lib/ratel/default.snapshot
+ *	  interval: 10s               # what a crash of the host may lose
+ *	audit: 1024                   # one key in so many is audited; 0: none
+ *	rules:
  *	  - name: login               # letters, digits, '.', '_', '-'; up to 63
  *	    limit: 100/minute         # COUNT/WINDOW; of concurrency just COUNT, in flight
  *	    algorithm: sliding        # sliding | fixed | token_bucket | leaky_bucket | concurrency
@@ -43,6 +51,7 @@
  *	    on_full: pool             # pool | allow | deny: a new key when the table is full
  *	    shadow: false             # count and let everything pass
  *	    enforce: 10%              # of the keys; the others as in a shadow rule
+ *	    audit: 1                  # of this rule's keys; sliding only
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -62,6 +71,7 @@
 #define CONFIG_STALE_AFTER_NS   UINT64_C(250000000)
 #define CONFIG_REDIS_TIMEOUT_NS UINT64_C(2000000000)
 #define CONFIG_SNAPSHOT_NS      UINT64_C(10000000000)
+#define CONFIG_AUDIT            UINT32_C(1024)
 #define CONFIG_SNAPSHOT_MIN_NS  UINT64_C(1000000000)
 #define CONFIG_SNAPSHOT_MAX_NS  UINT64_C(3600000000000)
 
@@ -85,6 +95,7 @@ struct agent_config {
 	uint64_t stale_after_ns;
 	uint64_t redis_timeout_ns;
 	uint64_t interval_ns; /* between two syncs of a key; 0 = by its window */
+	uint32_t audit;       /* one key in so many, of rules that say nothing; 0: none */
 	size_t rule_count;
 	struct rl_rule_spec rule[RL_RULES_MAX];
 };

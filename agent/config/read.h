@@ -26,6 +26,13 @@ void config_read_login(struct yaml_file *file, const yaml_node_t *node, const ch
 void config_read_snapshot(struct yaml_file *file, const yaml_node_t *node,
 			  struct agent_config *config);
 
+/* 'audit' of a mapping; true: it is there, and may be kept. */
+bool config_read_audit(struct yaml_file *file, const yaml_node_t *mapping, uint32_t *ret);
+
+/* 'audit' of a rule whose algorithm has been read. */
+void config_read_rule_audit(struct yaml_file *file, const yaml_node_t *rule,
+			    const struct agent_config *config, struct rl_rule_spec *ret);
+
 /* The value of 'rules'. Needs has_redis: it decides a rule's default consistency. */
 void config_read_rules(struct yaml_file *file, const yaml_node_t *node,
 		       struct agent_config *config);

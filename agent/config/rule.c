@@ -76,9 +76,10 @@ static void read_on_full(struct yaml_file *file, const yaml_node_t *rule, struct
 static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct agent_config *config)
 {
 	static const char *const known[] = {
-		"name",        "limit", "algorithm", "burst",     "delay",          "interpolate",
-		"consistency", "beta",  "wait",      "no_credit", "on_unreachable", "on_full",
-		"allow",       "deny",  "overrides", "shadow",    "enforce",        NULL};
+		"name",           "limit",       "algorithm", "burst", "delay",
+		"interpolate",    "consistency", "beta",      "wait",  "no_credit",
+		"on_unreachable", "on_full",     "allow",     "deny",  "overrides",
+		"shadow",         "enforce",     "audit",     NULL};
 	struct rl_rule_spec *spec = &config->rule[config->rule_count];
 
 	if (!yaml_check_keys(file, rule, "a rule", known))
@@ -89,6 +90,7 @@ static void read_rule(struct yaml_file *file, const yaml_node_t *rule, struct ag
 	read_limit(file, rule, spec);
 	config_read_lists(file, rule, spec);
 	read_on_full(file, rule, spec);
+	config_read_rule_audit(file, rule, config, spec);
 	check_unique(file, rule, config);
 	config->rule_count++;
 }

@@ -20,6 +20,8 @@ struct sync_entry {
 	uint64_t due_ns;     /* of the next call for this key, precise clock */
 	uint64_t busy_ns;    /* when it last had demand */
 	uint64_t taken_ns;   /* when it was last part of a call */
+	uint64_t asked_ns;   /* when the call that it is part of was put together */
+	uint64_t told_ns;    /* what was admitted before is known to the store */
 	uint64_t nothing_ns; /* when an answer last gave nothing; 0: it gave something */
 	uint64_t forget_ns;  /* what was spent before is to be forgotten; 0: nothing */
 	double rate;         /* units of demand a nanosecond, smoothed */

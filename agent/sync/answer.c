@@ -152,13 +152,15 @@ static void complain(struct sync_part *part, const char *what, const char *hint)
 static void count_answer(struct sync_part *part, const struct store_answer *answer)
 {
 	struct rl_fleet *fleet = part->sync->seg->fleet;
-	uint64_t took_ns = rl_clock_precise_ns() - part->sent_ns;
+	uint64_t now_ns = rl_clock_precise_ns(), took_ns = now_ns - part->sent_ns;
 	uint64_t hosts = answer->live_rows;
 
 	part->sync->round_trip_ns = (part->sync->round_trip_ns * 7 + took_ns) / 8;
 	put(&fleet->round_trip_ns, part->sync->round_trip_ns);
-	if (word_of(&fleet->hosts) != 0 ||
-	    rl_clock_precise_ns() - part->sync->began_ns >= SYNC_SETTLE_NS)
+	put(&sync_words(part)->answered_ns, now_ns);
+	if (part->sync->watch != NULL)
+		watch_answer(part->sync->watch, part->sent_ns, now_ns, answer->now_ms);
+	if (word_of(&fleet->hosts) != 0 || now_ns - part->sync->began_ns >= SYNC_SETTLE_NS)
 		put(&fleet->hosts, hosts < 1 ? 1 : hosts > UINT16_MAX ? UINT16_MAX : hosts);
 	add(&fleet->syncs, part->count > 0);
 	add(&fleet->keys_synced, part->count);

@@ -165,6 +165,7 @@ static void fill_item(struct sync_part *part, struct sync_entry *entry, const st
 	}
 	if (entry->forget_ns != 0)
 		entry->item.flags |= SYNC_FORGET;
+	entry->asked_ns = rl_clock_precise_ns();
 	entry->in_flight = true;
 	entry->urgent = false;
 }
@@ -366,6 +367,7 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	entry->in_flight = false;
 	if ((entry->item.flags & SYNC_FORGET) != 0)
 		entry->forget_ns = 0;
+	entry->told_ns = entry->asked_ns;
 	if (named == NULL || rl_rule_is_local(&named->rule) || rl_rule_is_eventual(&named->rule))
 		grant = 0;
 	if (report)

@@ -3,6 +3,7 @@
 #include "agent/sync/part.h"
 #include "agent/sync/slot.h"
 #include "agent/sync/word.h"
+#include "shm/rl_audit.h"
 #include "shm/rl_bell.h"
 #include "shm/rl_clock.h"
 #include "shm/rl_rebase.h"
@@ -66,6 +67,8 @@ bool sync_forget(struct sync *sync, uint64_t index, uint64_t before_ns, bool tel
 	if (!forget_slot(sync, index, &named->rule, before_ns))
 		return false;
 	forget_fleet(sync, index);
+	if ((word_of(&sync->seg->side[index].acked) & RL_TEXT_AUDIT) != 0)
+		rl_audit_note(sync->seg, index, before_ns, 0, RL_AUDIT_RESET);
 	rl_turn_next(sync->seg, index, FORGET_WAKES);
 	if (entry == NULL && tell)
 		entry = sync_active_add(&sync->active, sync_part_of(sync, index), index);

@@ -12,7 +12,9 @@
 #include "agent/store/store.h"
 #include "agent/sync/active.h"
 #include "agent/sync/identity.h"
+#include "agent/sync/observe.h"
 #include "agent/sync/say.h"
+#include "agent/watch/watch.h"
 #include "shm/rl_rules.h"
 #include "shm/rl_segment.h"
 
@@ -45,6 +47,8 @@ struct sync {
 	struct store *store;
 	struct bell *bell;
 	struct waiters *waiters; /* NULL: nobody can be told */
+	struct watch *watch;     /* NULL: nobody wants to know of answers' times */
+	struct observe observe;
 	struct event *tick, *gap;
 	struct identity identity;
 	struct sync_active active;

@@ -85,7 +85,7 @@ static void track(struct rl_seg *seg, uint64_t index, uint64_t head, uint32_t q,
 
 	if (from < n - held || from > n)
 		from = n - held;
-	record(&seg->side[index].acked, rl_acked(from, true, rl_acked_text(acked)));
+	record(&seg->side[index].acked, rl_acked(from, true, rl_acked_kept(acked)));
 }
 
 bool sync_slot_take(struct rl_seg *seg, uint64_t index, const struct rl_rule *rule, uint32_t keep,
@@ -212,7 +212,7 @@ void sync_slot_apply(struct rl_seg *seg, uint64_t index, uint32_t grant)
 	if (grant > 0)
 		add_grant(seg, index, infl, grant);
 	/* Killed here: the grant bit has been turned over, the grant is not added again. */
-	record(&side->acked, rl_acked(rl_head_n(infl), true, rl_acked_text(acked)));
+	record(&side->acked, rl_acked(rl_head_n(infl), true, rl_acked_kept(acked)));
 	/* Killed here: the call is sent again with nothing used, and answered from the record. */
 	record(&side->infl, 0);
 }

@@ -57,7 +57,7 @@ static void touch(uint64_t index, void *arg)
 		entry = sync_active_add(&sync->active, part, index);
 		if (entry == NULL)
 			return; /* no memory: its next mark tries again */
-		entry->busy_ns = now_ns;
+		entry->busy_ns = entry->told_ns = now_ns;
 		entry->due_ns = now_ns;
 		if (!rl_rule_is_eventual(&named->rule)) /* else it does not know what others did */
 			entry->due_ns += due_wait_ns(sync, &named->rule, entry);
@@ -130,6 +130,7 @@ static void on_tick(evutil_socket_t unused, short events, void *arg)
 		say_up(sync); /* when it came too soon after the last word of the connection */
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		tick_part(sync, &sync->part[p]);
+	observe_some(sync, rl_clock_precise_ns());
 }
 
 static void note_redis(struct sync *sync, uint64_t state)
@@ -318,6 +319,11 @@ struct sync *sync_new(struct event_base *base, struct rl_seg *seg, const char *p
 	log_event(LOG_ERROR, "no_sync", "msg=\"cannot begin to sync with Redis: %s\"", sync->why);
 	sync_free(sync);
 	return NULL;
+}
+
+void sync_watched_by(struct sync *sync, struct watch *watch)
+{
+	sync->watch = watch;
 }
 
 void sync_free(struct sync *sync)

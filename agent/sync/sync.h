@@ -44,6 +44,10 @@ struct sync;
 struct sync *sync_new(struct event_base *base, struct rl_seg *seg, const char *path,
 		      const struct agent_config *config);
 
+/* The times in the store's answers are told to watch, which lives longer. */
+struct watch;
+void sync_watched_by(struct sync *sync, struct watch *watch);
+
 /* The rules have changed. */
 void sync_rules_changed(struct sync *sync);
 

@@ -31,7 +31,7 @@ static void take_up(struct sync *sync, uint64_t index, bool forget, struct lefto
 	if (entry == NULL)
 		return;
 	entry->recorded = rl_head_credit(word_of(&sync->seg->slot[index].head)) > 0;
-	entry->busy_ns = entry->due_ns = rl_clock_precise_ns();
+	entry->busy_ns = entry->due_ns = entry->told_ns = rl_clock_precise_ns();
 	/* pairs[side.acq]: with the record comes all that was done before it. */
 	if (atomic_load_explicit(&side->infl, memory_order_acquire) == 0)
 		return;

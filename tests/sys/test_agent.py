@@ -237,7 +237,7 @@ def spoil(rig, offset, data):
 def test_agent__segment_of_another_abi_is_refused_by_all(rig):
     rig.agent({"login": "2/h"}).stop()
     spoil(rig, 8, struct.pack("<I", 99))
-    words = "its layout is version 99, this program speaks version 5"
+    words = "its layout is version 99, this program speaks version 6"
     for argv in ((AGENT, "--config", rig.path("rl.yaml")),
                  (RLCTL, "--segment", rig.segment, "status"),
                  (RLCTL, "--segment", rig.segment, "check", "login", "bob"),

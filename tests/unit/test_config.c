@@ -60,7 +60,7 @@ static const struct text_and_lines bad[] = {
 	{"rules:\n# \xc3\xa4\x01\n", "F:2:4: control characters are not allowed\n"},
 	{"\"r\\e[31m\\x7f\\x9b\": 1\nrules: []\n",
 	 "F:1:1: unknown key 'r\\x1b[31m\\x7f\\x9b' (known here: fleet, host, segment, redis, "
-	 "snapshot, rules)\n"},
+	 "snapshot, audit, rules)\n"},
 	{"rules:\n\t- name: a\n",
 	 "F:2:1: found character that cannot start any token while scanning "
 	 "for the next token\n"},
@@ -71,7 +71,7 @@ static const struct text_and_lines bad[] = {
 	{"rule: []\n", "F:1:1: unknown key 'rule' (did you mean 'rules'?)\n"
 		       "F:1:1: there is no 'rules' list (write 'rules: []' to have none)\n"},
 	{"rules: []\nlisten: x\n", "F:2:1: unknown key 'listen' (known here: fleet, host, segment, "
-				   "redis, snapshot, rules)\n"},
+				   "redis, snapshot, audit, rules)\n"},
 	{"rules: []\nrules: []\n", "F:2:1: 'rules' is given twice\n"},
 	{"rules: []\n[a]: b\n", "F:2:1: a key must be plain text\n"},
 	{"rules: many\n", "F:1:8: 'rules' must be a list (- name: ...)\n"},
@@ -110,7 +110,7 @@ static const struct text_and_lines bad[] = {
 	 "interpolate, consistency, beta, wait, no_credit, on_unreachable, on_full, allow, deny, "
 	 "overrides, "
 	 "shadow, "
-	 "enforce)\n"},
+	 "enforce, audit)\n"},
 	{"rules:\n  - name: a\n    limit: 5/s\n    burst: 20\n",
 	 "F:4:12: 'burst' on a sliding rule: only 'algorithm: token_bucket or "
 	 "leaky_bucket' has one\n"},
@@ -211,6 +211,15 @@ static const struct text_and_lines bad[] = {
 	 "10s\n"},
 	{"snapshot: {interval: 2h}\nrules: []\n", "F:1:11: 'snapshot' has no 'path'\nF:1:22: "
 						  "'interval' must be a time 1s .. 1h, e.g. 10s\n"},
+	{"audit: 3\nrules: []\n", "F:1:8: 'audit' must be 0 or a power of two up to 1048576, e.g. "
+				  "1024: one key in so many is audited\n"},
+	{"audit: -1\nrules: [{name: a, limit: 1/s, audit: 2097152}]\n",
+	 "F:1:8: 'audit' must be a whole number 0 .. 1048576\n"
+	 "F:2:38: 'audit' must be a whole number 0 .. 1048576\n"},
+	{"rules: [{name: a, limit: 1/s, algorithm: fixed, audit: 1}]\n",
+	 "F:1:56: 'audit' on a rule of this algorithm: it measures sliding windows\n"},
+	{"segment: {clock: given}\nrules: [{name: a, limit: 1/s, audit: 1}]\n",
+	 "F:2:38: 'audit' with 'clock: given': it measures real time\n"},
 	{"segment: /a/s\nsnapshot: /a/s\nrules: []\n", "F:2:11: " SNAPSHOT_PLACE},
 	{"snapshot: /a/s.ctl\nsegment: /a/s\nrules: []\n", "F:1:11: " SNAPSHOT_PLACE},
 	{"segment: /a/s.tmp\nsnapshot: {path: /a/s}\nrules: []\n", "F:2:11: " SNAPSHOT_PLACE},
