@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/log.h"
+#include "agent/migrate.h"
 #include "agent/snapshot/snapshot.h"
 #include "shm/rl_check.h"
 #include "shm/rl_clock.h"
@@ -109,13 +110,9 @@ static int take_over(struct keeper *keeper, const struct agent_config *config)
 	return RL_E_RULES;
 }
 
-/* With what the snapshot holds, if there is one. */
-static int create(struct keeper *keeper, const struct agent_config *config, char *why)
+static struct rl_segment_spec spec_of(const struct agent_config *config)
 {
-	struct snapshot_restore *restore = config->snapshot_path[0] != '\0'
-						   ? snapshot_restore_open(config->snapshot_path)
-						   : NULL;
-	struct rl_segment_spec spec = {
+	return (struct rl_segment_spec){
 		.keys = config->segment_keys,
 		.mode = config->segment_mode != 0 ? config->segment_mode : SEGMENT_MODE,
 		.set_group = config->set_group,
@@ -125,7 +122,18 @@ static int create(struct keeper *keeper, const struct agent_config *config, char
 		.rule = config->rule,
 		.rule_count = config->rule_count,
 	};
+}
+
+/* With what the snapshot holds, if there is one. */
+static int create(struct keeper *keeper, const struct agent_config *config, char *why)
+{
+	struct snapshot_restore *restore = config->snapshot_path[0] != '\0'
+						   ? snapshot_restore_open(config->snapshot_path)
+						   : NULL;
+	struct rl_segment_spec spec = spec_of(config);
 	int error;
+
+	spec.rule = split_halve(&keeper->split, config->rule, config->rule_count);
 
 	if (restore != NULL) {
 		spec.hash_key = snapshot_restore_hash_key(restore);
@@ -142,6 +150,16 @@ static int create(struct keeper *keeper, const struct agent_config *config, char
 	return error;
 }
 
+/* Another release's: an earlier one's is carried over, with all it holds. */
+static int succeed(struct keeper *keeper, const struct agent_config *config, char *why)
+{
+	struct rl_segment_spec spec = spec_of(config);
+	char other[RL_WHY_MAX] = "";
+	int error = migrate(keeper->path, config, &spec, &keeper->split, &keeper->seg, other);
+
+	return error == RL_E_ABI ? error : rl_refuse(error, why, "%s", other);
+}
+
 static int take_over_or_create(struct keeper *keeper, const struct agent_config *config)
 {
 	char why[RL_WHY_MAX];
@@ -155,11 +173,11 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 		return take_over(keeper, config);
 	if (error == -ENOENT)
 		error = create(keeper, config, why);
+	else if (error == RL_E_ABI)
+		error = succeed(keeper, config, why);
 	if (error != 0) {
 		log_event(LOG_ERROR, "no_segment", "segment=%s msg=\"%s%s\"", keeper->path, why,
-			  error == RL_E_ABI ? "; or remove it: a new one is made, and running "
-					      "servers whose librl can read it follow"
-					    : "");
+			  migrate_advice(keeper->path, error));
 		return error;
 	}
 	inflight_init(&keeper->inflight, &keeper->seg);
@@ -200,6 +218,7 @@ int keeper_open(struct keeper *keeper, const char *path, const struct agent_conf
 	error = take_lock(keeper);
 	if (error != 0)
 		return error;
+	split_open(&keeper->split, path);
 	error = take_over_or_create(keeper, config);
 	if (error != 0) {
 		rl_segment_unlock(keeper->path, keeper->lock_fd, true);
@@ -208,6 +227,7 @@ int keeper_open(struct keeper *keeper, const char *path, const struct agent_conf
 	note_file(keeper);
 	sign_in(keeper);
 	keeper_pools(keeper);
+	keeper_split(keeper);
 	return 0;
 }
 
@@ -224,14 +244,30 @@ void keeper_pools(struct keeper *keeper)
 	keeper->pools_missing = missing;
 }
 
+bool keeper_split(struct keeper *keeper)
+{
+	const struct rl_rule_spec *rule;
+	size_t count, other;
+
+	if (!split_look(&keeper->split))
+		return false;
+	rule = split_due(&keeper->split, &count);
+	if (rl_rules_publish(&keeper->seg, rule, count, &other) != 0)
+		return false; /* as many as were in force */
+	keeper_pools(keeper);
+	return true;
+}
+
 bool keeper_publish(struct keeper *keeper, const struct agent_config *config)
 {
+	const struct rl_rule_spec *rule;
 	size_t other;
 	int error;
 
 	if (!prepare(keeper, config))
 		return false;
-	error = rl_rules_publish(&keeper->seg, config->rule, config->rule_count, &other);
+	rule = split_halve(&keeper->split, config->rule, config->rule_count);
+	error = rl_rules_publish(&keeper->seg, rule, config->rule_count, &other);
 	if (error == RL_E_LISTS)
 		log_event(LOG_ERROR, "rules_refused",
 			  "room=%llu msg=\"allow, deny and overrides have more entries than the "
@@ -307,6 +343,7 @@ void keeper_close(struct keeper *keeper)
 {
 	/* Relaxed: for people; the lock says who may write. */
 	atomic_store_explicit(&keeper->seg.live->agent_pid, 0, memory_order_relaxed);
+	split_close(&keeper->split);
 	rl_segment_detach(&keeper->seg);
 	rl_segment_unlock(keeper->path, keeper->lock_fd, false);
 }

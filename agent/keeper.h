@@ -9,6 +9,7 @@
 
 #include "agent/config/config.h"
 #include "agent/inflight.h"
+#include "agent/split.h"
 #include "shm/rl_segment.h"
 
 struct keeper {
@@ -19,6 +20,7 @@ struct keeper {
 	dev_t dev;              /* of the file that is mapped */
 	ino_t ino;
 	struct inflight inflight;
+	struct split split;
 };
 
 /*
@@ -30,6 +32,9 @@ int keeper_open(struct keeper *keeper, const char *path, const struct agent_conf
 
 /* Put another config's rules in force; false after logging why not. */
 bool keeper_publish(struct keeper *keeper, const struct agent_config *config);
+
+/* Once a second: true when rules of an upgrade that is over have their whole limits again. */
+bool keeper_split(struct keeper *keeper);
 
 /* See that each rule has its pool. */
 void keeper_pools(struct keeper *keeper);

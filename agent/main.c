@@ -43,10 +43,13 @@ struct agent {
 };
 
 static const char usage[] =
-	"usage: rl-agent --config FILE [--check]\n"
+	"usage: rl-agent --config FILE [--check | --export SNAPSHOT]\n"
 	"\n"
 	"  --config FILE  YAML: segment, rules, and for a fleet redis, fleet, host\n"
 	"  --check        read FILE, report what is wrong with it, and exit\n"
+	"  --export SNAPSHOT\n"
+	"                 write what the segment holds of local rules to SNAPSHOT, and exit; also\n"
+	"                 while an rl-agent runs\n"
 	"  --version      print the version and exit\n"
 	"\n"
 	"segment: {path: " RL_SEGMENT_DEFAULT ", keys: 100000, group: www-data, mode: 0660}\n"
@@ -95,6 +98,13 @@ static void on_inflight(evutil_socket_t unused, short events, void *arg)
 	agent->sweep.holds_short = agent->keeper.inflight.is_short;
 }
 
+static void rules_changed(struct agent *agent)
+{
+	sweep_rules_changed(&agent->sweep);
+	if (agent->sync != NULL)
+		sync_rules_changed(agent->sync);
+}
+
 static void on_tidy(evutil_socket_t unused, short events, void *arg)
 {
 	struct agent *agent = arg;
@@ -102,6 +112,8 @@ static void on_tidy(evutil_socket_t unused, short events, void *arg)
 	(void)unused, (void)events;
 	rl_member_sweep(&agent->keeper.seg);
 	keeper_pools(&agent->keeper);
+	if (keeper_split(&agent->keeper))
+		rules_changed(agent);
 	if (keeper_still_there(&agent->keeper))
 		return;
 	keeper_abandon(&agent->keeper);
@@ -142,9 +154,7 @@ static void on_reload(evutil_socket_t unused, short events, void *arg)
 	}
 	if (!keeper_publish(&agent->keeper, &fresh))
 		return;
-	sweep_rules_changed(&agent->sweep);
-	if (agent->sync != NULL)
-		sync_rules_changed(agent->sync);
+	rules_changed(agent);
 	log_event(LOG_INFO, "reloaded", "config=%s rules=%zu", agent->config_file,
 		  fresh.rule_count);
 }
@@ -252,14 +262,38 @@ static int run(struct agent *agent)
 	return agent->exit_code;
 }
 
-static bool parse_options(int argc, char **argv, struct agent *agent, bool *ret_check)
+static int export_to(const char *file, const char *segment)
+{
+	char why[RL_WHY_MAX] = "";
+	struct rl_view view;
+	uint64_t keys;
+	int error = rl_segment_view(segment, &view, why);
+
+	if (error != 0) {
+		log_event(LOG_ERROR, "no_segment", "segment=%s msg=\"%s\"", segment, why);
+		return EXIT_OTHER;
+	}
+	error = snapshot_save(&view, file, &keys, why);
+	rl_segment_unview(&view);
+	if (error != 0)
+		log_event(LOG_ERROR, "snapshot_failed", "msg=\"%s\"", why);
+	else
+		printf("%s: %llu keys\n", file, (unsigned long long)keys);
+	return error != 0 ? EXIT_OTHER : EXIT_STOPPED;
+}
+
+/* What is to be done other than to run. */
+struct task {
+	bool check;
+	const char *export;
+};
+
+static bool parse_options(int argc, char **argv, struct agent *agent, struct task *ret_task)
 {
 	static const struct option known[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"check", no_argument, NULL, 'k'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},
-		{0},
+		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
+		{"export", required_argument, NULL, 'e'}, {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},      {0},
 	};
 	int option;
 
@@ -267,7 +301,9 @@ static bool parse_options(int argc, char **argv, struct agent *agent, bool *ret_
 		if (option == 'c')
 			agent->config_file = optarg;
 		else if (option == 'k')
-			*ret_check = true;
+			ret_task->check = true;
+		else if (option == 'e')
+			ret_task->export = optarg;
 		else if (option == 'h')
 			exit(fputs(usage, stdout) < 0);
 		else if (option == 'v')
@@ -285,15 +321,17 @@ static bool parse_options(int argc, char **argv, struct agent *agent, bool *ret_
 int main(int argc, char **argv)
 {
 	static struct agent agent;
-	bool check_only = false;
+	struct task task = {0};
 
-	if (!parse_options(argc, argv, &agent, &check_only)) {
+	if (!parse_options(argc, argv, &agent, &task)) {
 		fputs(usage, stderr);
 		return EXIT_OTHER;
 	}
 	if (!config_load(agent.config_file, stderr, &agent.config))
 		return EXIT_CONFIG;
-	if (check_only) {
+	if (task.export != NULL && strlen(task.export) < PATH_MAX)
+		return export_to(task.export, agent.config.segment_path);
+	if (task.check) {
 		printf("%s: fine, %zu rule%s\n", agent.config_file, agent.config.rule_count,
 		       agent.config.rule_count == 1 ? "" : "s");
 		return EXIT_STOPPED;

@@ -36,8 +36,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RL_MAGIC     UINT64_C(0x314745534c455441) /* "ATELSEG1" read as little-endian bytes */
-#define RL_ABI_MAJOR 6u /* a reader of another major refuses the segment */
+#define RL_MAGIC      UINT64_C(0x314745534c455441) /* "ATELSEG1" read as little-endian bytes */
+#define RL_ABI_NOW    6u
+#define RL_ABI_OLDEST 5u /* of which a new agent carries all over: rl_segment_attach_older() */
+#ifdef RL_ABI_AHEAD      /* tests: a release to come, of which all lies elsewhere */
+#define RL_ABI_MAJOR (RL_ABI_NOW + 1)
+#else
+#define RL_ABI_MAJOR RL_ABI_NOW /* a reader of another major refuses the segment */
+#endif
 #define RL_ABI_MINOR 0u /* a reader of an older minor ignores the new fields */
 
 #define RL_PAGE        4096u

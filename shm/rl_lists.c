@@ -208,3 +208,26 @@ void rl_lists_lengths(const struct rl_rule_spec *spec, struct rl_lengths *ret)
 			ret->v6[(net->prefix - 1) / 64] |= UINT64_C(1) << (net->prefix - 1) % 64;
 	}
 }
+
+static uint32_t half(uint32_t units)
+{
+	return units > 1 ? units / 2 : units;
+}
+
+void rl_lists_halve(struct rl_seg *seg, uint64_t generation)
+{
+	struct rl_list_entry *bank = seg->lists + (generation & 1) * seg->view.list_slots;
+
+	for (uint64_t i = 0; i < seg->view.list_slots; i++) {
+		uint64_t terms = take(&bank[i].terms);
+		uint64_t verdict = take(&bank[i].window) >> VERDICT_SHIFT;
+
+		if (take(&bank[i].id[0]) == 0)
+			continue;
+		if (verdict == RL_VERDICT_OTHER)
+			put(&bank[i].terms,
+			    rl_pair(half(rl_pair_high(terms)), half(rl_pair_low(terms))));
+		else if (verdict == RL_VERDICT_UNTIL)
+			put(&bank[i].terms, rl_pair(half(rl_pair_high(terms)), rl_pair_low(terms)));
+	}
+}

@@ -73,6 +73,9 @@ void rl_lists_apply_slot(const struct rl_view *view, uint64_t index, struct rl_r
 int rl_lists_write(struct rl_seg *seg, uint64_t generation, const struct rl_rule_spec *spec,
 		   size_t count);
 
+/* The agent: half the limits, and bursts, of the overrides in generation's bank, in place. */
+void rl_lists_halve(struct rl_seg *seg, uint64_t generation);
+
 /* The lengths of networks that a rule has entries of, for its record: bit i = length i. */
 struct rl_lengths {
 	uint64_t v4;    /* 0 .. 32; bit 63: IPv6's length 0 */

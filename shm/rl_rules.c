@@ -427,6 +427,36 @@ int rl_rules_switch(struct rl_seg *seg, uint32_t id, bool on)
 	return found ? 0 : RL_E_RULE;
 }
 
+static uint32_t lower_of(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Two words: a check between them goes by the old limit and the new burst, or the reverse. */
+int rl_rules_lower(struct rl_seg *seg, uint32_t id, const struct rl_bucket_terms *most)
+{
+	struct rl_bank *bank = &seg->bank[generation_of(&seg->view) & 1];
+	struct rl_rule rule;
+
+	for (uint32_t r = 0; r < RL_RULES_MAX; r++) {
+		if (!read_rec(&bank->rule[r], &rule) || rule.id != id || !sound(&rule))
+			continue;
+		if (rl_rule_is_plain(&rule))
+			read_rest(&bank->rule[r], &rule);
+		rule.limit = lower_of(rule.limit, most->limit);
+		put(&bank->rule[r].bucket,
+		    rl_pair(lower_of(rule.burst, most->burst), lower_of(rule.delay, most->delay)));
+		put(&bank->rule[r].shape, rl_pair(rule.limit, rl_rules_q(&rule)));
+		return 0;
+	}
+	return RL_E_RULE;
+}
+
+void rl_rules_halve_overrides(struct rl_seg *seg)
+{
+	rl_lists_halve(seg, generation_of(&seg->view));
+}
+
 int rl_rules_publish(struct rl_seg *seg, const struct rl_rule_spec *spec, size_t count,
 		     size_t *ret_other)
 {

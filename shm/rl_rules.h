@@ -108,6 +108,11 @@ struct rl_named_rule {
 	struct rl_rule rule;
 };
 
+/* What of a rule is counted in units; 0 of burst and delay: none given. */
+struct rl_bucket_terms {
+	uint32_t limit, burst, delay;
+};
+
 struct rl_rule_spec {
 	char name[RL_NAME_MAX + 1];
 	struct rl_terms terms;
@@ -157,6 +162,14 @@ int rl_rules_list(const struct rl_view *view, struct rl_named_rule ret[RL_RULES_
  */
 int rl_rules_publish(struct rl_seg *seg, const struct rl_rule_spec *spec, size_t count,
 		     size_t *ret_other);
+
+/*
+ * The agent: lower the limit, burst and delay of a rule that is in force, in place, where they are
+ * higher; and to half those of all overrides. Counts stay; checks go by it from their next reading
+ * of the rule on. RL_E_RULE: no such rule. Killed amid: some are lower.
+ */
+int rl_rules_lower(struct rl_seg *seg, uint32_t id, const struct rl_bucket_terms *most);
+void rl_rules_halve_overrides(struct rl_seg *seg);
 
 /*
  * The agent: switch a rule (its id), or all of them (0), off or on again. What is off lets

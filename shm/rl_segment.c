@@ -23,6 +23,22 @@
 
 #define SLOT_BYTES (sizeof(struct rl_slot) + sizeof(struct rl_side) + sizeof(struct rl_text))
 
+/* Which layouts are taken. */
+struct abis {
+	uint32_t first, last;
+};
+static const struct abis ours = {RL_ABI_MAJOR, RL_ABI_MAJOR};
+
+/* Bytes before the lists. What an ABI had not, it had no room for. */
+static uint64_t front_bytes(uint32_t abi)
+{
+	uint64_t bytes = BEFORE_OFF + RL_RULES_MAX * sizeof(struct rl_before);
+
+	if (abi >= 6)
+		bytes = WATCH_OFF + sizeof(struct rl_watch);
+	return abi > RL_ABI_NOW ? bytes + RL_PAGE : bytes; /* RL_ABI_AHEAD */
+}
+
 uint64_t rl_segment_keys(uint64_t bucket_count)
 {
 	return bucket_count * RL_LANES * LOAD_PERCENT / 100;
@@ -64,7 +80,7 @@ void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list
 	hdr->slot_count = slots;
 	hdr->list_slots = list_slots;
 	hdr->member_count = rl_segment_members(bucket_count);
-	hdr->lists_off = rl_round_to(WATCH_OFF + sizeof(struct rl_watch), page);
+	hdr->lists_off = rl_round_to(front_bytes(hdr->abi_major), page);
 	hdr->members_off =
 		rl_round_to(hdr->lists_off + 2 * list_slots * sizeof(struct rl_list_entry), page);
 	hdr->tags_off =
@@ -100,6 +116,7 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 	if (hdr->list_slots < 2 || hdr->list_slots > 4 * (uint64_t)RL_LISTS_MAX ||
 	    (hdr->list_slots & (hdr->list_slots - 1)) != 0)
 		return false;
+	want.abi_major = hdr->abi_major;
 	want.chunk = hdr->chunk;
 	rl_segment_lay_out(&want, hdr->bucket_count, hdr->list_slots);
 	return hdr->slot_count == want.slot_count && hdr->member_count == want.member_count &&
@@ -111,7 +128,15 @@ static bool sizes_agree(const struct rl_hdr *hdr)
 	       hdr->total_size == want.total_size;
 }
 
-int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
+static int refuse_abi(uint32_t abi, char *why)
+{
+	return rl_refuse(RL_E_ABI, why,
+			 "its layout is version %u, this program speaks version %u: use the "
+			 "rl-agent, rlctl and librl of one release",
+			 abi, RL_ABI_MAJOR);
+}
+
+static int usable(const struct rl_hdr *hdr, uint64_t file_size, struct abis abis, char *why)
 {
 	struct rl_plan plan;
 	uint32_t ready;
@@ -128,12 +153,8 @@ int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
 				 "it is not a Ratel segment; name another path or remove it");
 	if (ready != 1)
 		return rl_refuse(RL_E_NOT_READY, why, "it is still being built: try again");
-	if (hdr->abi_major != RL_ABI_MAJOR)
-		return rl_refuse(
-			RL_E_ABI, why,
-			"its layout is version %u, this program speaks version %u: use the "
-			"rl-agent, rlctl and librl of one release",
-			hdr->abi_major, RL_ABI_MAJOR);
+	if (hdr->abi_major < abis.first || hdr->abi_major > abis.last)
+		return refuse_abi(hdr->abi_major, why);
 	if (!sizes_agree(hdr) || rl_plan_make(hdr, &plan) != 0)
 		return rl_refuse(
 			RL_E_SIZES, why,
@@ -146,6 +167,11 @@ int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
 			"start rl-agent again",
 			(unsigned long long)plan.file_size, (unsigned long long)file_size);
 	return 0;
+}
+
+int rl_segment_usable(const struct rl_hdr *hdr, uint64_t file_size, char *why)
+{
+	return usable(hdr, file_size, ours, why);
 }
 
 static const void *at_array(const char *base, const struct rl_plan *plan, int array)
@@ -251,7 +277,8 @@ static void copy_header(const struct rl_hdr *from, struct rl_hdr *ret)
 }
 
 /* The copy is what is checked and what is used; against the size that the file has after it. */
-static int inspect_header(int fd, const void *page, struct rl_hdr *ret_hdr, char *why)
+static int inspect_header(int fd, const void *page, struct abis abis, struct rl_hdr *ret_hdr,
+			  char *why)
 {
 	struct stat st;
 	int error;
@@ -259,12 +286,13 @@ static int inspect_header(int fd, const void *page, struct rl_hdr *ret_hdr, char
 	copy_header(page, ret_hdr);
 	if (fstat(fd, &st) != 0)
 		return rl_refuse(-errno, why, "cannot stat it: %s", rl_error_text(-errno));
-	error = rl_segment_usable(ret_hdr, (uint64_t)st.st_size, why);
+	error = usable(ret_hdr, (uint64_t)st.st_size, abis, why);
 	return error != 0 ? error : rl_clock_check(ret_hdr, live_after(page), why);
 }
 
 /* Map the header alone and decide whether the file is a segment we may use. */
-static int inspect(int fd, struct rl_hdr *ret_hdr, uint64_t ret_file[2], char *why)
+static int inspect(int fd, struct abis abis, struct rl_hdr *ret_hdr, uint64_t ret_file[2],
+		   char *why)
 {
 	struct stat st;
 	void *page;
@@ -286,7 +314,7 @@ static int inspect(int fd, struct rl_hdr *ret_hdr, uint64_t ret_file[2], char *w
 
 	ret_file[0] = st.st_dev;
 	ret_file[1] = st.st_ino;
-	error = inspect_header(fd, page, ret_hdr, why);
+	error = inspect_header(fd, page, abis, ret_hdr, why);
 	munmap(page, sizeof(struct rl_hdr) + sizeof(struct rl_live));
 	return error;
 }
@@ -326,7 +354,8 @@ struct found {
 	char *base;
 };
 
-static int map_file(const char *path, int open_flags, int prot, struct found *ret, char *why)
+static int map_file(const char *path, int open_flags, int prot, struct abis abis, struct found *ret,
+		    char *why)
 {
 	/* What is no file must neither hold us up nor become our terminal. */
 	int fd = open(path, open_flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -334,7 +363,7 @@ static int map_file(const char *path, int open_flags, int prot, struct found *re
 
 	if (fd < 0)
 		return refuse_open(path, errno, why);
-	error = inspect(fd, &ret->hdr, ret->file, why);
+	error = inspect(fd, abis, &ret->hdr, ret->file, why);
 	if (error == 0) {
 		rl_plan_make(&ret->hdr, &ret->plan); /* as inspect() did */
 		error = rl_plan_map(&ret->plan, &ret->hdr, (struct rl_source){.fd = fd}, prot,
@@ -346,20 +375,49 @@ static int map_file(const char *path, int open_flags, int prot, struct found *re
 	return error;
 }
 
-int rl_segment_attach(const char *path, struct rl_seg *ret, char *why)
+static int attach(const char *path, struct abis abis, struct rl_seg *ret, char *why)
 {
 	struct found found;
-	int error = map_file(path, O_RDWR, PROT_READ | PROT_WRITE, &found, why);
+	int error = map_file(path, O_RDWR, PROT_READ | PROT_WRITE, abis, &found, why);
 
 	if (error == 0)
 		point_seg(ret, found.base, &found.hdr, &found.plan, found.file);
 	return error;
 }
 
+int rl_segment_attach(const char *path, struct rl_seg *ret, char *why)
+{
+	return attach(path, ours, ret, why);
+}
+
+int rl_segment_attach_older(const char *path, struct rl_seg *ret, char *why)
+{
+	int error = attach(path, (struct abis){RL_ABI_OLDEST, RL_ABI_MAJOR - 1}, ret, why);
+
+	if (error == 0 && ret->view.hdr->abi_major < 6) { /* where it had none */
+		ret->view.watch = NULL;
+		ret->watch = NULL;
+	}
+	return error;
+}
+
+uint32_t rl_segment_abi(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct rl_hdr hdr;
+	ssize_t got;
+
+	if (fd < 0)
+		return 0;
+	got = read(fd, &hdr, sizeof(hdr));
+	close(fd);
+	return got == sizeof(hdr) && hdr.magic == RL_MAGIC ? hdr.abi_major : 0;
+}
+
 int rl_segment_view(const char *path, struct rl_view *ret, char *why)
 {
 	struct found found;
-	int error = map_file(path, O_RDONLY, PROT_READ, &found, why);
+	int error = map_file(path, O_RDONLY, PROT_READ, ours, &found, why);
 
 	if (error == 0)
 		point_view(ret, found.base, &found.hdr, &found.plan, found.file);
@@ -416,7 +474,7 @@ static void *map_zeros(size_t size)
 int rl_segment_blank(struct rl_seg *ret)
 {
 	static const uint64_t no_file[2];
-	struct rl_hdr hdr = {.chunk = RL_CHUNK_MIN};
+	struct rl_hdr hdr = {.abi_major = RL_ABI_MAJOR, .chunk = RL_CHUNK_MIN};
 	struct rl_plan plan;
 	void *base;
 

@@ -115,6 +115,19 @@ struct rl_segment_spec {
 int rl_segment_attach(const char *path, struct rl_seg *ret, char *why);
 int rl_segment_view(const char *path, struct rl_view *ret, char *why);
 
+/*
+ * The agent, under the segment's lock, of one that RL_E_ABI was said of: the same when an earlier
+ * release has made it, of RL_ABI_OLDEST or later, whose slots, sides, texts, rules, lists, fleet's
+ * page, statistics and journal are as ours. So all that reads them may be asked of it, and what
+ * writes in them; no more than that. RL_E_ABI: of none such.
+ *
+ * Who changes one of these structs keeps the old one, and what reads it, for the releases before.
+ */
+int rl_segment_attach_older(const char *path, struct rl_seg *ret, char *why);
+
+/* The version of the layout of what lies at path; 0: it is no segment, or cannot be read. */
+uint32_t rl_segment_abi(const char *path);
+
 /* Unmap. The struct must not be used again. */
 void rl_segment_detach(struct rl_seg *seg);
 void rl_segment_unview(struct rl_view *view);
@@ -215,7 +228,7 @@ uint64_t rl_segment_buckets(uint64_t keys);
  */
 uint32_t rl_segment_members(uint64_t bucket_count);
 
-/* For shm/ only: fill in the offsets and the counts that follow from these and chunk. */
+/* For shm/ only: fill in the offsets and the counts that follow from these, ABI and chunk. */
 void rl_segment_lay_out(struct rl_hdr *hdr, uint64_t bucket_count, uint64_t list_slots);
 
 #endif

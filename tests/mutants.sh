@@ -71,9 +71,11 @@ planted() {
 # Build what a test needs: itself, or for a system test the programs.
 build() {
     case $1 in
+    *test_durable.py) set -- all ahead ;;
     *.py) set -- all ;;
+    *) set -- "$1" ;;
     esac
-    make -j"$(nproc)" B=build "$1" >log 2>&1
+    make -j"$(nproc)" B=build "$@" >log 2>&1
 }
 
 # Run a test, output to log. It gets a process group (that of timeout, its leader), so that

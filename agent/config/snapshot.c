@@ -34,7 +34,7 @@ static bool is_name_of(const char *name, const char *base, const char *end)
 static void check_place(struct yaml_file *file, const yaml_node_t *node,
 			const struct agent_config *config)
 {
-	static const char *const of_segment[] = {"", ".lock", ".alive", ".ctl"};
+	static const char *const of_segment[] = {"", ".lock", ".alive", ".ctl", ".wait", ".before"};
 	bool taken = is_name_of(config->segment_path, config->snapshot_path, ".tmp");
 
 	for (size_t i = 0; i < sizeof(of_segment) / sizeof(of_segment[0]); i++)
