@@ -107,18 +107,20 @@ static inline uint64_t rig_number(const char **at, size_t bytes)
 /* ITEM and PIECE of rl_sync.lua. */
 static inline void rig_read_item(const char *at, size_t len, struct rig_item *ret)
 {
-	ret->tag = rig_number(&at, 8);
 	ret->limit = (uint32_t)rig_number(&at, 4);
 	ret->window_ms = rig_number(&at, 8);
 	ret->interval_ms = (uint32_t)rig_number(&at, 4);
+	ret->blind = (uint32_t)rig_number(&at, 4);
+	ret->tag = rig_number(&at, 8);
 	ret->used = rig_number(&at, 8);
 	ret->age_ms = rig_number(&at, 8);
 	ret->credit = (uint32_t)rig_number(&at, 4);
 	ret->demand = rig_number(&at, 8);
 	ret->waiting = (uint32_t)rig_number(&at, 4);
-	ret->blind = (uint32_t)rig_number(&at, 4);
 	ret->flags = (uint32_t)rig_number(&at, 4);
-	ret->pieces = (uint32_t)((len - SYNC_ITEM_SIZE) / SYNC_PIECE_SIZE);
+	ret->pieces = ret->flags >> SYNC_PIECES_AT;
+	ret->flags &= (1u << SYNC_PIECES_AT) - 1;
+	assert_int_equal(len, SYNC_ITEM_SIZE + ret->pieces * SYNC_PIECE_SIZE);
 	ret->piece_units = 0;
 	for (uint32_t i = 0; i < ret->pieces; i++) {
 		ret->piece_units += rig_number(&at, 8);

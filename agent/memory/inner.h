@@ -18,8 +18,9 @@
 
 #define MEMORY_GROUPS      32u        /* of a key: K in the script */
 #define MEMORY_TICKS       16.0       /* of a millisecond */
-#define MEMORY_LOOK_MS     1000.0     /* at most one look at all leases of a key in this time */
-#define MEMORY_TOUCH_MS    5000.0     /* leases that are this old are written again */
+#define MEMORY_LOOK_MS     1000.0     /* at most one look at all leases of a key in each of these */
+#define MEMORY_TOUCH_MS    5000.0     /* leases are written again in each of these */
+#define MEMORY_SEEN_MS     100.0      /* a row is noted as seen at most once in this time */
 #define MEMORY_STEP_MS     2000.0     /* a clock that is set back by more is believed */
 #define MEMORY_FORGET_MS   86400000.0 /* rows silent for longer are removed */
 #define MEMORY_KEEP_MS     86400000.0 /* that nobody calls: a partition lives on for so long */
@@ -49,7 +50,8 @@ struct memory_key {
 	double count;   /* units in the window */
 	double out;     /* leases of all: their sum */
 	double at_ms;
-	float demand, looked_ms, touched_ms;
+	float demand;
+	int16_t looked; /* in which second the last look was; -1: never */
 	uint16_t name_len;
 	uint8_t groups, group_room;
 	uint16_t leases, lease_room;
@@ -63,7 +65,8 @@ struct memory_row {
 	struct memory_row *next;
 	TAILQ_ENTRY(memory_row) by_seen;
 	uint64_t id;
-	double seen_ms;
+	double seen_ms, noted_ms; /* noted: by a call that was applied, which counted live */
+	long long live;
 	bool has_batch; /* the three of its last batch */
 	uint64_t seq, nonce;
 	uint64_t report_life; /* what it goes by is of this life of the reports; 0: never told */
@@ -145,7 +148,8 @@ struct memory_work {
 	double coin;
 
 	double L, W, T;
-	double count, out, demand, at_ms, looked_ms, touched_ms;
+	double count, out, demand, at_ms, touched_ms; /* touched: what is older is written again */
+	int16_t looked, second;                       /* of the last look, and now */
 	double ticks, units; /* of the newest group, which key->group has only in the end */
 	bool stored, changed, anew;
 

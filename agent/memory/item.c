@@ -6,15 +6,19 @@
 
 #include "agent/memory/inner.h"
 
-/* The key as it is now. Since `at` its looks and touches are as much older. */
+#define SECONDS_ROUND 250 /* a look is known by its second among so many */
+
+/* The key as it is now. */
 static void open_key(struct memory_work *work)
 {
 	struct memory_key *key = work->key;
 
 	work->stored = !memory_key_is_empty(key);
+	work->looked = -1;
+	work->second = (int16_t)fmod(floor(work->now_ms / MEMORY_LOOK_MS), SECONDS_ROUND);
+	work->touched_ms = work->now_ms - fmod(work->now_ms, MEMORY_TOUCH_MS);
 	if (!work->stored) {
 		work->at_ms = work->now_ms;
-		work->looked_ms = MEMORY_LOOK_MS;
 		work->anew = true;
 		return;
 	}
@@ -22,8 +26,7 @@ static void open_key(struct memory_work *work)
 	work->out = key->out;
 	work->demand = key->demand;
 	work->at_ms = key->at_ms;
-	work->looked_ms = key->looked_ms;
-	work->touched_ms = key->touched_ms;
+	work->looked = key->looked;
 	if (key->groups > 0) {
 		work->ticks = (double)key->group[key->groups - 1].ticks;
 		work->units = key->group[key->groups - 1].units;
@@ -33,14 +36,12 @@ static void open_key(struct memory_work *work)
 /* Its writer's clock was ahead of us: what it wrote would stay longer by as much. */
 static void catch_up(struct memory_work *work)
 {
-	if (work->at_ms > work->now_ms) {
-		memory_window_date_back(work);
-		work->at_ms = work->now_ms;
-		work->looked_ms = MEMORY_LOOK_MS;
-		work->changed = work->anew = true;
-	}
-	work->looked_ms += work->now_ms - work->at_ms;
-	work->touched_ms += work->now_ms - work->at_ms;
+	if (work->at_ms <= work->now_ms)
+		return;
+	memory_window_date_back(work);
+	work->at_ms = work->now_ms;
+	work->looked = -1;
+	work->changed = work->anew = true;
 }
 
 static void find_mine(struct memory_work *work)
@@ -144,8 +145,7 @@ static void write_key(struct memory_work *work, double held, bool whole, double 
 	key->out = work->others + held;
 	key->demand = (float)fmin(work->demand, MEMORY_EXACT);
 	key->at_ms = work->now_ms;
-	key->looked_ms = (float)work->looked_ms;
-	key->touched_ms = whole ? 0 : (float)work->touched_ms;
+	key->looked = work->looked;
 	if (whole)
 		key->ends_ms = memory_key_ends_ms(work->W, work->lease_ms, clock_ms);
 }
@@ -158,14 +158,13 @@ static void close_key(struct memory_work *work, const struct memory_loan *loan, 
 	/* It keeps a lease while it holds something, or asks for so much that its part matters. */
 	bool keep = held > 0 || (loan->flags != SYNC_BLIND && work->item->flags < SYNC_REPORT &&
 				 work->own >= 1);
-	bool old = held > 0 &&
-		   (work->touched_ms >= MEMORY_TOUCH_MS || work->now_ms - since >= MEMORY_TOUCH_MS);
+	bool old = held > 0 && since < work->touched_ms;
 	bool whole;
 
 	if (!work->changed && !old && work->item->demand == 0 && keep == had &&
 	    held == (had ? work->mine->held : 0))
 		return;
-	whole = work->anew || work->touched_ms >= MEMORY_TOUCH_MS || keep != had ||
+	whole = work->anew || work->at_ms < work->touched_ms || keep != had ||
 		work->key->groups == 0;
 	if (keep)
 		keep_mine(work, held);

@@ -121,7 +121,7 @@ static void look(struct memory_work *work)
 		memory_window_put_in(work, ceil(work->now_ms * MEMORY_TICKS), silent);
 		work->count += silent;
 	}
-	work->looked_ms = 0;
+	work->looked = work->second;
 	work->changed = work->anew = true;
 }
 
@@ -141,7 +141,7 @@ void memory_lend(struct memory_work *work, struct memory_loan *ret)
 	wish_of(work, &wish);
 	if (!wish.blind && wish.need > work->item->credit &&
 	    (wish.grant > wish.room || wish.room < 1) && work->others > 0 &&
-	    work->looked_ms >= MEMORY_LOOK_MS) {
+	    work->looked != work->second) {
 		look(work);
 		wish_of(work, &wish);
 	}

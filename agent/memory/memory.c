@@ -230,11 +230,24 @@ static void keep_part(const struct caller *caller, const struct memory_batch *ba
 	caller->part->ends_ms = fmax(caller->part->ends_ms, ends_ms);
 }
 
+/* How many are live is not asked with each call, nor said. A clock may be set back. */
+static long long count_live(const struct caller *caller, const struct memory_batch *batch)
+{
+	struct memory_row *row = caller->row;
+
+	if (row->has_batch && caller->now_ms >= row->noted_ms &&
+	    caller->now_ms - row->noted_ms < MEMORY_SEEN_MS)
+		return row->live;
+	memory_row_seen(caller->part, row, caller->now_ms);
+	row->noted_ms = caller->now_ms;
+	row->live = memory_rows_since(caller->part, caller->now_ms - batch->header.lease_ms);
+	return row->live;
+}
+
 static void apply(struct memory *memory, const struct caller *caller, struct memory_batch *batch,
 		  struct memory_reply *ret)
 {
-	memory_row_seen(caller->part, caller->row, caller->now_ms);
-	ret->live = memory_rows_since(caller->part, caller->now_ms - batch->header.lease_ms);
+	ret->live = count_live(caller, batch);
 	for (uint32_t i = 0; i < batch->items; i++)
 		apply_item(memory, caller, batch, i, (double)ret->live);
 	drop_empty(memory, batch, batch->items);

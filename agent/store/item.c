@@ -36,16 +36,16 @@ void sync_header_write(const struct sync_header *header, unsigned char out[SYNC_
 
 void sync_item_write(const struct sync_item *item, unsigned char out[SYNC_ITEM_SIZE])
 {
-	out = put(out, item->tag, 8);
 	out = put(out, item->limit, 4);
 	out = put(out, item->window_ms, 8);
 	out = put(out, item->interval_ms, 4);
+	out = put(out, item->blind, 4);
+	out = put(out, item->tag, 8);
 	out = put(out, item->used, 8);
 	out = put(out, item->age_ms, 8);
 	out = put(out, item->credit, 4);
 	out = put(out, item->demand, 8);
 	out = put(out, item->waiting, 4);
-	out = put(out, item->blind, 4);
 	put(out, item->flags, 4);
 }
 
@@ -78,17 +78,19 @@ void sync_header_read(const unsigned char in[SYNC_HEADER_SIZE], struct sync_head
 
 void sync_item_read(const unsigned char in[SYNC_ITEM_SIZE], struct sync_item *ret)
 {
-	in = take(in, 8, &ret->tag);
 	in = take4(in, &ret->limit);
 	in = take(in, 8, &ret->window_ms);
 	in = take4(in, &ret->interval_ms);
+	in = take4(in, &ret->blind);
+	in = take(in, 8, &ret->tag);
 	in = take(in, 8, &ret->used);
 	in = take(in, 8, &ret->age_ms);
 	in = take4(in, &ret->credit);
 	in = take(in, 8, &ret->demand);
 	in = take4(in, &ret->waiting);
-	in = take4(in, &ret->blind);
 	take4(in, &ret->flags);
+	ret->flags &=
+		(1u << SYNC_PIECES_AT) - 1; /* the item's size says how many pieces there are */
 }
 
 void sync_piece_read(const unsigned char in[SYNC_PIECE_SIZE], struct sync_piece *ret)

@@ -22,7 +22,9 @@
 #define SYNC_PUSH_ONLY 1u /* item flag: take what was used, grant nothing */
 #define SYNC_REPORT    2u /* item flag: nothing is lent; say when what is counted leaves */
 #define SYNC_FORGET    4u /* item flag: its last piece says since when units count */
+#define SYNC_PIECES_AT 8  /* in an item's flags from this bit on: how many pieces are behind it */
 #define SYNC_TOTALS    1u /* header flag: keep never-expiring totals, for tests */
+#define SYNC_PIECES    2u /* header flag: some items have pieces */
 
 #define SYNC_BLIND     1u /* answer flag: the grant is not recorded as a lease */
 #define SYNC_EXHAUSTED 2u /* answer flag: asking again is useless until retry_ms */
@@ -40,16 +42,16 @@ struct sync_header {
 };
 
 struct sync_item {
-	uint64_t tag; /* the slot's index, comes back with the answer */
 	uint32_t limit;
 	uint64_t window_ms;
 	uint32_t interval_ms;
+	uint32_t blind;   /* the host's blind share; all up to here is often the rule's */
+	uint64_t tag;     /* below 2^53: the slot's index, comes back with the answer */
 	uint64_t used;    /* units admitted since the last acknowledged call */
 	uint64_t age_ms;  /* since the last of them; never too old */
 	uint32_t credit;  /* units still held */
 	uint64_t demand;  /* units requested since the last call, admitted or not */
 	uint32_t waiting; /* units asked for by callers without credit */
-	uint32_t blind;   /* the host's blind share */
 	uint32_t flags;
 };
 

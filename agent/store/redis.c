@@ -16,8 +16,9 @@
 
 #define KEY_SIZE      256 /* three names of 63 bytes, a key, and the marks between */
 #define KEYS_MOST     (2 + 2 * SYNC_BATCH_MAX)
-#define ARGS_MOST     (4 + SYNC_BATCH_MAX)
+#define ARGS_MOST     5
 #define ANSWER_PARTS  5
+#define SPILL_HOSTS   8 /* of more: the script may need the names of leases beside a key's string */
 #define CALL_IS_WRONG "ERR rl_" /* a script of ours finds a call wrong */
 
 static_assert((int)NOTICES <= (int)STORE_NOTICES, "each kind of notice has a place");
@@ -28,10 +29,12 @@ struct backend {
 	struct store *store;
 	struct redis *redis;
 	char fleet[RL_NAME_MAX + 1];
+	uint64_t live_rows; /* hosts of the fleet, as the last answer said */
 };
 
 /* A call on its way: whose answer it is. */
 struct ticket {
+	struct backend *self;
 	store_fn *fn;
 	void *arg;
 };
@@ -42,6 +45,7 @@ struct words {
 	size_t len[KEYS_MOST + ARGS_MOST];
 	size_t count, keys;
 	char key[KEYS_MOST][KEY_SIZE];
+	unsigned char items[SYNC_BATCH_MAX * SYNC_ITEM_MOST];
 };
 
 static void push(struct words *words, const void *bytes, size_t len)
@@ -75,20 +79,37 @@ static void push_caller(struct words *words, const struct store_call *call)
 	push_text(words, call->words);
 }
 
+static void push_keys(struct words *words, const struct backend *self, uint32_t part,
+		      const char *kind, const struct store_call *call)
+{
+	for (uint32_t i = 0; i < call->count; i++)
+		push_key(words, self, part, kind, call->item[i].name, call->item[i].name_size);
+}
+
+/* One string: an argument of its own costs Redis as much as reading a key. */
+static void push_items(struct words *words, const struct store_call *call)
+{
+	size_t size = 0;
+
+	for (uint32_t i = 0; i < call->count; i++) {
+		memcpy(words->items + size, call->item[i].bytes, call->item[i].size);
+		size += call->item[i].size;
+	}
+	push(words, words->items, size);
+}
+
 static void write_sync(struct words *words, const struct backend *self, uint32_t part,
 		       const struct store_call *call)
 {
 	words->count = words->keys = 0;
 	push_key(words, self, part, "s", "", 0);
 	push_key(words, self, part, "h", "", 0);
-	for (uint32_t i = 0; i < call->count; i++) {
-		push_key(words, self, part, "k:", call->item[i].name, call->item[i].name_size);
-		push_key(words, self, part, "l:", call->item[i].name, call->item[i].name_size);
-	}
+	push_keys(words, self, part, "k:", call);
+	if (self->live_rows > SPILL_HOSTS)
+		push_keys(words, self, part, "l:", call);
 	push_caller(words, call);
 	push(words, call->header, SYNC_HEADER_SIZE);
-	for (uint32_t i = 0; i < call->count; i++)
-		push(words, call->item[i].bytes, call->item[i].size);
+	push_items(words, call);
 }
 
 static void write_control(struct words *words, const struct backend *self,
@@ -155,6 +176,8 @@ static void deliver(const struct store_answer *answer, void *arg)
 	struct ticket ticket = *(struct ticket *)arg;
 
 	free(arg);
+	if (answer->outcome == STORE_ANSWERED && answer->live_rows > 0)
+		ticket.self->live_rows = answer->live_rows;
 	ticket.fn(answer, ticket.arg);
 }
 
@@ -206,7 +229,7 @@ static int send_sync(void *arg, uint32_t part, const struct store_call *call, st
 	static struct words words; /* too large for a stack; the loop has one thread */
 
 	write_sync(&words, arg, part, call);
-	return run(arg, SCRIPT_SYNC, &words, on_synced, (struct ticket){fn, fn_arg});
+	return run(arg, SCRIPT_SYNC, &words, on_synced, (struct ticket){arg, fn, fn_arg});
 }
 
 static int send_control(void *arg, const struct store_call *call, const void *bytes, size_t size,
@@ -215,7 +238,7 @@ static int send_control(void *arg, const struct store_call *call, const void *by
 	static struct words words;
 
 	write_control(&words, arg, call, bytes, size);
-	return run(arg, SCRIPT_CONTROL, &words, on_controlled, (struct ticket){fn, fn_arg});
+	return run(arg, SCRIPT_CONTROL, &words, on_controlled, (struct ticket){arg, fn, fn_arg});
 }
 
 static void on_server(void *arg, const struct redis_server *redis)

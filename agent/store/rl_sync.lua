@@ -14,10 +14,11 @@
 --                            "format" -> FORMAT;  "ends" -> when this and {tag}:h end, ms
 --       2  {tag}:h     ZSET  row -> last seen, ms
 --       then for each item
---          {tag}:k:ID  STRING  all of a key: HEAD, leases of up to ROOM rows, up to K groups
+--          {tag}:k:ID  STRING  all of a key: HEAD, leases of up to ROOM rows, a ring of groups
+--       then for each item, or for none
 --          {tag}:l:ID  HASH    row -> lease (SPILL): of those that found no room there
 -- ARGV  1  host id    2  row, "HOST:EPOCH": one life of the host's segment
---       3  the caller in words    4  BATCH    5..  one ITEM for each key
+--       3  the caller in words    4  BATCH    5  ITEMs, one behind the other
 -- Answer  { status, now ms, live rows, other, answers }, answers: an ANSWER per item, in order
 --       status  0 applied   1 applied before, nothing changed   -1 an older batch than the last
 --               -2 the number of the last batch on another one: two live hosts share a segment's
@@ -25,6 +26,14 @@
 --       other   who else uses this host id now, in their words, or empty
 -- A malformed call is an error and changes nothing. So is a partition of another FORMAT: agents of
 -- two releases that store differently would each take the other's records for damaged.
+--
+-- The names of the hashes may be left out by a fleet of few hosts, which hardly ever uses them:
+-- naming them costs as much as reading the keys. They are then made here, in the same slot.
+--
+-- HOW IT IS WRITTEN. A key costs some 400 steps of Lua's, of 10 to 15 ns, and a call of any C
+-- function as much as eight of them; each byte of a string that is made or read costs about 3 ns, as
+-- Redis' Lua hashes it. So what every key goes through stands in one loop, where all is in
+-- registers, and what few need stands in functions above it.
 
 -- Redis 5 and 6 refuse to write after TIME unless effects are replicated; later ones always do.
 if redis.replicate_commands then
@@ -32,16 +41,19 @@ if redis.replicate_commands then
 end
 
 local pack, from_bytes = struct.pack, struct.unpack
-local floor, ceil, exp, min, max = math.floor, math.ceil, math.exp, math.min, math.max
+local ceil, exp, min, max = math.ceil, math.exp, math.min, math.max
 local find, sub = string.find, string.sub
 local call = redis.call
-local keys, args = KEYS, ARGV
+local keys = KEYS
 
 -- sequence, nonce, silence after which a host's leases are charged, flags, now or 0
 local BATCH, BATCH_SIZE = '<I8c8I4I4I8', 32
 local KEEP_TOTALS = 1 -- flag of a batch: count every unit ever reported, for tests
--- tag, L, W ms, T ms, units, age of the last of them ms, credit, demand, waiting, blind, flags
-local ITEM, ITEM_SIZE = '<c8I4I8I4I8I8I4I8I4I4I4', 64
+local HAS_PIECES = 2 -- ... some items have pieces behind them
+-- terms, tag, units, age of the last of them ms, credit, demand, waiting, flags + 256 * pieces
+local ITEM, ITEM_SIZE = '<c20I8I8I8I4I8I4I4', 64
+-- L, W ms, T ms, blind: of many items of a batch the same
+local TERMS = '<I4I8I4I4'
 local PUSH_ONLY = 1 -- flag of an item: take what is reported, grant nothing
 -- ... an item with PUSH_ONLY, of a rule without leases: say when what is in the window leaves it
 local REPORT = 2
@@ -53,57 +65,72 @@ local FORGET = 4
 local PIECE, PIECE_SIZE = '<I8I8', 16
 -- tag, grant, flags, retry ms, units in the window, leases of others, 0. For REPORT retry and the last
 -- are the ms until the first and until all units of the window have left it; 0 when there are none.
-local ANSWER, ANSWER_SIZE = '<c8I4I4I4I4I4I4', 32
+local ANSWER, ANSWER_SIZE = '<I8I4I4I4I4I4I4', 32
 local BLIND, EXHAUSTED = 1, 2 -- flags of an answer
 
--- ROW_IS, sequence and nonce of a row's last batch, the row's id; its answers follow
-local ROW, ROW_SIZE, ROW_IS = '<c4I8c8c8', 28, 'row2'
--- All of a key is one string, HEAD, LEASEs and GROUPs, with what most calls change in front: they
--- write that and leave the rest. Strings are as short as can be, as Redis' Lua hashes every byte
--- of each that it makes.
+-- ROW_IS, sequence and nonce of a row's last batch, the row's id, when it was last noted in {tag}:h
+-- (ticks) and how many rows were live then; its answers follow
+local ROW, ROW_SIZE, ROW_IS = '<c4I8c8c8I6I4', 38, 'row3'
+-- All of a key is one string: HEAD, LEASEs, and places for GROUPs that are used in turn (a ring).
+-- What most calls change stands in front: they write from FRONT_AT to the caller's lease and leave
+-- the rest. A group that ends is written to its place; one that leaves is not written at all.
 --
--- FORMAT, leases in the string, groups, leases in the hash, units in the window, leases of all
--- (their sum), demand of all and its time, ms before that of the last look at all leases, of when
--- all was last written and given its time to live, and the newest GROUP
-local HEAD, HEAD_SIZE, FORMAT, FORMAT_TEXT = '<BBBI2ddfdffI6I4', 51, 2, '2'
--- id of the row, credit it holds or may still receive, its demand and the time of that
-local LEASE, LEASE_SIZE, ROOM = '<c8I4fd', 24, 16
-local SPILL, SPILL_SIZE = '<I4fd', 16
+-- FORMAT, leases in the string (SPILLED more when there are some in the hash), places of the ring;
+-- then FRONT: place of the oldest group, groups (the newest is in HEAD, the others in the ring), the
+-- second of the last look at all leases, units in the window, leases of all (their sum), demand of
+-- all and its time, and the newest GROUP
+local HEAD, HEAD_SIZE, FORMAT, FORMAT_TEXT = '<BBBBBBI6I6fI6I6I4', 38, 3, '3'
+local FRONT, FRONT_AT = '<BBBI6I6fI6I6I4', '3'
+local FRONT_LEASE = FRONT .. 'c0I4fI6' -- ... leases before the caller's, and HELD of that
+-- credit that a row holds or may still receive, its demand and the time of that, the row's id
+local LEASE, LEASE_SIZE, ROOM, SPILLED = '<I4fI6c8', 22, 16, 32
+local HELD, ID_AT = '<I4fI6', 14 -- of a lease: what its row changes, and where its id is
+local SPILL, SPILL_SIZE = '<I4fI6', 14
 -- Time of the last unit in ticks, not before it, and units (above UINT32_MAX the count alone knows).
--- The newest one is in HEAD, the others stand behind the leases, newest first; behind them there
--- may be some that have left the window.
 local GROUP, GROUP_SIZE, K = '<I6I4', 10, 32
+local RINGS = { 0, 3, 7, 15, 31 } -- places that a ring may have
 local TICKS = 16 -- of a millisecond
 
 local EXACT = 2 ^ 53 -- doubles count exactly up to here
-local UINT16_MAX, UINT32_MAX = 2 ^ 16 - 1, 2 ^ 32 - 1
-local LOOK_MS = 1000 -- at most one look at all leases of a key in this time
-local TOUCH_MS = 5000 -- leases that are this old are written again, and live on
+local UINT32_MAX = 2 ^ 32 - 1
+local TOUCH_MS = 5000 -- what is written first in each such time of the clock lives on
+local NEVER = 255 -- no second of a look
+local SEEN_MS = 100 -- a row is noted as seen at most once in this
 local STEP_MS = 2000 -- a clock that is set back by more is believed
 local FORGET_MS = 86400000 -- rows silent for longer are removed
 local FORGET_CALLS = 16 -- one look for such in so many calls
 local KEEP_MS = 86400000 -- a partition that nobody calls is forgotten after this, or twice
 
-local items = #ARGV - 4
-if items < 0 or #KEYS ~= 2 + 2 * items or #ARGV[4] ~= BATCH_SIZE then
+local host, row, words = ARGV[1], ARGV[2], ARGV[3]
+if #ARGV ~= 5 or #ARGV[4] ~= BATCH_SIZE then
 	return redis.error_reply('ERR rl_sync: keys and arguments do not match')
 end
-local log_keys, item_of = {}, {}
-for i = 1, items do
-	local key = KEYS[1 + 2 * i]
-	if #ARGV[4 + i] < ITEM_SIZE or (#ARGV[4 + i] - ITEM_SIZE) % PIECE_SIZE ~= 0 then
-		return redis.error_reply('ERR rl_sync: item ' .. i .. ' has a wrong length')
-	elseif item_of[key] then
-		return redis.error_reply('ERR rl_sync: item ' .. i .. ' has the key of another')
+local seq, nonce, lease_ms, batch_flags, now = from_bytes(BATCH, ARGV[4])
+local has_pieces = batch_flags % 4 >= HAS_PIECES
+local items = #ARGV[5] / ITEM_SIZE
+if has_pieces then
+	local at = 0
+	items = 0
+	while at + ITEM_SIZE <= #ARGV[5] do
+		local flags = from_bytes('<I4', ARGV[5], at + ITEM_SIZE - 3)
+		at = at + ITEM_SIZE + (flags - flags % 256) / 256 * PIECE_SIZE
+		items = items + 1
 	end
-	log_keys[i], item_of[key] = key, i
+	items = at == #ARGV[5] and items or 0.5
 end
-local host, row, words = ARGV[1], ARGV[2], ARGV[3]
+if items % 1 ~= 0 or (#keys ~= 2 + items and #keys ~= 2 + 2 * items) then
+	return redis.error_reply('ERR rl_sync: keys and arguments do not match')
+end
+local is_named = {}
+for i = 3, 2 + items do
+	if is_named[keys[i]] then
+		return redis.error_reply('ERR rl_sync: item ' .. i - 2 .. ' has the key of another')
+	end
+	is_named[keys[i]] = true
+end
 if row:sub(1, #host + 1) ~= host .. ':' then
 	return redis.error_reply('ERR rl_sync: the row is not one of this host')
 end
-local seq, nonce, lease_ms, batch_flags, now = from_bytes(BATCH, ARGV[4])
-
 local function text(number)
 	return string.format('%.0f', number)
 end
@@ -149,9 +176,9 @@ if newest and newest > now and newest < now + STEP_MS then
 end
 
 -- An unreadable row is a row never seen: any sequence is a first one, as after a loss of data.
-local mark, last_seq, last_nonce, id
+local mark, last_seq, last_nonce, id, seen_at, live_rows
 if last and #last >= ROW_SIZE and (#last - ROW_SIZE) % ANSWER_SIZE == 0 then
-	mark, last_seq, last_nonce, id = from_bytes(ROW, last)
+	mark, last_seq, last_nonce, id, seen_at, live_rows = from_bytes(ROW, last)
 end
 if mark ~= ROW_IS or last_seq >= EXACT then
 	last = false
@@ -202,94 +229,116 @@ if last then
 	end
 end
 
--- The first write. Every reason why Redis may refuse one (memory, disk, replicas, a replica itself)
--- shows here, while nothing is changed; after it none of the writes below is refused.
-seen()
-local live_rows = live() -- this one too
+-- Whatever is the first write, every reason why Redis may refuse one (memory, disk, replicas, a
+-- replica itself) shows there, while nothing is changed; after it none is refused.
+local ticks = now * TICKS
+local latest = ceil(ticks) -- the time of units of age 0
+ticks = ticks - ticks % 1
+if not last or ticks < seen_at or ticks - seen_at >= SEEN_MS * TICKS then
+	seen()
+	seen_at, live_rows = ticks, live() -- this one too
+end
 
--- The newest group of so many (t, n) with units more at te, and whether a new one has begun. te is
--- raised to the group's time: the log is in order, and a unit may be dated later than it was
--- spent, never earlier.
--- A group is closed when it has its share of L, so that few units leave the window late.
+-- The terms of the item at hand and what follows from them, until an item has others.
+local known, L, W, T, blind
+local begin, share, pause, patience, tau, scarce
+
+local function learn(terms)
+	known = terms
+	L, W, T, blind = from_bytes(TERMS, terms)
+	begin = (now - W) * TICKS -- what is not later has left the window
+	share = ceil(L / (K - 2)) -- of a group
+	pause = W / K * TICKS
+	patience = min(0.9 * T, W / 64) -- until others' leases may be back
+	tau = (T > 1 and 3 * T or 3) * TICKS
+	scarce = L * T / W
+end
+
+-- A unit joins the newest group; te is raised to the group's time: the log is in order, and a
+-- unit may be dated later than it was spent, never earlier. The group is closed when it has its
+-- share of L, so that few units leave the window late.
 -- And after a pause, or what was spent before it would leave with what comes after it: at each
 -- start of a flood a part of a group would be of no use to anybody for W. That only in the upper
 -- half of L (count is what is in the window), where it matters, and while enough groups are left
 -- for the rest of L. The last of K takes all there is.
-local function add(t, n, groups, te, units, count, L, W)
+-- n is what the newest one has; it has its share, or the pause is over.
+local function may_close(n, groups, count)
+	return groups < K
+	    and (n >= share or (count >= L / 2 and K - groups > max(ceil((L - count) / share), 0)))
+end
+
+-- The groups but the newest one, oldest first: time and units of each.
+local function older_groups(log, ring_at, ring, oldest, groups)
+	local list = {}
+	for i = 0, groups - 2 do
+		list[2 * i + 1], list[2 * i + 2] =
+			from_bytes(GROUP, log, ring_at + (oldest + i) % ring * GROUP_SIZE)
+	end
+	return list
+end
+
+-- Units into a log whose groups but the newest one are in a list. Those of before the newest
+-- group join the first group that leaves no earlier than they must, or get one of their own where
+-- that one leaves much later. Returns the newest group and how many there are.
+local function put_in(list, t, n, groups, te, units, count)
 	if groups == 0 then
-		return te, units, true
-	elseif te <= t then
-		return t, n + units, false
-	end
-	local share, left = ceil(L / (K - 2)), K - groups
-	local pause = te - t > W / K * TICKS
-		and count >= L / 2 and left > max(ceil((L - count) / share), 0)
-	if left > 0 and (n >= share or pause) then
-		return te, units, true
-	end
-	return te, n + units, false
-end
-
--- The groups but the newest one, of so many in all.
-local function behind_newest(text, from, groups)
-	return groups > 1 and sub(text, from, from - 1 + (groups - 1) * GROUP_SIZE) or ''
-end
-
-local function group(t, n)
-	return pack(GROUP, t, min(n, UINT32_MAX))
-end
-
--- The same for units of before the newest group: they join the first group that leaves no earlier
--- than they must, or get one of their own where that one leaves much later. older are the groups
--- behind the newest one: all of them anew, and how many there are now.
-local function put_in(t, n, groups, older, te, units, count, L, W)
-	if groups == 0 or te > t then
-		local newest, sum, begun = add(t, n, groups, te, units, count, L, W)
-		if not begun then
-			return newest, sum, groups, older
+		return te, units, 1
+	elseif te > t then
+		if (n < share and te - t <= pause) or not may_close(n, groups, count) then
+			return te, n + units, groups
 		end
-		return newest, sum, groups + 1, groups > 0 and group(t, n) .. older or ''
+		list[#list + 1] = t
+		list[#list + 1] = n
+		return te, units, groups + 1
 	end
-	local index, t_at, n_at = 0, t, n -- 0 is the newest
-	while index < groups - 1 do
-		local t_next, n_next = from_bytes(GROUP, older, index * GROUP_SIZE + 1)
-		if t_next < te then
-			break
-		end
-		index, t_at, n_at = index + 1, t_next, n_next
+	local at, t_at = #list + 1, t -- of list; behind its end: the newest
+	while at > 1 and list[at - 2] >= te do
+		at, t_at = at - 2, list[at - 2]
 	end
-	local size = index * GROUP_SIZE -- of older, up to that group and with it
-	if t_at - te > W / K * TICKS and groups < K then
-		return t, n, groups + 1, sub(older, 1, size) .. group(te, units) .. sub(older, size + 1)
-	elseif index == 0 then
-		return t, n + units, groups, older
+	if t_at - te > pause and groups < K then
+		table.insert(list, at, units)
+		table.insert(list, at, te)
+		return t, n, groups + 1
+	elseif at > #list then
+		return t, n + units, groups
 	end
-	return t, n, groups, sub(older, 1, size - GROUP_SIZE) .. group(t_at, n_at + units)
-		.. sub(older, size + 1)
+	list[at + 1] = list[at + 1] + units
+	return t, n, groups
 end
 
 -- Time until the window has room for a unit. More than the first group may have to leave, when
 -- an outage let hosts go above L.
-local function ms_to_room(t, older, groups_at, groups, count, L, W)
-	for at = groups_at + (groups - 2) * GROUP_SIZE, groups_at, -GROUP_SIZE do
-		local t_at, n = from_bytes(GROUP, older, at)
-		count = count - n
+local function ms_to_room(list, t, groups, count)
+	for at = 1, #list, 2 do
+		count = count - list[at + 1]
 		if L - count >= 1 then
-			return t_at / TICKS + W - now
+			return list[at] / TICKS + W - now
 		end
 	end
 	return groups > 0 and t / TICKS + W - now or W
 end
 
--- Groups whose writer was ahead of us (the partition's time was lost with {tag}:s) are dated now,
--- the latest they can be. Else they would stay longer by as much as it was ahead.
-local function dated_back(older, latest)
-	local parts = {}
-	for at = 1, #older, GROUP_SIZE do
-		local t, n = from_bytes(GROUP, older, at)
-		parts[#parts + 1] = pack(GROUP, min(t, latest), n)
+-- The older groups as they are written, and how many places that takes: as they stand in a ring,
+-- or in a list.
+local function ring_of(log, ring_at, ring, oldest, count, list)
+	local text
+	if list then
+		local part = {}
+		for at = 1, #list, 2 do
+			part[#part + 1] = pack(GROUP, list[at], min(list[at + 1], UINT32_MAX))
+		end
+		text, count = table.concat(part), #part
+	else
+		local first = min(count, ring - oldest) -- as many up to the ring's end
+		local from = ring_at + oldest * GROUP_SIZE
+		text = sub(log, from, from + first * GROUP_SIZE - 1)
+			.. sub(log, ring_at, ring_at + (count - first) * GROUP_SIZE - 1)
 	end
-	return table.concat(parts)
+	for _, places in ipairs(RINGS) do
+		if places >= count then
+			return text .. string.rep('\0', (places - count) * GROUP_SIZE), places
+		end
+	end
 end
 
 local function sane(number) -- false for NaN, too
@@ -298,32 +347,58 @@ end
 
 -- Where the caller's lease is in the string, if it is there.
 local function find_lease(log, upto)
-	local at = find(log, id, HEAD_SIZE + 1, true)
-	while at and at <= upto do
-		if (at - HEAD_SIZE - 1) % LEASE_SIZE == 0 then
-			return at
+	local at = find(log, id, HEAD_SIZE + 1 + ID_AT, true)
+	while at and at < upto do
+		if (at - ID_AT - HEAD_SIZE - 1) % LEASE_SIZE == 0 then
+			return at - ID_AT
 		end
 		at = find(log, id, at + 1, true)
 	end
 end
 
 -- The leases in the string, the caller's left out.
-local function others_in(log, mine_at, groups_at)
+local function others_in(log, mine_at, ring_at)
 	if not mine_at then
-		return sub(log, HEAD_SIZE + 1, groups_at - 1)
+		return sub(log, HEAD_SIZE + 1, ring_at - 1)
 	end
-	local behind = sub(log, mine_at + LEASE_SIZE, groups_at - 1)
-	return mine_at == HEAD_SIZE + 1 and behind or sub(log, HEAD_SIZE + 1, mine_at - 1) .. behind
+	return sub(log, HEAD_SIZE + 1, mine_at - 1) .. sub(log, mine_at + LEASE_SIZE, ring_at - 1)
+end
+
+-- The name of the hash beside a key's string.
+local function lease_key(i)
+	if keys[2 + items + i] then
+		return keys[2 + items + i]
+	end
+	local cut = keys[2 + i]:find('}:k:', 1, true) or 0
+	return keys[2 + i]:sub(1, cut) .. ':l:' .. keys[2 + i]:sub(cut + 4)
 end
 
 -- A lease from the hash, or nothing.
 local function spilled_lease(field)
 	if field and #field == SPILL_SIZE then
 		local held, demand, at = from_bytes(SPILL, field)
-		if sane(demand) and sane(at) then
+		if sane(demand) then
 			return held, demand, at
 		end
 	end
+end
+
+-- The caller's lease in the hash (nothing when it is not there), and whether the hash is.
+local function spilled_of_row(key)
+	local field = readable(redis.pcall('HGET', key, row), key)
+	if field then
+		return true, true, spilled_lease(field)
+	end
+	return false, call('EXISTS', key) == 1
+end
+
+-- What the leases in the string hold together.
+local function held_in(log, ring_at)
+	local sum = 0
+	for at = HEAD_SIZE + 1, ring_at - 1, LEASE_SIZE do
+		sum = sum + from_bytes('<I4', log, at)
+	end
+	return sum
 end
 
 local awake -- rows seen within lease_ms and their ids: read once, when the first key needs them
@@ -342,75 +417,34 @@ end
 -- of silent rows are taken away: nobody knows when such a host spent them, so they count from now.
 -- So are those that were not restated for W and the same silence: a live host restates what it
 -- holds once in W at least, and one whose rule was taken away never does. Returns the leases that
--- are left, their sum, the sum of the others, and how many are left in the hash.
-local function look(leases, spilled, key, W)
-	local left, held, silent, oldest = {}, 0, 0, now - W - lease_ms
+-- are left, their sum, the sum of the others, and whether some are left in the hash.
+local function look(leases, spilled, i)
+	local left, held, silent, oldest = {}, 0, 0, (now - W - lease_ms) * TICKS
 	for at = 1, #leases, LEASE_SIZE do
-		local name, credit, demand, time = from_bytes(LEASE, leases, at)
+		local credit, demand, time, name = from_bytes(LEASE, leases, at)
 		if is_awake(name) and time >= oldest then
 			held = held + credit
-			left[#left + 1] = leases:sub(at, at + LEASE_SIZE - 1)
+			left[#left + 1] = sub(leases, at, at + LEASE_SIZE - 1)
 		elseif sane(demand) then
 			silent = silent + credit
 		end
 	end
-	if spilled > 0 then
+	if spilled then
+		local key = lease_key(i)
 		local all = readable(redis.pcall('HGETALL', key), key) or {}
 		spilled = #all / 2
-		for i = 1, #all, 2 do
-			local credit, _, time = spilled_lease(all[i + 1])
-			if all[i] ~= row and (not is_awake(all[i]) or (time or 0) < oldest) then
+		for at = 1, #all, 2 do
+			local credit, _, time = spilled_lease(all[at + 1])
+			if all[at] ~= row and (not is_awake(all[at]) or (time or 0) < oldest) then
 				silent = silent + (credit or 0)
-				spilled = spilled - call('HDEL', key, all[i])
-			elseif all[i] ~= row then
+				spilled = spilled - call('HDEL', key, all[at])
+			elseif all[at] ~= row then
 				held = held + (credit or 0)
 			end
 		end
+		spilled = spilled > 0
 	end
 	return table.concat(left), held, silent, spilled
-end
-
--- What the host should get: the grant before it is cut to the room, what it needs, and the room.
--- No room is returned for a blind grant, which takes none.
-local function wish(L, count, others, credit, waiting, blind, part, mine, coin)
-	-- Half as much again as it will ask for in T (demand fades with 3 T, so that is a third of
-	-- it); nothing when that is less than one.
-	local need = mine >= 3 and 0.5 * mine or 0
-	local cold = count + others < 0.6 * L
-	if cold then
-		need = 2 * need
-	end
-	if need < waiting then
-		need = waiting
-	end
-	if blind > 0 and cold and need <= blind and credit <= blind then
-		return blind - credit, need
-	end
-	-- Half of the fair part: the rest is for those who call next, if there are any.
-	local room = L - count - others - credit
-	local want = (live_rows > 1 and 0.5 or 1) * part * (L - count)
-	want = (need < want and need or want) - credit
-	local grant = want > 0 and floor(want) or 0
-	if coin < want - grant then
-		grant = grant + 1
-	end
-	if grant < waiting - credit then
-		-- Whoever waits takes it at once: nothing of that is held without use.
-		grant = waiting - credit
-	end
-	return grant, need, room
-end
-
--- Is the host to deny for a while, instead of asking again at once? When it has not one unit (or
--- too few for who asks: a request of a larger cost), or
--- was cut short of what a steady demand needs with nothing to hope for within T. Never when it
--- asked for nothing: it would deny whoever comes next.
-local function is_short(L, W, T, count, room, asked, grant, credit, waiting, own)
-	if asked <= 0 then
-		return false
-	end
-	return (grant < 1 and (credit < 1 or credit < waiting))
-	    or (grant < asked - 0.5 and own >= 3 and live_rows > 1 and (room < 1 or L - count < L * T / W))
 end
 
 local function add_total(log_key, units)
@@ -424,10 +458,10 @@ end
 -- All lives on for 2 W and the silence that costs a host its leases (10 s at least) after it was
 -- last written: until then a host may spend what it was lent, and that stays in the window
 -- for W. The other W is for a clock of Redis that steps, as it and not the time of the partition
--- decides when keys end. TOUCH_MS is added because not every call writes.
+-- decides when keys end. TOUCH_MS is added because not every call gives it time anew.
 local px_W, px
 local px_most = 0 -- of all keys of this call
-local function time_to_live(W)
+local function time_to_live()
 	if W ~= px_W then
 		local ms = 2 * W + max(lease_ms, 10000) + TOUCH_MS
 		px_W, px, px_most = W, text(ms), max(px_most, ms)
@@ -435,227 +469,10 @@ local function time_to_live(W)
 	return px
 end
 
--- The caller's lease into the hash: returns how many more there are.
-local function spill(key, held, own, W)
-	local new = call('HSET', key, row, pack(SPILL, held, own, now))
-	call('PEXPIRE', key, time_to_live(W))
-	return new
-end
-
--- Time until the oldest of the groups leaves, and the newest; ms, not below 1. There is one.
-local function leaving(t, older, old_from, groups, W)
-	local first = t
-	if groups > 1 then
-		first = from_bytes(GROUP, older, old_from + (groups - 2) * GROUP_SIZE)
-	end
-	return max(ceil(first / TICKS + W - now), 1), max(ceil(t / TICKS + W - now), 1)
-end
-
--- All of one key: what the host reports is taken, what it may spend from now on is returned.
-local function sync(i, log)
-	local words, log_key = args[4 + i], keys[1 + 2 * i]
-	local tag, L, W, T, units, age, credit, asked, waiting, blind, flags = from_bytes(ITEM, words)
-	local begin = now - W
-	if flags >= FORGET and #words > ITEM_SIZE then
-		local _, forgotten = from_bytes(PIECE, words, #words - PIECE_SIZE + 1)
-		words, flags, begin = sub(words, 1, -PIECE_SIZE - 1), flags - FORGET, max(begin, now - forgotten)
-	end
-
-	-- One that cannot be read is taken for none.
-	local format, rows, groups, spilled, count, out, demand, at, looked, touched, t, n
-	local groups_at, stored = HEAD_SIZE + 1, false
-	if log and #log >= HEAD_SIZE then
-		format, rows, groups, spilled, count, out, demand, at, looked, touched, t, n =
-			from_bytes(HEAD, log)
-		groups_at = groups_at + rows * LEASE_SIZE
-		stored = format == FORMAT and groups <= K
-			and #log >= groups_at - 1 + (groups - 1) * GROUP_SIZE
-			and count >= 0 and count < EXACT and out >= 0 and out < EXACT
-			and demand >= 0 and demand < EXACT and at >= 0 and at < EXACT
-			and looked >= 0 and touched >= 0
-	end
-	local changed, anew = false, false -- to be written; all of it
-	local older = log -- has the groups but the newest from groups_at on
-	if not stored then
-		log, older, rows, groups, spilled, groups_at = '', '', 0, 0, 0, 1
-		count, out, demand, at, looked, touched, t, n, anew = 0, 0, 0, now, LOOK_MS, 0, 0, 0, true
-	elseif at > now then
-		local latest = ceil(now * TICKS)
-		older = dated_back(behind_newest(log, groups_at, groups), latest)
-		t, at, looked, changed, anew = min(t, latest), now, LOOK_MS, true, true
-	end
-	local old_from = older == log and groups_at or 1
-	looked = looked + now - at
-	touched = touched + now - at
-
-	-- What has left the window.
-	begin = begin * TICKS
-	while groups > 0 do
-		local t_at, n_at = t, n
-		if groups > 1 then
-			t_at, n_at = from_bytes(GROUP, older, old_from + (groups - 2) * GROUP_SIZE)
-		end
-		if t_at > begin then
-			break
-		end
-		count, groups, changed = count - n_at, groups - 1, true
-	end
-	if groups == 0 or count < 0 then
-		count = 0
-	end
-
-	-- The caller's lease, and what the others hold.
-	local mine_at = rows > 0 and find_lease(log, groups_at - LEASE_SIZE)
-	local mine, own, own_at, in_hash, _
-	if mine_at then
-		_, mine, own, own_at = from_bytes(LEASE, log, mine_at)
-		if not (sane(own) and sane(own_at)) then
-			own, own_at = 0, now
-		end
-	elseif spilled > 0 then
-		local lease_key = keys[2 + 2 * i]
-		local field = readable(redis.pcall('HGET', lease_key, row), lease_key)
-		in_hash = field and true
-		mine, own, own_at = spilled_lease(field)
-		if not field and call('EXISTS', lease_key) == 0 then
-			-- Its leases had their time to live.
-			spilled, out = 0, 0
-			for lease = HEAD_SIZE + 1, groups_at - 1, LEASE_SIZE do
-				local _, some, wanted = from_bytes(LEASE, log, lease)
-				out = out + (sane(wanted) and some or 0)
-			end
-		end
-	end
-	local others = out - (mine or 0)
-	if others < 0 then
-		others = 0
-	end
-
-	-- What the host admitted counts, above L too: it has happened. What is older than the
-	-- window by the host's own word (and ages are never too old) is over.
-	if units > 0 then
-		if #words > ITEM_SIZE then
-			older = behind_newest(older, old_from, groups)
-			old_from, anew = 1, true
-			for piece = ITEM_SIZE + 1, #words, PIECE_SIZE do
-				local some, old = from_bytes(PIECE, words, piece)
-				if some > 0 and old < W then
-					t, n, groups, older = put_in(t, n, groups, older,
-						max(ceil((now - old) * TICKS), 0), some, count, L, W)
-					count, changed = count + some, true
-				end
-			end
-		elseif age < W then
-			local newest, sum, begun =
-				add(t, n, groups, max(ceil((now - age) * TICKS), 0), units, count, L, W)
-			if begun then
-				if groups > 0 then
-					older = group(t, n) .. behind_newest(older, old_from, groups)
-					old_from, anew = 1, true
-				end
-				groups = groups + 1
-			end
-			t, n, count, changed = newest, sum, count + units, true
-		end
-		if batch_flags % 2 == KEEP_TOTALS then
-			add_total(log_key, units)
-		end
-	end
-
-	-- Demand fades with 3 T: slow enough to be smooth, fast enough to follow a moving client.
-	local tau = T > 1 and 3 * T or 3
-	demand = demand > 0 and demand * exp((at - now) / tau) + asked or asked
-	if mine then
-		own = own_at < now and own * exp((own_at - now) / tau) + asked or own + asked
-	else
-		own = asked
-	end
-
-	local grant, flag, retry, held = 0, 0, 0, credit
-	local leases -- of others in the string, when they are not as they were
-	if flags % 2 ~= PUSH_ONLY then
-		local part = own < demand and own / demand or 1
-		-- Fractions are rounded at random, by the golden ratio: alike for the same batch.
-		local coin = (seq % 65536 * 40503 + i * 2531) % 65536 / 65536
-		local need, room
-		grant, need, room = wish(L, count, others, credit, waiting, blind, part, own, coin)
-		if room and need > credit and (grant > room or room < 1) and others > 0
-		    and looked >= LOOK_MS then
-			-- Too little: see what the leases are. Those of dead hosts make no room
-			-- yet: they become units that leave in W, and nobody waits for them then.
-			local silent
-			leases, others, silent, spilled =
-				look(others_in(log, mine_at, groups_at), spilled, keys[2 + 2 * i], W)
-			if silent > 0 then
-				older = behind_newest(older, old_from, groups)
-				t, n, groups, older = put_in(t, n, groups, older, ceil(now * TICKS),
-					silent, count, L, W)
-				old_from, count = 1, count + silent
-			end
-			looked, changed, anew = 0, true, true
-			grant, need, room =
-				wish(L, count, others, credit, waiting, blind, part, own, coin)
-		end
-		if not room then
-			flag, held = BLIND, 0
-		else
-			if grant > room then
-				grant = room >= 1 and floor(room) or 0
-			end
-			held = credit + grant
-			room = room - grant
-			if is_short(L, W, T, count, room, need - credit, grant, credit, waiting, own) then
-				-- Leases may be back within T; a full window says when it has room.
-				flag = EXHAUSTED
-				retry = L - count >= 1 and min(0.9 * T, W / 64)
-				    or ms_to_room(t, older, old_from, groups, count, L, W)
-				retry = max(ceil(retry), 1)
-			end
-		end
-	end
-
-	-- A row keeps a lease while it holds something, or asks for so much that its part matters.
-	local keep = held > 0 or (flag ~= BLIND and flags < REPORT and own >= 1)
-	local old = held > 0 and (touched >= TOUCH_MS or now - (own_at or now) >= TOUCH_MS)
-	local had = mine_at and true or false
-	if changed or old or asked > 0 or held ~= (mine or 0) or keep ~= (had or in_hash or false) then
-		if anew or touched >= TOUCH_MS or in_hash or keep ~= had or groups == 0 then
-			leases = leases or others_in(log, mine_at, groups_at)
-			rows, mine = #leases / LEASE_SIZE, ''
-			if keep and rows < ROOM then
-				rows, mine = rows + 1, pack(LEASE, id, held, own, now)
-			elseif keep then
-				spilled = spilled + spill(keys[2 + 2 * i], held, own, W)
-			end
-			if in_hash and (mine ~= '' or not keep) then
-				spilled = max(spilled - call('HDEL', keys[2 + 2 * i], row), 0)
-			end
-			if rows > 0 or spilled > 0 or groups > 0 then
-				call('SET', log_key, pack(HEAD, FORMAT, rows, groups, min(spilled, UINT16_MAX), count,
-						others + held, demand, now, looked, 0, t, min(n, UINT32_MAX))
-					.. mine .. leases
-					.. behind_newest(older, old_from, groups),
-					'PX', time_to_live(W))
-			elseif stored then
-				call('DEL', log_key)
-			end
-		else
-			local head = pack(HEAD, FORMAT, rows, groups, spilled, count, others + held,
-				demand, now, looked, touched, t, min(n, UINT32_MAX))
-			if mine_at then
-				head = head .. sub(log, HEAD_SIZE + 1, mine_at - 1)
-					.. pack(LEASE, id, held, own, now)
-			end
-			call('SETRANGE', log_key, '0', head)
-		end
-	end
-	local ends = 0
-	if flags >= REPORT and groups > 0 then
-		retry, ends = leaving(t, older, old_from, groups, W)
-	end
-	return pack(ANSWER, tag, grant, flag, retry < UINT32_MAX and retry or UINT32_MAX,
-		count < UINT32_MAX and count or UINT32_MAX,
-		others < UINT32_MAX and others or UINT32_MAX, ends < UINT32_MAX and ends or UINT32_MAX)
+-- The caller's lease into the hash.
+local function spill(i, held, own)
+	call('HSET', lease_key(i), row, pack(SPILL, held, own, ticks))
+	call('PEXPIRE', lease_key(i), time_to_live())
 end
 
 -- Rows of hosts that are gone for good, a few at a time.
@@ -675,7 +492,7 @@ end
 -- A fleet that is gone leaves nothing for ever. What is known of a partition outlives its keys, or
 -- other releases would not be told that they hold another format; and the rows, which are removed
 -- after a day. It is given its time anew when half of it is over, so once in a day, or in W.
-local function keep()
+local function keep_partition()
 	local ends, need = tonumber(state[5] or '') or 0, max(KEEP_MS, px_most)
 	if sane(ends) and ends - now >= need then
 		return
@@ -685,23 +502,343 @@ local function keep()
 	call('PEXPIRE', KEYS[2], text(2 * need))
 end
 
+local touched = ticks - ticks % (TOUCH_MS * TICKS) -- what is older is given its time anew
+local second = (now - now % 1000) / 1000 % 250
+local coin_of_batch = seq % 65536 * 40503
+local part_of_room = live_rows > 1 and 0.5 or 1 -- of the fair part: the rest is for who calls next
+
+-- All of one key after the other: what the host reports is taken, what it may spend from now on is
+-- answered. All logs in one call, which is cheaper. A key of another type reads as absent.
 local answers = {}
-if items > 0 then
-	-- All logs in one call, which is cheaper. A key of another type reads as absent.
-	local logs = call('MGET', unpack(log_keys))
-	for i = 1, items do
-		answers[i] = sync(i, logs[i])
+local logs = items > 0 and call('MGET', unpack(keys, 3, 2 + items))
+local item_at = 1
+for i = 1, items do
+	local terms, tag, units, age, credit, asked, waiting, flags
+	terms, tag, units, age, credit, asked, waiting, flags, item_at =
+		from_bytes(ITEM, ARGV[5], item_at)
+	if terms ~= known then
+		learn(terms)
 	end
+	local pieces, pieces_at, since = 0, item_at, begin
+	if flags > 255 then
+		pieces = has_pieces and (flags - flags % 256) / 256 or 0
+		flags = flags % 256
+		item_at = item_at + pieces * PIECE_SIZE
+		if flags >= FORGET and pieces > 0 then
+			local _, forgotten = from_bytes(PIECE, ARGV[5], item_at - PIECE_SIZE)
+			pieces, flags, since = pieces - 1, flags - FORGET, max(begin, (now - forgotten) * TICKS)
+		end
+	end
+
+	-- One that cannot be read is taken for none.
+	local log, stored, spilled = logs[i], false, false
+	local format, rows, ring, oldest, groups, looked, count, out, demand, at, t, n
+	local ring_at = HEAD_SIZE + 1
+	if log and #log >= HEAD_SIZE then
+		format, rows, ring, oldest, groups, looked, count, out, demand, at, t, n =
+			from_bytes(HEAD, log)
+		if rows >= SPILLED then
+			rows, spilled = rows - SPILLED, true
+		end
+		ring_at = ring_at + rows * LEASE_SIZE
+		stored = format == FORMAT and #log == ring_at - 1 + ring * GROUP_SIZE
+			and groups <= ring + 1 and (oldest < ring or oldest == 0)
+			and demand >= 0 and demand < EXACT
+	end
+	local changed, anew = false, false -- to be written; all of it
+	local list -- the older groups, when they are not as they are in the ring
+	if not stored then
+		log, ring_at, rows, ring, oldest, groups, looked = '', 1, 0, 0, 0, 0, NEVER
+		count, out, demand, at, t, n, anew, spilled = 0, 0, 0, ticks, 0, 0, true, false
+	elseif at > ticks then
+		-- Whoever wrote it was ahead of us (the partition's time was lost with {tag}:s): all is
+		-- dated now, the latest it can be. Else it would stay longer by as much as that.
+		list = older_groups(log, ring_at, ring, oldest, groups)
+		for k = 1, #list, 2 do
+			list[k] = min(list[k], latest)
+		end
+		t, at, looked, changed, anew = min(t, latest), ticks, NEVER, true, true
+	end
+
+	-- What has left the window. After it: time and units of the oldest group.
+	local t_at, n_at = t, n
+	while groups > 0 do
+		if groups == 1 then
+			t_at, n_at = t, n
+		elseif list then
+			t_at, n_at = list[1], list[2]
+		else
+			t_at, n_at = from_bytes(GROUP, log, ring_at + oldest * GROUP_SIZE)
+		end
+		if t_at > since then
+			break
+		end
+		count, groups, changed = count - n_at, groups - 1, true
+		if list then
+			table.remove(list, 1)
+			table.remove(list, 1)
+		elseif oldest < ring - 1 then
+			oldest = oldest + 1
+		else
+			oldest = 0
+		end
+	end
+	if groups == 0 or count < 0 then
+		count = 0
+	end
+
+	-- The caller's lease, and what the others hold.
+	local mine_at, in_hash = nil, false
+	local mine, own, own_at = 0, 0, ticks
+	if rows > 0 then
+		mine_at = find(log, id, HEAD_SIZE + 1 + ID_AT, true)
+		if mine_at then
+			mine_at = mine_at - ID_AT
+			if mine_at >= ring_at or (mine_at - HEAD_SIZE - 1) % LEASE_SIZE ~= 0 then
+				mine_at = find_lease(log, ring_at)
+			end
+		end
+	end
+	if mine_at then
+		mine, own, own_at = from_bytes(HELD, log, mine_at)
+		if not (own >= 0 and own < EXACT) then
+			own = 0
+		end
+	elseif spilled then
+		local held, wanted, time
+		in_hash, spilled, held, wanted, time = spilled_of_row(lease_key(i))
+		if held then
+			mine, own, own_at = held, wanted, time
+		elseif not spilled then
+			out = held_in(log, ring_at) -- the others had their time to live
+		end
+	end
+	local others = out > mine and out - mine or 0
+
+	-- What the host admitted counts, above L too: it has happened. What is older than the
+	-- window by the host's own word (and ages are never too old) is over.
+	local closed_t, closed_n -- a group that has just ended, and has its place in the ring
+	if units > 0 then
+		if pieces > 0 then
+			list = list or older_groups(log, ring_at, ring, oldest, groups)
+			for piece = pieces_at, pieces_at + (pieces - 1) * PIECE_SIZE, PIECE_SIZE do
+				local some, old = from_bytes(PIECE, ARGV[5], piece)
+				if some > 0 and old < W then
+					t, n, groups = put_in(list, t, n, groups,
+						max(latest - old * TICKS, 0), some, count)
+					count, changed, anew = count + some, true, true
+				end
+			end
+			t_at = list[1] or t
+		elseif age < W then
+			local te = latest - age * TICKS
+			if groups == 0 then
+				t, n, groups = te > 0 and te or 0, units, 1
+				t_at, n_at = t, n
+			elseif te <= t then
+				n = n + units
+			elseif (n < share and te - t <= pause) or not may_close(n, groups, count) then
+				t, n = te, n + units
+			else
+				if list or groups > ring then
+					list = list or older_groups(log, ring_at, ring, oldest, groups)
+					list[#list + 1] = t
+					list[#list + 1] = n
+					anew = true
+				else
+					closed_t, closed_n = t, n
+				end
+				t, n, groups = te, units, groups + 1
+			end
+			count, changed = count + units, true
+		end
+		if batch_flags % 2 == KEEP_TOTALS then
+			add_total(keys[2 + i], units)
+		end
+	end
+
+	-- Demand fades with 3 T: slow enough to be smooth, fast enough to follow a moving client.
+	if demand > 0 then
+		demand = demand * exp((at - ticks) / tau) + asked
+	else
+		demand = asked
+	end
+	if own > 0 and own_at < ticks then
+		own = own * exp((own_at - ticks) / tau) + asked
+	else
+		own = own + asked
+	end
+
+	local grant, flag, retry, held = 0, 0, 0, credit
+	local left -- leases of others in the string, when they are not as they were
+	if flags % 2 ~= PUSH_ONLY then
+		local need, room
+		repeat
+			-- Half as much again as it will ask for in T (demand fades with 3 T, so that is a
+			-- third of it); nothing when that is less than one.
+			local again = false
+			need = own >= 3 and 0.5 * own or 0
+			if count + others < 0.6 * L then
+				need = 2 * need
+				if need < waiting then
+					need = waiting
+				end
+				if blind > 0 and need <= blind and credit <= blind then
+					grant, flag, held = blind - credit, BLIND, 0 -- takes no room
+					break
+				end
+			elseif need < waiting then
+				need = waiting
+			end
+			-- Half of the fair part: the rest is for those who call next, if there are any.
+			room = L - count - others - credit
+			local want = part_of_room * (L - count)
+			if own < demand then
+				want = want * (own / demand)
+			end
+			want = (need < want and need or want) - credit
+			grant = 0
+			if want > 0 then
+				grant = want - want % 1
+				-- Fractions are rounded at random, by the golden ratio: alike for the same batch.
+				if (coin_of_batch + i * 2531) % 65536 < (want - grant) * 65536 then
+					grant = grant + 1
+				end
+			end
+			if grant < waiting - credit then
+				-- Whoever waits takes it at once: nothing of that is held without use.
+				grant = waiting - credit
+			end
+			if need > credit and (grant > room or room < 1) and others > 0 and looked ~= second then
+				-- Too little: see what the leases are. Those of dead hosts make no room yet: they
+				-- become units that leave in W, and nobody waits for them then.
+				local silent
+				left, others, silent, spilled =
+					look(others_in(log, mine_at, ring_at), spilled, i)
+				if silent > 0 then
+					list = list or older_groups(log, ring_at, ring, oldest,
+						closed_t and groups - 1 or groups)
+					if closed_t then
+						list[#list + 1] = closed_t
+						list[#list + 1] = closed_n
+						closed_t = nil
+					end
+					t, n, groups = put_in(list, t, n, groups, latest, silent, count)
+					t_at, count = list[1] or t, count + silent
+				end
+				looked, changed, anew, again = second, true, true, true
+			end
+		until not again
+		if room then
+			if grant > room then
+				grant = room >= 1 and room or 0
+			end
+			held = credit + grant
+			room = room - grant
+			-- Is the host to deny for a while, instead of asking again at once? When it has not one
+			-- unit (or too few for who asks: a request of a larger cost), or was cut short of what
+			-- a steady demand needs with nothing to hope for within T. Never when it asked for
+			-- nothing: it would deny whoever comes next.
+			if need > credit and ((grant < 1 and (credit < 1 or credit < waiting))
+			    or (held < need - 0.5 and own >= 3 and live_rows > 1
+			    and (room < 1 or L - count < scarce))) then
+				-- Leases may be back within T; a full window says when it has room.
+				flag = EXHAUSTED
+				if L - count >= 1 then
+					retry = patience
+				elseif not list and groups > 1 and L - count + n_at >= 1 then
+					retry = t_at / TICKS + W - now
+				else
+					local all = list or older_groups(log, ring_at, ring, oldest,
+						closed_t and groups - 1 or groups)
+					if closed_t then
+						all[#all + 1] = closed_t
+						all[#all + 1] = closed_n
+					end
+					retry = ms_to_room(all, t, groups, count)
+				end
+				retry = retry > 1 and ceil(retry) or 1
+			end
+		end
+	end
+
+	-- A row keeps a lease while it holds something, or asks for so much that its part matters.
+	local keep = held > 0 or (flag ~= BLIND and flags < REPORT and own >= 1)
+	local had = mine_at and true or false
+	if changed or asked > 0 or held ~= mine or keep ~= (had or in_hash) or (held > 0 and own_at < touched) then
+		if n > UINT32_MAX then
+			n = UINT32_MAX
+		end
+		if anew or keep ~= had or at < touched or in_hash or groups == 0 then
+			local behind, others_text, mine_text = '', left, ''
+			others_text = left or (rows > 0 and others_in(log, mine_at, ring_at) or '')
+			rows = #others_text / LEASE_SIZE
+			if groups > 1 then
+				if closed_t then
+					list = older_groups(log, ring_at, ring, oldest, groups - 1)
+					list[#list + 1] = closed_t
+					list[#list + 1] = closed_n
+				end
+				behind, ring = ring_of(log, ring_at, ring, oldest, groups - 1, list)
+			else
+				ring = 0
+			end
+			if keep and rows < ROOM then
+				rows, mine_text = rows + 1, pack(LEASE, held, own, ticks, id)
+			elseif keep then
+				spill(i, held, own)
+				spilled = true
+			end
+			if in_hash and (mine_text ~= '' or not keep) then
+				call('HDEL', lease_key(i), row)
+				spilled = call('EXISTS', lease_key(i)) == 1
+			end
+			if rows > 0 or spilled or groups > 0 then
+				call('SET', keys[2 + i], pack(HEAD, FORMAT, spilled and rows + SPILLED or rows, ring,
+						0, groups, looked, count, others + held, demand, ticks, t, n)
+					.. mine_text .. others_text .. behind,
+					'PX', time_to_live())
+			elseif stored then
+				call('DEL', keys[2 + i])
+			end
+		else
+			if closed_t then
+				call('SETRANGE', keys[2 + i],
+					ring_at - 1 + (oldest + groups - 2) % ring * GROUP_SIZE,
+					pack(GROUP, closed_t, min(closed_n, UINT32_MAX)))
+			end
+			if mine_at then
+				call('SETRANGE', keys[2 + i], FRONT_AT, pack(FRONT_LEASE, oldest, groups, looked,
+					count, others + held, demand, ticks, t, n,
+					sub(log, HEAD_SIZE + 1, mine_at - 1), held, own, ticks))
+			else
+				call('SETRANGE', keys[2 + i], FRONT_AT, pack(FRONT, oldest, groups, looked,
+					count, others + held, demand, ticks, t, n))
+			end
+		end
+	end
+	local ends = 0
+	if flags >= REPORT and groups > 0 then
+		-- Time until the oldest of the groups leaves, and the newest.
+		retry = max(ceil((groups > 1 and t_at or t) / TICKS + W - now), 1)
+		ends = max(ceil(t / TICKS + W - now), 1)
+	end
+	if count > UINT32_MAX or others > UINT32_MAX or retry > UINT32_MAX or ends > UINT32_MAX then
+		count, others = min(count, UINT32_MAX), min(others, UINT32_MAX)
+		retry, ends = min(retry, UINT32_MAX), min(ends, UINT32_MAX)
+	end
+	answers[i] = pack(ANSWER, tag, grant, flag, retry, count, others, ends)
 end
+
 answers = table.concat(answers)
-local batch = pack(ROW, ROW_IS, seq, nonce, id) .. answers
+local batch = pack(ROW, ROW_IS, seq, nonce, id, seen_at, live_rows) .. answers
 if holder == row .. '\0' .. words and state[4] then
 	call('HSET', KEYS[1], row, batch, 'now', now_text)
 else
 	call('HSET', KEYS[1], row, batch, 'now', now_text, '@' .. host, row .. '\0' .. words,
 		'format', FORMAT_TEXT)
 end
-keep()
+keep_partition()
 if seq % FORGET_CALLS == 0 then
 	forget()
 end

@@ -23,14 +23,14 @@ static size_t write_name(const struct sync_part *part, uint64_t index,
 	return rule_len + rl_side_name(&part->sync->seg->view, index, out + rule_len);
 }
 
-static void write_header(struct call *call, const struct sync_part *part)
+static void write_header(struct call *call, const struct sync_part *part, uint32_t flags)
 {
 	const struct identity *identity = &part->sync->identity;
 	const struct sync_header header = {
 		.seq = word_of(&sync_words(part)->seq),
 		.nonce = word_of(&sync_words(part)->nonce),
 		.lease_ms = SYNC_RECLAIM_MS,
-		.flags = part->sync->totals ? SYNC_TOTALS : 0,
+		.flags = part->sync->totals ? flags | SYNC_TOTALS : flags,
 	};
 
 	sync_header_write(&header, call->header);
@@ -63,6 +63,7 @@ static size_t write_item(const struct sync_part *part, struct sync_entry *entry,
 	struct sync_piece piece[SYNC_PIECES_MAX];
 	struct sync_item *item = &entry->item;
 	uint64_t span_ms = PIECES_OVER * item->interval_ms;
+	struct sync_item said;
 	uint32_t count;
 	size_t size;
 
@@ -70,13 +71,16 @@ static size_t write_item(const struct sync_part *part, struct sync_entry *entry,
 		span_ms = item->window_ms / DUE_BLIND_PARTS; /* it is told so seldom */
 	sync_slot_infl(view, entry->index, item);
 	count = sync_slot_pieces(view, entry->index, item->window_ms, piece);
-	sync_item_write(item, out);
 	if (count < 2 || piece[0].age_ms - piece[count - 1].age_ms <= span_ms)
 		count = 0;
 	for (uint32_t i = 0; i < count; i++)
 		sync_piece_write(&piece[i], out + SYNC_ITEM_SIZE + i * SYNC_PIECE_SIZE);
 	size = SYNC_ITEM_SIZE + count * SYNC_PIECE_SIZE;
-	return size + write_forget(entry, out + size);
+	size += write_forget(entry, out + size);
+	said = *item;
+	said.flags |= (uint32_t)((size - SYNC_ITEM_SIZE) / SYNC_PIECE_SIZE) << SYNC_PIECES_AT;
+	sync_item_write(&said, out);
+	return size;
 }
 
 /*
@@ -105,8 +109,9 @@ static void drop_emptied(struct sync_part *part)
 
 void call_write(struct call *call, struct sync_part *part)
 {
+	uint32_t flags = 0;
+
 	drop_emptied(part);
-	write_header(call, part);
 	call->store.count = part->count;
 	for (uint32_t i = 0; i < part->count; i++) {
 		struct sync_entry *entry = sync_active_find(&part->sync->active, part->batch[i]);
@@ -117,5 +122,8 @@ void call_write(struct call *call, struct sync_part *part)
 			.bytes = call->item[i],
 			.size = write_item(part, entry, call->item[i]),
 		};
+		if (call->store.item[i].size > SYNC_ITEM_SIZE)
+			flags |= SYNC_PIECES;
 	}
+	write_header(call, part, flags);
 }

@@ -11,7 +11,7 @@
 
 #define BEGIN_MS UINT64_C(1700000000000)
 
-enum { ARGS = 3 + 2 + 2 * CALL_KEYS + 4 + CALL_KEYS, NAME_SIZE = 64, PARTS = 16 };
+enum { ARGS = 3 + 2 + CALL_KEYS + 5, NAME_SIZE = 64, PARTS = 16 };
 
 struct host {
 	char name[16], row[40], about[64];
@@ -31,7 +31,7 @@ struct hosts {
 	const char *argv[ARGS];
 	size_t len[ARGS];
 	int argc;
-	char text[2 + 2 * CALL_KEYS][NAME_SIZE];
+	char text[2 + CALL_KEYS][NAME_SIZE];
 	char count[8];
 	unsigned char header[SYNC_HEADER_SIZE], item[CALL_KEYS][SYNC_ITEM_SIZE];
 };
@@ -101,13 +101,11 @@ static void push_names(struct hosts *hosts, uint32_t first)
 	push_text(hosts, hosts->text[at++]);
 	snprintf(hosts->text[at], NAME_SIZE, "{rl:%s:%u}:h", hosts->fleet, part);
 	push_text(hosts, hosts->text[at++]);
-	for (uint32_t k = first; k < first + CALL_KEYS; k++)
-		for (int kind = 0; kind < 2; kind++) {
-			snprintf(hosts->text[at], NAME_SIZE, "{rl:%s:%u}:%c:%s:10.%llu.%u.%u",
-				 hosts->fleet, part, "kl"[kind], t -> rule,
-				 (unsigned long long)hosts -> generation, k / 256, k % 256);
-			push_text(hosts, hosts->text[at++]);
-		}
+	for (uint32_t k = first; k < first + CALL_KEYS; k++) {
+		snprintf(hosts->text[at], NAME_SIZE, "{rl:%s:%u}:k:%s:10.%llu.%u.%u", hosts->fleet,
+			 part, t->rule, (unsigned long long)hosts->generation, k / 256, k % 256);
+		push_text(hosts, hosts->text[at++]);
+	}
 }
 
 /* What came since the last call, spent or refused. */
@@ -168,7 +166,7 @@ static void call(struct hosts *hosts, struct host *host, uint32_t first)
 	hosts->argc = 0;
 	push_text(hosts, "EVALSHA");
 	push_text(hosts, hosts->sha);
-	snprintf(hosts->count, sizeof(hosts->count), "%d", 2 + 2 * CALL_KEYS);
+	snprintf(hosts->count, sizeof(hosts->count), "%d", 2 + CALL_KEYS);
 	push_text(hosts, hosts->count);
 	push_names(hosts, first);
 	push_text(hosts, host->name);
@@ -182,8 +180,8 @@ static void call(struct hosts *hosts, struct host *host, uint32_t first)
 
 		fill(hosts, host, first + i, &item);
 		sync_item_write(&item, hosts->item[i]);
-		push(hosts, hosts->item[i], SYNC_ITEM_SIZE);
 	}
+	push(hosts, hosts->item, sizeof(hosts->item));
 	reply = redisCommandArgv(hosts->redis, hosts->argc, hosts->argv, hosts->len);
 	if (reply == NULL)
 		bench_die("Redis has gone");

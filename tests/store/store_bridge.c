@@ -133,15 +133,43 @@ static void run_call(uint32_t part, const struct store_call *call)
 			event_base_loop(b.base, EVLOOP_ONCE);
 }
 
-/* EVALSHA sha N {rl:FLEET:p}:s {..}:h [{..}:k:NAME {..}:l:NAME]... host row words header item... */
+/* Its bytes and those of its pieces; 0: there is none. */
+static size_t size_of_item(const unsigned char *at, size_t left)
+{
+	size_t size = SYNC_ITEM_SIZE;
+
+	if (left < size)
+		return 0;
+	for (size_t i = 0; i < 3; i++) /* the flags are the last four bytes, little-endian */
+		size += (size_t)at[SYNC_ITEM_SIZE - 3 + i] * SYNC_PIECE_SIZE << (8 * i);
+	return size <= left ? size : 0;
+}
+
+/* All items in one argument. False: it has more in it. */
+static bool read_items(const redisReply *items, struct store_call *ret)
+{
+	const unsigned char *at = (const unsigned char *)items->str, *end = at + items->len;
+
+	for (ret->count = 0; at < end && ret->count < SYNC_BATCH_MAX; ret->count++) {
+		size_t size = size_of_item(at, (size_t)(end - at));
+
+		if (size == 0)
+			return false;
+		ret->item[ret->count] = (struct store_item){.bytes = at, .size = size};
+		at += size;
+	}
+	return at == end;
+}
+
+/* EVALSHA sha N {rl:FLEET:p}:s {..}:h {..}:k:NAME... ({..}:l:NAME...) host row words header items
+ */
 static bool read_call(redisReply **word, size_t words, char fleet[64], uint32_t *ret_part,
 		      struct store_call *ret)
 {
 	size_t keys = words > 2 ? strtoul(word[2]->str, NULL, 10) : 0, tag;
 	redisReply **arg = word + 3 + keys;
 
-	if (keys < 2 || keys > words || words - keys < 7 || keys % 2 != 0 ||
-	    (keys - 2) / 2 != words - 3 - keys - 4 || (keys - 2) / 2 > SYNC_BATCH_MAX ||
+	if (keys < 2 || keys > words || words - keys != 3 + 5 ||
 	    (size_t)arg[3]->len != SYNC_HEADER_SIZE ||
 	    sscanf(word[3]->str, "{rl:%40[^:}]:%u}", fleet, ret_part) != 2 || *ret_part >= RL_PARTS)
 		return false;
@@ -149,16 +177,15 @@ static bool read_call(redisReply **word, size_t words, char fleet[64], uint32_t 
 	*ret = (struct store_call){.host = arg[0]->str,
 				   .row = arg[1]->str,
 				   .words = arg[2]->str,
-				   .header = (unsigned char *)arg[3]->str,
-				   .count = (uint32_t)(keys - 2) / 2};
+				   .header = (unsigned char *)arg[3]->str};
+	if (!read_items(arg[4], ret) || (keys != 2 + ret->count && keys != 2 + 2 * ret->count))
+		return false;
 	for (uint32_t i = 0; i < ret->count; i++) {
-		redisReply *key = word[5 + 2 * i], *item = arg[4 + i];
+		const redisReply *key = word[5 + i];
 		bool named = (size_t)key->len > tag; /* the test's names begin with ':' */
 
-		ret->item[i] = (struct store_item){.name = key->str + (named ? tag : 0),
-						   .name_size = named ? (size_t)key->len - tag : 0,
-						   .bytes = (unsigned char *)item->str,
-						   .size = (size_t)item->len};
+		ret->item[i].name = key->str + (named ? tag : 0);
+		ret->item[i].name_size = named ? (size_t)key->len - tag : 0;
 	}
 	return true;
 }

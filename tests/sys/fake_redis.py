@@ -95,13 +95,17 @@ class FakeRedis:
     def _sync(self, words):
         keys = int(words[2])
         arguments = words[3 + keys:]
-        items = arguments[4:]
-        tags = [struct.unpack_from("<Q", item)[0] for item in items]
+        items, at = [], 0  # offsets
+        while at < len(arguments[4]):
+            items.append(at)
+            at += 64 + 16 * (struct.unpack_from("<I", arguments[4], at + 60)[0] >> 8)
+        tags = [struct.unpack_from("<Q", arguments[4], item + 20)[0] for item in items]
         with self.lock:
             self.calls += 1
             call = (arguments[1], words[3], arguments[3][:16])  # row, partition, number and nonce
             data = self.applied.get(call) or self.answers(tags)
             if isinstance(data, Applied) and call not in self.applied:
                 self.applied[call] = data
-                self.reported += sum(struct.unpack_from("<Q", item, 24)[0] for item in items)
+                self.reported += sum(struct.unpack_from("<Q", arguments[4], item + 28)[0]
+                                     for item in items)
         return data

@@ -16,7 +16,6 @@ from resp import Error
 from rig import contains, equal, main
 from test_script import BATCH, FORGET, LEASE_MS, PUSH_ONLY, REPORT, Answer, Script, item
 
-PIECE = cases.struct.Struct("<QQ")
 CALLS = int(os.environ.get("CALLS", 12000))
 WORLDS = 24  # of hosts and keys of their own, one after the other
 
@@ -152,20 +151,20 @@ class Both:
         held = min(held, 2**32 - 1)
         life.credit[kind.name] = held
         flags = rand.choice((0,) * 12 + (PUSH_ONLY, REPORT, REPORT + PUSH_ONLY))
+        pieces = []
+        if rand.random() < 0.05:
+            ages = sorted((self.amount(kind.window + 9) for _ in range(rand.randrange(1, 25))),
+                          reverse=True)
+            pieces = [(self.amount(kind.limit // 4), age) for age in ages]
+        if rand.random() < 0.02:
+            flags += FORGET
+            pieces.append((rand.randrange(9), self.amount(kind.window + 5)))
         data = item(limit=kind.limit, window=kind.window, interval=kind.interval, units=used,
                     age=self.amount(kind.window + 5), credit=held,
                     demand=self.amount(max(used, kind.limit // 5)),
                     waiting=rand.choice((0, 0, 0, 1, min(self.amount(kind.limit), 2**31))),
                     blind=kind.blind if rand.random() < 0.9 else 0, flags=flags,
-                    tag=kind.name[:8].ljust(8))
-        if rand.random() < 0.05:
-            ages = sorted((self.amount(kind.window + 9) for _ in range(rand.randrange(1, 25))),
-                          reverse=True)
-            data += b"".join(PIECE.pack(self.amount(kind.limit // 4), age) for age in ages)
-        if rand.random() < 0.02:
-            flags += FORGET
-            data = data[:60] + cases.struct.pack("<I", flags) + data[64:]
-            data += PIECE.pack(rand.randrange(9), self.amount(kind.window + 5))
+                    pieces=pieces, tag=rand.randrange(2**53))
         return kind.name, data
 
     def take(self, life, reply, items):
@@ -357,7 +356,7 @@ def test_memory__more_hosts_than_a_key_in_redis_has_room_for_get_as_much(rig):
 
 def test_memory__batch_sent_again_is_answered_alike_and_changes_nothing(rig):
     memory = Memory(rig)
-    items = [(b"k\0\r\n\xff", item(units=7, demand=20, waiting=5, tag=b"\0\1\2\3\xff\xfe\r\n")),
+    items = [(b"k\0\r\n\xff", item(units=7, demand=20, waiting=5, tag=2**53 - 1)),
              (b"other", item(units=3, blind=10, demand=3))]
     first = memory.batch("a:1", 5, items, 1000)
     equal(first[:4], [0, 1000, 1, b""])

@@ -13,14 +13,14 @@ import sys
 
 from resp import Bridged, Error, Unseen, start
 from rig import Rig, contains, equal, main
-from stored import GROUP, HEAD, K, ROOM, leases
+from stored import GROUP, HEAD, K, ROOM, SPILLED, leases
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../agent/store/rl_sync.lua")
 
 BATCH = struct.Struct("<Q8sIIQ")
-ITEM = struct.Struct("<8sIQIQQIQIII")
-ANSWER = struct.Struct("<8sIIIIII")
-KEEP_TOTALS, PUSH_ONLY, BLIND, EXHAUSTED = 1, 1, 1, 2
+ITEM = struct.Struct("<IQIIQQQIQII")
+ANSWER = struct.Struct("<QIIIIII")
+KEEP_TOTALS, HAS_PIECES, PUSH_ONLY, BLIND, EXHAUSTED = 1, 2, 1, 1, 2
 REPORT = PUSH_ONLY + 2
 FORGET = 4
 LEASE_MS = 10000
@@ -37,9 +37,11 @@ class Answer:
 
 
 def item(limit=100, window=1000, interval=20, units=0, age=0, credit=0, demand=0, waiting=0,
-         blind=0, flags=0, tag=b"the tag!"):
-    return ITEM.pack(tag, limit, window, interval, units, age, credit, demand, waiting, blind,
-                     flags)
+         blind=0, flags=0, tag=2**53 - 1, pieces=()):
+    """pieces: units and age of each; or (), and units are all of one age"""
+    head = ITEM.pack(limit, window, interval, blind, tag, units, age, credit, demand, waiting,
+                     flags + 256 * len(pieces))
+    return head + b"".join(struct.pack("<QQ", *piece) for piece in pieces)
 
 
 class Script:
@@ -49,22 +51,24 @@ class Script:
         self.redis = start(rig)
         with open(SOURCE, "rb") as f:
             self.sha = self.redis("SCRIPT", "LOAD", f.read())
-        self.tag = tag
-        self.readers = 0
+        self.tag, self.name_hashes, self.readers = tag, False, 0
 
     def key(self, kind, name=b""):
         return self.tag + b":" + kind + (b":" + name if name else b"")
 
     def words(self, row, seq, items, now, host=None, words=None, nonce=None, flags=0,
-              lease_ms=LEASE_MS):
-        """The EVALSHA of one batch; items are (name, item) pairs."""
+              lease_ms=LEASE_MS, name_hashes=None):
+        """The EVALSHA of one batch; items are (name, item) pairs. name_hashes: of leases, too."""
         host = host or row.rsplit(":", 1)[0]
         keys = [self.key(b"s"), self.key(b"h")]
-        for name, _ in items:
-            keys += [self.key(b"k", name), self.key(b"l", name)]
+        keys += [self.key(b"k", name) for name, _ in items]
+        if self.name_hashes if name_hashes is None else name_hashes:
+            keys += [self.key(b"l", name) for name, _ in items]
+        if any(len(data) > ITEM.size for _, data in items):
+            flags |= HAS_PIECES
         nonce = nonce or b"n%07d" % (seq % 10**7)
         return ["EVALSHA", self.sha, len(keys), *keys, host, row, words or "host of " + row,
-                BATCH.pack(seq, nonce, lease_ms, flags, now), *(data for _, data in items)]
+                BATCH.pack(seq, nonce, lease_ms, flags, now), b"".join(data for _, data in items)]
 
     def batch(self, *args, **kwargs):
         """[status, now, live, other, answers as bytes]"""
@@ -119,12 +123,12 @@ def grown(script, row="a:1", first=1, now=100000, rounds=6, units=0, **kwargs):
 
 def test_script__batch_sent_again_is_answered_alike_and_changes_nothing(rig):
     script = Script(rig)
-    items = [(b"k\0\r\n\xff", item(units=7, demand=20, waiting=5, tag=b"\0\1\2\3\xff\xfe\r\n")),
+    items = [(b"k\0\r\n\xff", item(units=7, demand=20, waiting=5, tag=7)),
              (b"other", item(units=3, blind=10, demand=3))]
     first = script.batch("a:1", 5, items, 1000)
     equal(first[:4], [0, 1000, 1, b""])
     equal([Answer(first[4][i:i + 32]).tag for i in (0, 32)],
-          [b"\0\1\2\3\xff\xfe\r\n", b"the tag!"])
+          [7, 2**53 - 1])
     assert Answer(first[4][:32]).grant >= 5
     before = script.dump()
     script.raw("ZADD", script.key(b"h"), 5, "a:1")
@@ -190,8 +194,21 @@ def test_script__live_counts_rows_seen_within_the_lease_time(rig):
     script = Script(rig)
     equal(script.batch("a:1", 1, [], 1000)[2], 1)
     equal(script.batch("b:1", 1, [], 1000 + LEASE_MS)[2], 2)
-    equal(script.batch("b:1", 2, [], 1000 + LEASE_MS + 1)[2], 1)
-    equal(script.batch("b:1", 3, [], 1001 + LEASE_MS, lease_ms=LEASE_MS + 1)[2], 2)
+    # Who has just been told is not told again for 100 ms: what one hears is so much older.
+    equal(script.batch("b:1", 2, [], 1000 + LEASE_MS + 99)[2], 2)
+    equal(script.batch("b:1", 3, [], 1000 + LEASE_MS + 100)[2], 1)
+    equal(script.batch("b:1", 4, [], 1000 + LEASE_MS + 200, lease_ms=LEASE_MS + 200)[2], 2)
+    equal(script.batch("c:1", 1, [], 1000 + LEASE_MS + 201, lease_ms=LEASE_MS + 200)[2], 2)
+    equal(script.batch("b:1", 5, [], 1000 + LEASE_MS + 202, lease_ms=LEASE_MS + 200)[2], 2)
+    equal(script.batch("b:1", 6, [], 1000 + LEASE_MS + 300, lease_ms=LEASE_MS + 300)[2], 3)
+
+
+def test_script__row_is_noted_as_seen_once_in_100_ms(rig):
+    script = Script(rig)
+    for seq, (now, seen) in enumerate(((1000, 1000), (1099, 1000), (1100, 1100), (1150, 1100),
+                                       (9000, 9000), (5000, 5000), (5099, 5000))):
+        script.batch("a:1", 1 + seq, [], now)
+        equal(script.raw("ZSCORE", script.key(b"h"), "a:1"), b"%d" % seen)
 
 
 def test_script__rows_silent_for_a_day_are_removed_two_each_sixteenth_call(rig):
@@ -449,7 +466,7 @@ def test_script__large_counts_do_not_wrap(rig):
                       waiting=2**32 - 1)
     equal((got.count, got.flags, got.retry), (2**32 - 1, EXHAUSTED, 2**32 - 1))
     head = script.redis("GETRANGE", script.key(b"k", b"k"), 0, HEAD.size - 1)
-    equal(HEAD.unpack(head)[4], 2**43 + 1)
+    equal(HEAD.unpack_from(head)[6], 2**43 + 1)
     equal(script.count(2500), 0)
     got = script.sync("b:1", 1, 1000, name=b"all", limit=2**32 - 1, waiting=2**32 - 1)
     equal(got.grant, 2**32 - 1)
@@ -544,16 +561,25 @@ def test_script__push_only_takes_units_and_grants_nothing(rig):
     equal(script.raw("EXISTS", script.key(b"k", b"k"), script.key(b"l", b"k")), 0)
 
 
-def many(script, now, rows, name=b"k", waiting=2):
+def many(script, now, rows, name=b"k", waiting=2, name_hashes=False):
     """So many rows that hold some each, two of 100: more than the string has room for."""
+    script.name_hashes = name_hashes
     for i in range(rows):
         got = script.sync("m%d:1" % i, 1, now, name=name, waiting=waiting)
         equal((got.grant, got.others), (waiting, i * waiting))
 
 
 def test_script__leases_without_room_in_the_string_are_kept_beside_it(rig):
+    leases_beside_the_string(rig, False)
+
+
+def test_script__hashes_that_are_named_are_the_ones_it_would_name(rig):
+    leases_beside_the_string(rig, True)
+
+
+def leases_beside_the_string(rig, name_hashes):
     script = Script(rig)
-    many(script, 1000, 20)
+    many(script, 1000, 20, name_hashes=name_hashes)
     hashed = script.redis("HLEN", script.key(b"l", b"k"))
     equal(hashed, 20 - ROOM)
     equal(script.leases(), {"m%d:1" % i: 2 for i in range(20)})
@@ -586,34 +612,39 @@ def test_script__other_format_is_refused_and_changes_nothing(rig):
     script = Script(rig)
     script.sync("a:1", 1, 1000, units=5)
     key = script.key(b"s")
-    equal(script.raw("HGET", key, "format"), b"2")
+    equal(script.raw("HGET", key, "format"), b"3")
     # Of a later release, and of the first one, which said nothing.
-    for make in (("HSET", key, "format", "3"), ("HDEL", key, "format")):
+    for make in (("HSET", key, "format", "4"), ("HDEL", key, "format")):
         script.redis(*make)
         before = script.dump()
         try:
             raise AssertionError(script.batch("a:1", 2, [(b"k", item(units=5))], 1100))
         except Error as error:
             contains(str(error), "RLFORMAT")
-            contains(str(error), "3" if make[0] == "HSET" else "format 1")
+            contains(str(error), "4" if make[0] == "HSET" else "format 1")
         equal(script.dump(), before)
-    script.redis("HSET", key, "format", "2")
+    script.redis("HSET", key, "format", "3")
     equal(script.sync("a:1", 2, 1100, units=5).count, 10)
 
 
 def test_script__unreadable_records_are_taken_for_absent(rig):
     script = Script(rig)
     nan, inf = float("nan"), float("inf")
-    heads = [HEAD.pack(2, 0, 0, 0, *numbers, 0, 0, 0)
-             for numbers in ((nan, -1, inf, 0, 0, 0), (0, nan, 0, 0, 0, 0), (0, 0, nan, 0, 0, 0),
-                             (0, 0, 0, nan, 0, 0), (0, 0, 0, 0, nan, 0), (0, 0, 0, 0, 0, nan),
-                             (1e300, 0, 0, 0, 0, 0), (0, 0, 0, -1, 0, 0))]
-    good = (0, 0, 0, 0, 0, 0, 0, 0, 0)
-    values = [b"", b"x", b"\xff" * 50, b"\xff" * 51, b"\xff" * 64, b"\0" * 60, b"\xff" * 9999,
-              *heads, HEAD.pack(1, 0, 0, 0, *good), HEAD.pack(2, 0, 33, 0, *good) + bytes(400),
-              HEAD.pack(2, 255, 0, 0, *good), HEAD.pack(2, 1, 0, 9, *good) + b"\xff" * 24,
-              HEAD.pack(2, 0, 3, 0, *good), HEAD.pack(2, 0, 2, 0, *good) + b"\xff" * 10,
-              struct.pack("<Ifd", 1, nan, nan), struct.pack("<Ifd", 1, 1, inf),
+    good, top = (0, 0, 0, 0, 0, 0), 2**48 - 1
+
+    def head(rows=0, ring=0, oldest=0, groups=0, numbers=good, form=3):
+        return HEAD.pack(form, rows, ring, oldest, groups, 0, *numbers)
+    heads = [head(numbers=(0, 0, demand, 0, 0, 0)) for demand in (nan, inf, -inf, -1, 1e30)]
+    heads += [head(numbers=(0, 0, 0, top, 0, 0)), head(groups=1, numbers=(0, 0, 0, 0, top, 0)),
+              head(groups=1, numbers=(0, 0, 0, 0, 0, 0)), head(form=2), head(form=1),
+              head(groups=2), head(groups=255), head(ring=2, groups=4) + bytes(20),
+              head(ring=2, oldest=2, groups=3) + bytes(20), head(oldest=1, groups=1),
+              head(ring=2, groups=3) + bytes(19), head(ring=2, groups=3) + bytes(21),
+              head(ring=2, groups=3) + b"\xff" * 20, head(ring=2, groups=3) + bytes(20),
+              head(rows=255), head(rows=31), head(rows=1) + b"\xff" * 22, head(rows=1) + bytes(21),
+              head(rows=1) + struct.pack("<If", 0, nan) + bytes(14), head(rows=SPILLED)]
+    values = [b"", b"x", b"\xff" * 37, b"\xff" * 38, b"\xff" * 64, b"\0" * 60, b"\xff" * 9999,
+              *heads, struct.pack("<IfIH", 1, nan, 1, 1), struct.pack("<IfIH", 1, 1, 2**32 - 1, 9),
               b"1e300", b"nan", b"inf", b"-5"]
     seq, now = 1, 1000
 
@@ -660,8 +691,12 @@ def test_script__malformed_call_is_an_error_and_changes_nothing(rig):
     twice = script.words("a:1", 2, [(b"k", item(units=5)), (b"k", item(units=5))], 1100)
     short = script.words("a:1", 2, [(b"j", item(units=5)), (b"k", item(units=5)[:-1])], 1100)
     others = script.words("a:1", 2, [(b"k", item(units=5))], 1100, host="b")
+    keys = good[:2] + [good[2] + 1] + good[3:6] + [b"{rl:test:3}:k:z"] + good[6:]
+    pieces = script.words("a:1", 2, [(b"k", item(units=5, pieces=((5, 0),)))], 1100)
     for words in (good[:-1], good + [item()], twice, short, others,
-                  good[:-2] + [good[-2][:-1], good[-1]]):
+                  good[:-2] + [good[-2][:-1], good[-1]], good[:-1] + [good[-1] + item()],
+                  good[:2] + [2] + good[3:5] + good[6:], keys[:2] + [4] + keys[3:7] + [b"y"] + keys[7:],
+                  pieces[:-1] + [pieces[-1][:-1]], pieces[:-1] + [pieces[-1] + bytes(16)]):
         try:
             raise AssertionError(script.redis(*words))
         except Error as error:
@@ -779,6 +814,17 @@ def test_script__nothing_new_is_not_written(rig):
     equal(script.dump()[script.key(b"k", b"k")], before)
 
 
+def test_script__lease_that_only_others_call_beside_is_restated(rig):
+    script = Script(rig)
+    script.sync("a:1", 1, 1000, waiting=60)
+    # Nothing happens at a, which says so once in a while; b is busy. For longer than W + 10 s.
+    for now in range(1500, 30000, 500):
+        got = script.sync("b:1", now, now, waiting=50, demand=1, units=now // 500 % 2)
+        equal((got.count < 50, got.others), (True, 60))
+        script.sync("a:1", now, now, credit=60)
+    equal(script.leases()["a:1"], 60)
+
+
 def test_script__calls_that_change_no_group_write_the_front_alone(rig):
     script = Script(rig)
 
@@ -796,14 +842,72 @@ def test_script__calls_that_change_no_group_write_the_front_alone(rig):
     equal(sorted(script.leases()), ["a:1", "b:1", "c:1"])
     got = script.sync("d:1", 1, 1010, limit=1000, flags=PUSH_ONLY)
     equal((got.count, got.others), (38, sum(script.leases().values())))
-    # A new group, as 34 are a share; and a lease that goes.
-    script.sync("a:1", 10, 1011, limit=1000, units=5, credit=8)
-    equal(calls()[0], whole + 1)
-    script.sync("b:1", 10, 1500, limit=1000, flags=PUSH_ONLY)
+    # A new group, as 34 are a share: room is made for more than this one.
+    script.sync("a:1", 10, 1011, limit=1000, units=35, credit=8)
+    equal(calls(), [whole + 1, front + 5])
+    # The next ones are written to their place beside it; what leaves is not written at all.
+    script.sync("a:1", 11, 1012, limit=1000, units=36, credit=8)
+    script.sync("c:1", 11, 1013, limit=1000, units=5, credit=8)
+    equal(calls(), [whole + 1, front + 5 + 4])
+    equal(script.sync("c:1", 12, 2007, limit=1000, demand=1, credit=8).count, 76)
+    equal(calls(), [whole + 1, front + 5 + 4 + 1])
+    # A lease that goes.
+    script.sync("b:1", 12, 2007, limit=1000, flags=PUSH_ONLY)
     equal(calls()[0], whole + 2)
     equal(sorted(script.leases()), ["a:1", "c:1"])
-    equal(script.count(2004, limit=1000), 43)
-    equal(script.count(2005, limit=1000), 5)
+    for now, count in ((2010, 76), (2011, 41), (2012, 5), (2013, 0)):
+        equal(script.count(now, limit=1000), count)
+
+
+def test_script__ring_of_groups_goes_round_and_holds_what_a_list_would(rig):
+    """Hosts report at random times, some of it late; what is in the window is what a plain list
+    of the same groups has. 30 of 10 units each, for ten windows."""
+    script, rand = seeded(rig)
+    log, now = [], 10**6  # of (time, units), oldest first
+
+    def put(time, units):
+        share, count = 300 // (K - 2), sum(some for _, some in log)
+        pause = log and time - log[-1][0] > 1000 / K and count >= 150 \
+            and K - len(log) > -((count - 300) // share)
+        if not log or (time > log[-1][0] and len(log) < K and (log[-1][1] >= share or pause)):
+            log.append([time, units])
+        else:
+            log[-1] = [max(time, log[-1][0]), log[-1][1] + units]
+    wrapped = 0
+    for seq in range(1, 600):
+        now += rand.choice((1, 7, 17, 31, 31))
+        while log and log[0][0] <= now - 1000:
+            log.pop(0)
+        units, age = rand.randint(0, 20), rand.choice((0, 0, 3, 9))
+        if sum(some for _, some in log) + units > 300:
+            units = 0
+        if units:
+            put(now - age, units)
+        got = script.sync("abc"[seq % 3] + ":1", seq, now, limit=300, units=units, age=age,
+                          demand=5, credit=1)
+        equal(got.count, sum(some for _, some in log))
+        head = HEAD.unpack_from(script.redis("GET", script.key(b"k", b"k")))
+        equal(head[4], len(log))
+        wrapped += head[2] and head[3] + head[4] - 1 > head[2]
+    assert wrapped > 50, wrapped
+
+
+def test_script__pieces_are_placed_by_their_ages(rig):
+    script = Script(rig)
+    items = [(b"y", item(units=4)),
+             (b"k", item(units=60, age=5, pieces=((10, 900), (20, 500), (0, 300), (30, 5)))),
+             (b"z", item(units=9, pieces=((3, 1000), (4, 999), (2, 0))))]
+    got = script.batch("a:1", 1, items, 10000)[4]
+    equal([Answer(got[i:i + 32]).count for i in (0, 32, 64)], [4, 60, 6])
+    # Late ones of another host join what leaves no earlier, or get a group of their own.
+    script.batch("b:1", 1, [(b"k", item(units=11, pieces=((2, 901), (3, 700), (5, 491), (1, 4))))],
+                 10001)
+    equal(script.count(10001), 71)
+    for now, count in ((10099, 71), (10100, 59), (10300, 59), (10301, 56), (10499, 56),
+                       (10500, 36), (10509, 36), (10510, 31), (10994, 31), (10995, 1), (10996, 1),
+                       (10997, 0)):
+        equal((now, script.count(now)), (now, count))
+    equal(script.count(10998, name=b"z"), 6 - 4)
 
 
 def test_script__silent_rows_are_looked_for_once_a_second(rig):
@@ -1140,7 +1244,7 @@ def cost(rig):
 
 def forgetting(age, **kwargs):
     """An item that says: what was admitted longer ago than this is forgotten."""
-    return item(flags=kwargs.pop("flags", 0) + FORGET, **kwargs) + struct.pack("<QQ", 0, age)
+    return item(flags=kwargs.pop("flags", 0) + FORGET, pieces=((0, age),), **kwargs)
 
 
 def test_script__what_was_spent_before_the_moment_is_forgotten_and_leases_are_not(rig):
@@ -1177,7 +1281,7 @@ def test_script__forgetting_again_by_the_same_batch_takes_nothing_that_came_sinc
 def test_script__pieces_and_reports_may_forget_as_well(rig):
     script = Script(rig)
     script.sync("a:1", 1, 1000, units=50)
-    pieces = item(units=9, flags=FORGET) + struct.pack("<QQQQQQ", 4, 90, 5, 10, 0, 100)
+    pieces = item(units=9, flags=FORGET, pieces=((4, 90), (5, 10), (0, 100)))
     equal(Answer(script.batch("a:1", 2, [(b"k", pieces)], 1100)[4]).count, 9)
     reply = Answer(script.batch("a:1", 3, [(b"k", forgetting(0, flags=REPORT))], 1101)[4])
     equal((reply.count, reply.grant, reply.ends), (0, 0, 0))

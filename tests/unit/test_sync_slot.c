@@ -611,7 +611,8 @@ static void test_sync_slot__bytes_of_a_call_are_those_the_script_reads(void **st
 	const struct sync_header header = {UINT64_C(1) << 52, UINT64_C(0x8877665544332211), 10000,
 					   1};
 	const struct sync_item full = {
-		1, 2, UINT64_C(3) << 32, 4, UINT64_C(5) << 32, 6, 7, UINT64_C(8) << 32, 9, 10, 11};
+		1, UINT64_C(2) << 32, 3,  4, UINT64_C(5) << 32, UINT64_C(6) << 32, 7,
+		8, UINT64_C(9) << 32, 10, 11};
 	const struct sync_piece piece = {UINT64_C(12) << 32, 13};
 	unsigned char want[64], got[64], *at = want;
 
@@ -621,9 +622,9 @@ static void test_sync_slot__bytes_of_a_call_are_those_the_script_reads(void **st
 	sync_header_write(&header, got);
 	assert_memory_equal(got, want, SYNC_HEADER_SIZE);
 	at = want;
-	put(&at, 1, 8), put(&at, 2, 4), put(&at, UINT64_C(3) << 32, 8), put(&at, 4, 4);
-	put(&at, UINT64_C(5) << 32, 8), put(&at, 6, 8), put(&at, 7, 4);
-	put(&at, UINT64_C(8) << 32, 8), put(&at, 9, 4), put(&at, 10, 4), put(&at, 11, 4);
+	put(&at, 1, 4), put(&at, UINT64_C(2) << 32, 8), put(&at, 3, 4), put(&at, 4, 4);
+	put(&at, UINT64_C(5) << 32, 8), put(&at, UINT64_C(6) << 32, 8), put(&at, 7, 8);
+	put(&at, 8, 4), put(&at, UINT64_C(9) << 32, 8), put(&at, 10, 4), put(&at, 11, 4);
 	assert_int_equal(at - want, SYNC_ITEM_SIZE);
 	sync_item_write(&full, got);
 	assert_memory_equal(got, want, SYNC_ITEM_SIZE);
