@@ -70,7 +70,7 @@ $(B)/gen/%.lua.h: %.lua
 	@mkdir -p $(@D)
 	$(Q){ echo 'static const char $(notdir $*)_lua[] = {'; \
 	  od -An -v -tu1 $< | sed 's/ *\([0-9][0-9]*\)/\1,/g'; echo '};'; } > $@
-$(B)/agent/store/redis.o: $(patsubst %,$(B)/gen/%.h,$(wildcard agent/store/*.lua))
+$(B)/agent/store/nodes.o: $(patsubst %,$(B)/gen/%.h,$(wildcard agent/store/*.lua))
 
 $(B)/librl.a: $(call obj,$(SHM) $(CLIENT))
 	@rm -f $@

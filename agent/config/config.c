@@ -175,6 +175,7 @@ bool config_same_fleet(const struct agent_config *a, const struct agent_config *
 	return strcmp(a->fleet, b->fleet) == 0 && strcmp(a->host, b->host) == 0 &&
 	       strcmp(a->redis_url, b->redis_url) == 0 &&
 	       memcmp(&a->redis_sentinels, &b->redis_sentinels, sizeof(a->redis_sentinels)) == 0 &&
+	       memcmp(&a->redis_seeds, &b->redis_seeds, sizeof(a->redis_seeds)) == 0 &&
 	       memcmp(&a->redis_login, &b->redis_login, sizeof(a->redis_login)) == 0 &&
 	       memcmp(&a->redis_trust, &b->redis_trust, sizeof(a->redis_trust)) == 0 &&
 	       a->stale_after_ns == b->stale_after_ns &&

@@ -18,6 +18,8 @@
  *	  database: 3                 # with sentinels
  *	  sentinel_user: look         # of the Sentinels' own ACL, if they have one
  *	  sentinel_password_file: /etc/rl/sentinel
+ *	  cluster: [10.0.0.1, 10.0.0.2:7001]  # or these nodes, and all that they name; or true,
+ *	                              # and the url is one
  *	  user: ratel                 # of an ACL; without it the default user
  *	  password_file: /etc/rl/pw   # one line, that no other user can read
  *	  tls:                        # of rediss://10.0.0.5:6379
@@ -90,6 +92,7 @@ struct agent_config {
 	bool has_redis;
 	char redis_url[512]; /* empty: redis_sentinels say where it is */
 	struct redis_sentinels redis_sentinels;
+	struct redis_seeds redis_seeds; /* count not 0: a cluster */
 	struct redis_login redis_login;
 	struct redis_trust redis_trust;
 	uint64_t stale_after_ns;

@@ -18,6 +18,10 @@ void config_read_sentinels(struct yaml_file *file, const yaml_node_t *redis,
 			   struct agent_config *config);
 bool config_is_sentinel_url(const char *url);
 
+/* 'cluster' of the value of 'redis'; url and sentinels are read. */
+void config_read_cluster(struct yaml_file *file, const yaml_node_t *redis,
+			 struct agent_config *config);
+
 /* A user and the file of its password, by these two keys of a mapping. */
 void config_read_login(struct yaml_file *file, const yaml_node_t *node, const char *user_key,
 		       const char *file_key, struct redis_login *ret);

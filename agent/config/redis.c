@@ -180,12 +180,20 @@ static void refuse_login(struct yaml_file *file, const yaml_node_t *node)
 
 void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct agent_config *config)
 {
-	static const char *const known[] = {
-		"url",         "sentinels",     "master",
-		"database",    "sentinel_user", "sentinel_password_file",
-		"user",        "password_file", "tls",
-		"stale_after", "timeout",       "interval",
-		NULL};
+	static const char *const known[] = {"url",
+					    "cluster",
+					    "sentinels",
+					    "master",
+					    "database",
+					    "sentinel_user",
+					    "sentinel_password_file",
+					    "user",
+					    "password_file",
+					    "tls",
+					    "stale_after",
+					    "timeout",
+					    "interval",
+					    NULL};
 	yaml_node_t *url, *tls;
 	bool has_tls = false;
 
@@ -206,8 +214,11 @@ void config_read_redis(struct yaml_file *file, const yaml_node_t *node, struct a
 		return;
 	}
 	config_read_sentinels(file, node, config);
-	if (url == NULL && yaml_get(file, node, "sentinels") == NULL)
-		yaml_fault(file, node, "'redis' has no 'url', and no 'sentinels' either");
+	config_read_cluster(file, node, config);
+	if (url == NULL && yaml_get(file, node, "sentinels") == NULL &&
+	    yaml_get(file, node, "cluster") == NULL)
+		yaml_fault(file, node,
+			   "'redis' has no 'url', and no 'sentinels' or 'cluster' either");
 	config_read_login(file, node, "user", "password_file", &config->redis_login);
 	if (tls != NULL)
 		read_tls(file, tls, &config->redis_trust);

@@ -98,3 +98,21 @@ const char *redis_sentinels_parse(const char *text, struct redis_sentinels *ret)
 		*ret = all;
 	return why;
 }
+
+const char *redis_seeds_add(const char *text, bool tls, struct redis_seeds *ret)
+{
+	struct redis_address *address = &ret->address[ret->count];
+	const char *why;
+
+	if (ret->count == REDIS_SEEDS_MAX)
+		return "16 nodes are enough: they name the others";
+	why = redis_host_parse(text, REDIS_PORT_DEFAULT, address);
+	if (why != NULL)
+		return why;
+	if (strstr(text, "://") == NULL)
+		address->tls = tls;
+	if (address->tls != ret->address[0].tls)
+		return "all nodes of a cluster are spoken to in TLS, or none";
+	ret->count++;
+	return NULL;
+}

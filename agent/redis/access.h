@@ -31,6 +31,17 @@ struct redis_login {
 #define REDIS_SENTINEL_PORT 26379
 #define REDIS_PRIMARY_MAX   127
 
+#define REDIS_SEEDS_MAX 16
+
+/* Some nodes of a cluster, which name the others. count 0: it is none. */
+struct redis_seeds {
+	unsigned count;
+	struct redis_address address[REDIS_SEEDS_MAX];
+};
+
+/* One more, as redis_host_parse() reads it; NULL, or the reason why not, as above. */
+const char *redis_seeds_add(const char *text, bool tls, struct redis_seeds *ret);
+
 /* Who says where the primary is. count 0: nobody, the address does. */
 struct redis_sentinels {
 	unsigned count;

@@ -100,7 +100,7 @@ static enum greet_outcome server_told(struct redis *redis, const redisReply *rep
 		redis_server_unknown(reply->str, &server);
 	else
 		return failed(redis_refused(redis, reply->str));
-	if (redis_server_refusal(&server, why, sizeof(why)))
+	if (redis_server_refusal(&server, redis->use, why, sizeof(why)))
 		return failed(redis_blame(redis, "%s", why));
 	redis->events.server(redis->arg, &server);
 	return GREET_DONE;
@@ -183,6 +183,17 @@ static void add_right(const struct redis *redis, const char *name, char *text, s
 		snprintf(text + used, size - used, " +%.24s", name);
 }
 
+/* The key has left this node: what we may do here shows when it is called for one it has. */
+static bool is_elsewhere(const struct redis *redis, const redisReply *reply)
+{
+	static const char *const words[] = {"MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"};
+
+	for (size_t i = 0; redis->use == REDIS_NODE && i < sizeof(words) / sizeof(words[0]); i++)
+		if (greet_begins(reply->str, words[i]))
+			return true;
+	return false;
+}
+
 static enum greet_outcome probed(struct redis *redis, const redisReply *reply)
 {
 	char rights[256] = "";
@@ -190,6 +201,8 @@ static enum greet_outcome probed(struct redis *redis, const redisReply *reply)
 	if (reply->type == REDIS_REPLY_ERROR && greet_begins(reply->str, "NOPERM") &&
 	    strstr(reply->str, "to access") != NULL)
 		add_right(redis, "~", rights, sizeof(rights)); /* before it could even begin */
+	else if (reply->type == REDIS_REPLY_ERROR && is_elsewhere(redis, reply))
+		return GREET_DONE;
 	else if (reply->type == REDIS_REPLY_ERROR)
 		return failed(redis_refused(redis, reply->str));
 	for (size_t i = 0; i < reply->elements; i++)

@@ -45,7 +45,8 @@ struct redis {
 	struct redis_stamp password_is; /* the file of it, at the last attempt */
 	unsigned logins;                /* tried on this connection */
 	bool denied;                    /* the last attempt was refused for who we are */
-	const char *option;             /* what the names of our options begin with, for messages */
+	enum redis_use use;
+	const char *option; /* what the names of our options begin with, for messages */
 	struct redis_lua probe;
 	char probe_key[128];
 

@@ -177,7 +177,7 @@ int redis_add_script(struct redis *redis, const char *body, size_t size)
 
 int redis_set_probe(struct redis *redis, const char *body, size_t size, const char *key)
 {
-	snprintf(redis->probe_key, sizeof(redis->probe_key), "%s", key);
+	redis_set_probe_key(redis, key);
 	return set_lua(redis, &redis->probe, body, size);
 }
 
@@ -198,6 +198,22 @@ int redis_set_trust(struct redis *redis, const struct redis_trust *trust)
 	redis_tls_free(redis->tls);
 	redis->tls = tls;
 	return 0;
+}
+
+void redis_set_probe_key(struct redis *redis, const char *key)
+{
+	snprintf(redis->probe_key, sizeof(redis->probe_key), "%s", key);
+}
+
+void redis_set_use(struct redis *redis, enum redis_use use)
+{
+	assert(redis->state == STATE_WAITING);
+	redis->use = use;
+}
+
+bool redis_is_slow(const struct redis *redis)
+{
+	return redis->state == STATE_UP && !redis_link_is_well(redis);
 }
 
 void redis_set_timeout(struct redis *redis, unsigned timeout_ms)

@@ -73,6 +73,12 @@ int redis_add_script(struct redis *redis, const char *body, size_t size);
  */
 int redis_set_probe(struct redis *redis, const char *body, size_t size, const char *key);
 
+/* The probe's key from the next connection on, as a key of a cluster may leave its node. */
+void redis_set_probe_key(struct redis *redis, const char *key);
+
+/* What it is to be, else REDIS_ALONE; before the loop runs. */
+void redis_set_use(struct redis *redis, enum redis_use use);
+
 /*
  * Who we are, copied; before the loop runs. The password is read from its file for each attempt,
  * so the one that is there now is used, and never kept.
@@ -96,6 +102,9 @@ void redis_set_option(struct redis *redis, const char *prefix);
 void redis_set_timeout(struct redis *redis, unsigned timeout_ms);
 
 bool redis_is_up(const struct redis *redis);
+
+/* It has owed an answer for so long that it may be gone. */
+bool redis_is_slow(const struct redis *redis);
 
 /*
  * The next connection settles everything anew, whatever was known of the server; an attempt that

@@ -57,6 +57,7 @@ void redis_server_read(const char *info, size_t size, struct redis_server *ret)
 	ret->has_memory_limit = text[0] != '\0' && strcmp(text, "0") != 0;
 	ret->is_replica = is(info, size, "role", "slave") || is(info, size, "role", "replica");
 	ret->is_clustered = is(info, size, "cluster_enabled", "1");
+	ret->says_of_cluster = ret->is_clustered || is(info, size, "cluster_enabled", "0");
 	ret->logs_writes = is(info, size, "aof_enabled", "1");
 	ret->says_of_writes = ret->logs_writes || is(info, size, "aof_enabled", "0");
 }
@@ -67,8 +68,11 @@ void redis_server_unknown(const char *error, struct redis_server *ret)
 	snprintf(ret->why, sizeof(ret->why), "%s", error);
 }
 
-bool redis_server_refusal(const struct redis_server *server, char *why, size_t why_size)
+bool redis_server_refusal(const struct redis_server *server, enum redis_use use, char *why,
+			  size_t why_size)
 {
+	bool clustered = server->is_clustered || strcmp(server->mode, "cluster") == 0;
+
 	if (!server->known)
 		return false;
 	if (server->level != 0 && server->level < LEVEL_MIN)
@@ -80,11 +84,20 @@ bool redis_server_refusal(const struct redis_server *server, char *why, size_t w
 		snprintf(why, why_size,
 			 "the server is a Sentinel: name it in redis.sentinels, with the "
 			 "primary's name in redis.master");
-	else if (server->is_clustered || strcmp(server->mode, "cluster") == 0)
+	else if (clustered && use == REDIS_ALONE)
 		snprintf(why, why_size,
-			 "the server is in cluster mode, which is not supported yet: "
-			 "set redis.url to one with cluster-enabled no");
-	else if (server->is_replica)
+			 "the server is a node of a cluster: name some of its nodes in "
+			 "redis.cluster, in place of redis.url");
+	else if (!clustered && use != REDIS_ALONE &&
+		 (server->says_of_cluster || server->mode[0] != '\0'))
+		snprintf(why, why_size,
+			 "the server is not in cluster mode: name it in redis.url, in place of "
+			 "redis.cluster");
+	else if (server->is_replica && use == REDIS_NODE)
+		snprintf(why, why_size,
+			 "the node is a replica by now: the cluster is asked who "
+			 "has taken its place");
+	else if (server->is_replica && use == REDIS_ALONE)
 		snprintf(why, why_size,
 			 "the server is a replica, which only reads: set redis.url to "
 			 "the primary, or name its Sentinels in redis.sentinels");

@@ -12,6 +12,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* What a server is to be to us. */
+enum redis_use {
+	REDIS_ALONE, /* it has all keys */
+	REDIS_NODE,  /* a primary of a cluster */
+	REDIS_GUIDE, /* any node of a cluster, that is asked for the map of it and nothing else */
+};
+
 struct redis_server {
 	bool known;       /* INFO was answered */
 	char why[160];    /* else: with this error */
@@ -22,6 +29,7 @@ struct redis_server {
 	char policy[32];  /* maxmemory-policy */
 	bool is_replica;
 	bool is_clustered;
+	bool says_of_cluster;  /* it says whether it is */
 	bool has_memory_limit; /* without one nothing is evicted */
 	bool logs_writes;      /* the append-only file */
 	bool says_of_writes;   /* it says whether it has one */
@@ -41,8 +49,9 @@ void redis_server_read(const char *info, size_t size, struct redis_server *ret);
 /* INFO was answered with this error. */
 void redis_server_unknown(const char *error, struct redis_server *ret);
 
-/* Why this server cannot be used, one line in why; false: it can. */
-bool redis_server_refusal(const struct redis_server *server, char *why, size_t why_size);
+/* Why this server cannot be used so, one line in why; false: it can. */
+bool redis_server_refusal(const struct redis_server *server, enum redis_use use, char *why,
+			  size_t why_size);
 
 /* Is it the case, and then what it means and what to do, one line in text. */
 bool redis_server_notice(const struct redis_server *server, enum redis_notice notice, char *text,

@@ -6,13 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <agent/store/rl_control.lua.h> /* made from rl_control.lua: rl_control_lua[] */
-#include <agent/store/rl_probe.lua.h>   /* likewise */
-#include <agent/store/rl_sync.lua.h>    /* likewise */
-
-#include "agent/redis/redis.h"
-#include "agent/store/backend.h"
-#include "shm/rl_terms.h"
+#include "agent/store/nodes.h"
 
 #define KEY_SIZE      256 /* three names of 63 bytes, a key, and the marks between */
 #define KEYS_MOST     (2 + 2 * SYNC_BATCH_MAX)
@@ -21,20 +15,10 @@
 #define SPILL_HOSTS   8 /* of more: the script may need the names of leases beside a key's string */
 #define CALL_IS_WRONG "ERR rl_" /* a script of ours finds a call wrong */
 
-static_assert((int)NOTICES <= (int)STORE_NOTICES, "each kind of notice has a place");
-
-enum { SCRIPT_SYNC, SCRIPT_CONTROL }; /* in the order they are added */
-
-struct backend {
-	struct store *store;
-	struct redis *redis;
-	char fleet[RL_NAME_MAX + 1];
-	uint64_t live_rows; /* hosts of the fleet, as the last answer said */
-};
-
 /* A call on its way: whose answer it is. */
 struct ticket {
-	struct backend *self;
+	struct node *node;
+	uint32_t part;
 	store_fn *fn;
 	void *arg;
 };
@@ -105,7 +89,8 @@ static void write_sync(struct words *words, const struct backend *self, uint32_t
 	push_key(words, self, part, "s", "", 0);
 	push_key(words, self, part, "h", "", 0);
 	push_keys(words, self, part, "k:", call);
-	if (self->live_rows > SPILL_HOSTS)
+	/* A slot of a cluster that is being moved is told by the names alone whether it has all. */
+	if (self->live_rows > SPILL_HOSTS || self->cluster != NULL)
 		push_keys(words, self, part, "l:", call);
 	push_caller(words, call);
 	push(words, call->header, SYNC_HEADER_SIZE);
@@ -124,16 +109,18 @@ static void write_control(struct words *words, const struct backend *self,
 }
 
 /* Of every answer that is none. */
-static bool is_error(const redisReply *reply, struct store_answer *ret)
+static bool is_error(const redisReply *reply, const struct ticket *ticket, struct store_answer *ret)
 {
+	*ret = (struct store_answer){STORE_LOST, .why = "the connection was lost"};
 	if (reply == NULL)
-		*ret = (struct store_answer){STORE_LOST, .why = "the connection was lost"};
-	else if (reply->type != REDIS_REPLY_ERROR)
+		return true;
+	if (reply->type != REDIS_REPLY_ERROR)
 		return false;
-	else if (strncmp(reply->str, CALL_IS_WRONG, strlen(CALL_IS_WRONG)) == 0)
-		*ret = (struct store_answer){STORE_WRONG, .why = reply->str};
-	else
-		*ret = (struct store_answer){STORE_REFUSED, .why = reply->str};
+	*ret = (struct store_answer){STORE_REFUSED, .why = reply->str};
+	if (strncmp(reply->str, CALL_IS_WRONG, strlen(CALL_IS_WRONG)) == 0)
+		ret->outcome = STORE_WRONG;
+	else if (ticket->node->self->cluster != NULL)
+		ret->outcome = cluster_outcome(ticket->node, ticket->part, reply->str);
 	return true;
 }
 
@@ -171,32 +158,28 @@ static void read_answer(const redisReply *reply, struct store_answer *ret)
 	};
 }
 
-static void deliver(const struct store_answer *answer, void *arg)
-{
-	struct ticket ticket = *(struct ticket *)arg;
-
-	free(arg);
-	if (answer->outcome == STORE_ANSWERED && answer->live_rows > 0)
-		ticket.self->live_rows = answer->live_rows;
-	ticket.fn(answer, ticket.arg);
-}
-
 static void on_synced(struct redis *redis, redisReply *reply, void *arg)
 {
+	struct ticket ticket = *(struct ticket *)arg;
 	struct store_answer answer;
 
 	(void)redis;
-	if (!is_error(reply, &answer))
+	free(arg);
+	if (!is_error(reply, &ticket, &answer))
 		read_answer(reply, &answer);
-	deliver(&answer, arg);
+	if (answer.outcome == STORE_ANSWERED && answer.live_rows > 0)
+		ticket.node->self->live_rows = answer.live_rows;
+	ticket.fn(&answer, ticket.arg);
 }
 
 static void on_controlled(struct redis *redis, redisReply *reply, void *arg)
 {
+	struct ticket ticket = *(struct ticket *)arg;
 	struct store_answer answer;
 
 	(void)redis;
-	if (is_error(reply, &answer))
+	free(arg);
+	if (is_error(reply, &ticket, &answer))
 		;
 	else if (reply->type != REDIS_REPLY_STRING)
 		answer = (struct store_answer){STORE_REFUSED, .why = "an answer of another form"};
@@ -204,19 +187,20 @@ static void on_controlled(struct redis *redis, redisReply *reply, void *arg)
 		answer = (struct store_answer){STORE_ANSWERED,
 					       .answers = (const unsigned char *)reply->str,
 					       .answers_size = (size_t)reply->len};
-	deliver(&answer, arg);
+	ticket.fn(&answer, ticket.arg);
 }
 
-static int run(struct backend *self, unsigned script, const struct words *words,
-	       redis_reply_fn *heard, struct ticket from)
+static int run(struct backend *self, uint32_t part, unsigned script, const struct words *words,
+	       redis_reply_fn *heard, store_fn *fn, void *fn_arg)
 {
+	struct node *node = self->cluster != NULL ? cluster_node(self, part) : self->route[part];
 	struct ticket *ticket = malloc(sizeof(*ticket));
 	int wrong = -ENOMEM;
 
 	if (ticket == NULL)
 		return wrong;
-	*ticket = from;
-	wrong = redis_script(self->redis, script, words->keys, words->count,
+	*ticket = (struct ticket){node, part, fn, fn_arg};
+	wrong = redis_script(node->redis, script, words->keys, words->count,
 			     (const char **)(uintptr_t)words->argv, words->len, heard, ticket);
 	if (wrong != 0)
 		free(ticket);
@@ -229,7 +213,7 @@ static int send_sync(void *arg, uint32_t part, const struct store_call *call, st
 	static struct words words; /* too large for a stack; the loop has one thread */
 
 	write_sync(&words, arg, part, call);
-	return run(arg, SCRIPT_SYNC, &words, on_synced, (struct ticket){arg, fn, fn_arg});
+	return run(arg, part, SCRIPT_SYNC, &words, on_synced, fn, fn_arg);
 }
 
 static int send_control(void *arg, const struct store_call *call, const void *bytes, size_t size,
@@ -238,40 +222,7 @@ static int send_control(void *arg, const struct store_call *call, const void *by
 	static struct words words;
 
 	write_control(&words, arg, call, bytes, size);
-	return run(arg, SCRIPT_CONTROL, &words, on_controlled, (struct ticket){arg, fn, fn_arg});
-}
-
-static void on_server(void *arg, const struct redis_server *redis)
-{
-	struct backend *self = arg;
-	struct store_server server = {0};
-
-	memcpy(server.name, redis->name, sizeof(server.name));
-	memcpy(server.version, redis->version, sizeof(server.version));
-	for (int i = 0; i < NOTICES; i++) {
-		server.notice[i].warning = i == NOTICE_EVICTS;
-		server.notice[i].is =
-			redis_server_notice(redis, (enum redis_notice)i, server.notice[i].text,
-					    sizeof(server.notice[i].text));
-	}
-	redis_name(self->redis, self->store->where);
-	store_report_server(self->store, self->store->where, &server);
-}
-
-static void on_up(void *arg)
-{
-	struct backend *self = arg;
-
-	redis_name(self->redis, self->store->where); /* Sentinel may have sent us elsewhere */
-	store_report_up(self->store, STORE_ALL);
-}
-
-static void on_down(void *arg, const char *why)
-{
-	struct backend *self = arg;
-
-	redis_name(self->redis, self->store->where);
-	store_report_down(self->store, STORE_ALL, self->store->where, why);
+	return run(arg, 0, SCRIPT_CONTROL, &words, on_controlled, fn, fn_arg);
 }
 
 static const char *fault(const char *url, bool *ret_tls)
@@ -287,37 +238,35 @@ static void close_redis(void *arg)
 {
 	struct backend *self = arg;
 
-	redis_free(self->redis);
+	for (size_t i = 0; i < NODES_MAX; i++)
+		if (self->node[i].redis != NULL)
+			node_close(&self->node[i]);
+	cluster_end(self);
 	free(self);
 }
 
-static bool prepare(struct backend *self, const struct store_setup *setup,
-		    const struct redis_address *address)
+/* One server has all partitions. */
+static bool open_alone(struct backend *self, const struct redis_address *address,
+		       const struct redis_sentinels *sentinels)
 {
-	char probe_key[128];
+	struct node *node = node_open(self, address, REDIS_ALONE, sentinels);
 
-	/* In the partition that every fleet has, beside its keys "s", "h", "k:..." and "l:...". */
-	snprintf(probe_key, sizeof(probe_key), "{rl:%s:0}:probe", self->fleet);
-	redis_set_login(self->redis, setup->login);
-	redis_set_timeout(self->redis, setup->timeout_ms);
-	return (!address->tls || redis_set_trust(self->redis, setup->trust) == 0) &&
-	       (setup->sentinels->count == 0 ||
-		redis_set_sentinels(self->redis, setup->sentinels, setup->trust) == 0) &&
-	       redis_add_script(self->redis, rl_sync_lua, sizeof(rl_sync_lua)) == SCRIPT_SYNC &&
-	       redis_add_script(self->redis, rl_control_lua, sizeof(rl_control_lua)) ==
-		       SCRIPT_CONTROL &&
-	       redis_set_probe(self->redis, rl_probe_lua, sizeof(rl_probe_lua), probe_key) == 0;
+	if (node == NULL)
+		return false;
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		node_route(node, p, false);
+	memcpy(self->store->where, node->where, sizeof(self->store->where));
+	return true;
 }
 
 static void *open_redis(struct store *store, const struct store_setup *setup, const char **ret_why)
 {
-	static const struct redis_events events = {
-		.server = on_server, .up = on_up, .down = on_down};
+	bool watched = setup->sentinels->count > 0, many = setup->seeds->count > 0;
 	struct redis_address address = {.tls = setup->sentinels->tls,
 					.database = setup->sentinels->database};
 	struct backend *self;
 
-	*ret_why = setup->sentinels->count > 0 ? NULL : redis_url_parse(setup->url, &address);
+	*ret_why = watched || many ? NULL : redis_url_parse(setup->url, &address);
 	if (*ret_why != NULL)
 		return NULL;
 	*ret_why = "out of memory, threads or descriptors";
@@ -325,19 +274,25 @@ static void *open_redis(struct store *store, const struct store_setup *setup, co
 	if (self == NULL)
 		return NULL;
 	self->store = store;
+	self->base = setup->base;
+	self->timeout_ms = setup->timeout_ms;
+	self->trust = *setup->trust;
+	self->login = *setup->login;
 	snprintf(self->fleet, sizeof(self->fleet), "%s", setup->fleet);
-	self->redis = redis_new(setup->base, &address, &events, self);
-	if (self->redis != NULL && prepare(self, setup, &address)) {
-		redis_name(self->redis, store->where);
+	if (many ? cluster_begin(self, setup->seeds)
+		 : open_alone(self, &address, watched ? setup->sentinels : NULL))
 		return self;
-	}
 	close_redis(self);
 	return NULL;
 }
 
 static void settle_anew(void *arg)
 {
-	redis_ask_again(((struct backend *)arg)->redis);
+	struct backend *self = arg;
+
+	for (size_t i = 0; i < NODES_MAX; i++)
+		if (self->node[i].redis != NULL)
+			redis_ask_again(self->node[i].redis);
 }
 
 const struct store_backend store_redis = {

@@ -39,6 +39,7 @@ struct store_setup {
 	const struct redis_trust *trust; /* of an address with TLS */
 	const struct redis_login *login;
 	const struct redis_sentinels *sentinels; /* count not 0: they say where it is, not url */
+	const struct redis_seeds *seeds;         /* likewise: it is a cluster */
 };
 
 /* What the store is; notice[i] always is of the same kind, so it can be said when it changes. */

@@ -252,6 +252,7 @@ static bool open_store(struct sync *sync, const struct agent_config *config)
 		.trust = &config->redis_trust,
 		.login = &config->redis_login,
 		.sentinels = &config->redis_sentinels,
+		.seeds = &config->redis_seeds,
 	};
 
 	sync->store = store_new(&setup, &events, sync, &sync->why);

@@ -82,12 +82,14 @@ static void open_for(const char *fleet)
 	static const struct redis_trust trust;
 	static const struct redis_login login;
 	static const struct redis_sentinels sentinels;
+	static const struct redis_seeds seeds;
 	const char *why;
 	struct store_setup setup = {.base = b.base,
 				    .url = b.url,
 				    .fleet = b.fleet,
 				    .timeout_ms = 2000,
 				    .sentinels = &sentinels,
+				    .seeds = &seeds,
 				    .trust = &trust,
 				    .login = &login};
 	char name[sizeof(b.fleet)];

@@ -31,6 +31,7 @@ class Client:
         self.rules = {}
         self.admits = {}
         self.result = Result()
+        self.code = None  # of the last check
         equal(LIB.rl_attach(host.segment.encode(), ctypes.byref(self.handle), None), 0)
 
     def check(self, rule, key, cost=1, flags=0):
@@ -40,8 +41,9 @@ class Client:
             self.rules[rule] = number
         data = key.encode()
         before = time.monotonic()
-        passed = LIB.rl_check(self.handle, self.rules[rule], data, len(data), cost, flags,
-                              ctypes.byref(self.result)) == 0
+        self.code = LIB.rl_check(self.handle, self.rules[rule], data, len(data), cost, flags,
+                                 ctypes.byref(self.result))
+        passed = self.code == 0
         if passed:
             self.admits.setdefault(key, []).append((before, time.monotonic(), cost))
         return passed

@@ -311,8 +311,8 @@ def test_redis__replica_is_refused_and_taken_when_it_is_promoted(rig):
 
 def test_redis__cluster_mode_is_refused(rig):
     server = Server(rig, "--cluster-enabled", "yes")
-    says(rig, f"unix:{server.path}", "the server is in cluster mode, which is not supported yet: "
-         "set redis.url to one with cluster-enabled no")
+    says(rig, f"unix:{server.path}", "the server is a node of a cluster: name some of its "
+         "nodes in redis.cluster, in place of redis.url")
 
 
 def test_redis__sentinel_is_refused(rig):

@@ -389,6 +389,7 @@ static void test_config__defaults_are_the_documented_ones(void **state)
 #define NAME_63 "a23456789012345678901234567890123456789012345678901234567890123"
 
 #define MUST_BE_NAME " must be 1 .. 63 letters, digits, '.', '_' and '-'\n"
+#define NODES        " must be a list of nodes, HOST[:PORT] each, or true beside a 'url'"
 #define A_LIST       " must be a list of Sentinels, HOST[:PORT] each"
 #define SENTINEL_FORM \
 	"Sentinels are written sentinel://HOST:PORT,HOST:PORT/NAME, where NAME is theirs for the " \
@@ -444,7 +445,7 @@ static const struct text_and_lines bad_fleet[] = {
 	{"redis: {url: unix:/r, password_file: p}\nrules: []\n",
 	 "F:1:38: 'password_file' must be an absolute path\n"},
 	{"redis: {url: unix:/r, password: secret}\nrules: []\n",
-	 "F:1:23: unknown key 'password' (known here: url, sentinels, master, database, "
+	 "F:1:23: unknown key 'password' (known here: url, cluster, sentinels, master, database, "
 	 "sentinel_user, sentinel_password_file, user, password_file, tls, stale_after, "
 	 "timeout, interval)\n"},
 	{"redis: {url: 'redis://h', tls: {ca_file: /ca}}\nrules: []\n",
@@ -467,14 +468,15 @@ static const struct text_and_lines bad_fleet[] = {
 	{"redis: {url: 'rediss://h', tls: {server_name: ''}}\nrules: []\n",
 	 "F:1:47: 'server_name' is empty: write the name in the server's certificate, up to 255 "
 	 "bytes\n"},
-	{"redis: {}\nrules: []\n", "F:1:8: 'redis' has no 'url', and no 'sentinels' either\n"},
+	{"redis: {}\nrules: []\n",
+	 "F:1:8: 'redis' has no 'url', and no 'sentinels' or 'cluster' either\n"},
 	{"redis: {timeout: 1s}\nrules: []\n",
-	 "F:1:8: 'redis' has no 'url', and no 'sentinels' either\n"},
+	 "F:1:8: 'redis' has no 'url', and no 'sentinels' or 'cluster' either\n"},
 	{"redis: {url: ''}\nrules: []\n", "F:1:14: 'url' is empty: write a URL, unix:/PATH, "
 					  "memory:/PATH, redis[s]://HOST[:PORT][/DB] or "
 					  "sentinel://HOST,.../NAME[/DB]\n"},
 	{"redis: {url: 'unix:/r', stale: 1s}\nrules: []\n",
-	 "F:1:25: unknown key 'stale' (known here: url, sentinels, master, database, "
+	 "F:1:25: unknown key 'stale' (known here: url, cluster, sentinels, master, database, "
 	 "sentinel_user, sentinel_password_file, user, password_file, "
 	 "tls, stale_after, timeout, interval)\n"},
 	{"redis: {url: 'unix:/r', stale_after: 49ms}\nrules: []\n",
@@ -500,6 +502,29 @@ static const struct text_and_lines bad_fleet[] = {
 	 "F:1:14: 'url'" MUST_BE_URL "the port is a number from 1 to 65535\n"},
 	{"redis: {url: 'redis://h', sentinels: [a], master: m}\nrules: []\n",
 	 "F:1:14: 'url' and 'sentinels': take one of them out\n"},
+	{"redis: {url: 'redis://h', cluster: [a]}\nrules: []\n",
+	 "F:1:14: 'url' and a list of nodes in 'cluster': take one of them out\n"},
+	{"redis: {cluster: []}\nrules: []\n", "F:1:18: 'cluster'" NODES "\n"},
+	{"redis: {cluster: {}}\nrules: []\n", "F:1:18: 'cluster'" NODES "\n"},
+	{"redis: {cluster: true}\nrules: []\n", "F:1:18: 'cluster'" NODES "\n"},
+	{"redis: {cluster: [a, 'unix:/b']}\nrules: []\n",
+	 "F:1:22: 'cluster'" NODES ": it is HOST[:PORT], or redis[s]://HOST[:PORT]\n"},
+	{"redis: {cluster: ['redis://a/3']}\nrules: []\n",
+	 "F:1:19: 'cluster'" NODES ": it is HOST[:PORT], or redis[s]://HOST[:PORT]\n"},
+	{"redis: {cluster: ['redis://a', 'rediss://b']}\nrules: []\n",
+	 "F:1:32: 'cluster'" NODES ": all nodes of a cluster are spoken to in TLS, or none\n"},
+	{"redis: {cluster: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q]}\nrules: []\n",
+	 "F:1:67: 'cluster'" NODES ": 16 nodes are enough: they name the others\n"},
+	{"redis: {url: 'unix:/a', cluster: true}\nrules: []\n",
+	 "F:1:14: 'cluster': the 'url' of a node is redis[s]://HOST[:PORT]\n"},
+	{"redis: {url: 'redis://a/3', cluster: true}\nrules: []\n",
+	 "F:1:14: 'cluster': a cluster has database 0 alone\n"},
+	{"redis: {url: a, cluster: maybe}\nrules: []\n",
+	 "F:1:26: 'cluster' must be false or true, not 'maybe'\n"},
+	{"redis: {cluster: [a], sentinels: [b], master: m}\nrules: []\n",
+	 "F:1:18: 'cluster' and Sentinels: take one of them out\n"},
+	{"redis: {cluster: true, url: 'sentinel://a/m'}\nrules: []\n",
+	 "F:1:18: 'cluster' and Sentinels: take one of them out\n"},
 	{"redis: {sentinels: [a]}\nrules: []\n",
 	 "F:1:20: 'sentinels' without 'master', their name for the primary (in their "
 	 "configuration: sentinel monitor NAME ...)\n"},
@@ -809,6 +834,27 @@ static void test_config__login_is_read_exactly(void **state)
 	assert_false(load(text, strlen(text)));
 }
 
+static void test_config__nodes_of_a_cluster_are_read(void **state)
+{
+	(void)state;
+	load_silently("redis:\n  cluster: [a, '10.0.0.2:7001', '[::1]:65535', 'redis://d']\n"
+		      "rules: []\n");
+	assert_int_equal(config.redis_seeds.count, 4);
+	assert_string_equal(config.redis_seeds.address[0].host, "a");
+	assert_int_equal(config.redis_seeds.address[0].port, 6379);
+	assert_int_equal(config.redis_seeds.address[1].port, 7001);
+	assert_string_equal(config.redis_seeds.address[2].host, "::1");
+	assert_false(config.redis_seeds.address[3].tls);
+	load_silently("redis: {cluster: [a, b], tls: {}}\nrules: []\n");
+	assert_int_equal(config.redis_seeds.count, 2);
+	assert_true(config.redis_seeds.address[1].tls);
+	load_silently("redis: {url: 'rediss://a:1', cluster: true, tls: {}}\nrules: []\n");
+	assert_int_equal(config.redis_seeds.count, 1);
+	assert_true(config.redis_seeds.address[0].tls);
+	load_silently("redis: {url: a, cluster: false}\nrules: []\n");
+	assert_int_equal(config.redis_seeds.count, 0);
+}
+
 static void test_config__sentinels_are_read_exactly_in_both_forms(void **state)
 {
 	struct redis_sentinels by_list;
@@ -1086,6 +1132,7 @@ int main(void)
 		cmocka_unit_test(test_config__fleet_defaults_are_the_documented_ones),
 		cmocka_unit_test(test_config__redis_url_fits_or_is_refused),
 		cmocka_unit_test(test_config__login_is_read_exactly),
+		cmocka_unit_test(test_config__nodes_of_a_cluster_are_read),
 		cmocka_unit_test(test_config__sentinels_are_read_exactly_in_both_forms),
 		cmocka_unit_test(test_config__tls_is_read_exactly),
 		cmocka_unit_test(test_config__tls_without_verification_is_taken_with_a_warning),

@@ -41,8 +41,8 @@ static void test_redis_server__who_it_is_and_whether_it_can_be_used(void **unuse
 		 "valkey 8.0.1", NULL},
 		{REDIS7 "role:slave\r\n", "redis 7.0.15", "is a replica, which only reads"},
 		{REDIS7 "role:replica", "redis 7.0.15", "is a replica, which only reads"},
-		{REDIS7 "cluster_enabled:1\n", "redis 7.0.15", "is in cluster mode"},
-		{"redis_mode:cluster\r\n", "redis ", "is in cluster mode"},
+		{REDIS7 "cluster_enabled:1\n", "redis 7.0.15", "is a node of a cluster: name"},
+		{"redis_mode:cluster\r\n", "redis ", "is a node of a cluster: name"},
 		{"redis_version:7.0.1\r\nredis_mode:sentinel\r\n", "redis 7.0.1", "is a Sentinel"},
 		{"server_mode:sentinel\r\nvalkey_version:8.0.1\r\n", "valkey 8.0.1",
 		 "is a Sentinel"},
@@ -61,11 +61,42 @@ static void test_redis_server__who_it_is_and_whether_it_can_be_used(void **unuse
 		read_info(known[i].info, &server);
 		snprintf(who, sizeof(who), "%s %s", server.name, server.version);
 		assert_string_equal(who, known[i].who);
-		refused = redis_server_refusal(&server, why, sizeof(why));
+		refused = redis_server_refusal(&server, REDIS_ALONE, why, sizeof(why));
 		assert_int_equal(refused, known[i].why != NULL);
 		if (strstr(why, known[i].why != NULL ? known[i].why : "untouched") == NULL)
 			fail_msg("%s: %s", known[i].info, why);
 	}
+}
+
+static void test_redis_server__node_of_a_cluster_is_one_and_a_primary_or_asked_only(void **unused)
+{
+	static const struct {
+		const char *info;
+		const char *why[3]; /* alone, a node, a guide; NULL: it will do */
+	} known[] = {
+		{REDIS7 "cluster_enabled:1\r\nrole:master", {"of a cluster", NULL, NULL}},
+		{REDIS7 "cluster_enabled:1\r\nrole:slave",
+		 {"of a cluster", "a replica by now", NULL}},
+		{REDIS7 "cluster_enabled:0\r\n",
+		 {NULL, "not in cluster mode", "not in cluster mode"}},
+		{"redis_version:7.0\r\n", {NULL, NULL, NULL}}, /* it does not say */
+		{"redis_version:4.0\r\ncluster_enabled:1\r\n", {"Redis 5", "Redis 5", "Redis 5"}},
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		for (int use = REDIS_ALONE; use <= REDIS_GUIDE; use++) {
+			const char *want = known[i].why[use];
+			struct redis_server server;
+			char why[256] = "";
+
+			read_info(known[i].info, &server);
+			assert_int_equal(redis_server_refusal(&server, (enum redis_use)use, why,
+							      sizeof(why)),
+					 want != NULL);
+			if (want != NULL && strstr(why, want) == NULL)
+				fail_msg("%s: %s", known[i].info, why);
+		}
 }
 
 static void test_redis_server__what_should_be_known_and_what_is_fine(void **unused)
@@ -107,7 +138,7 @@ static void test_redis_server__that_does_not_say_is_used_and_nothing_is_made_up(
 
 	(void)unused;
 	redis_server_unknown("NOPERM no", &server);
-	assert_false(redis_server_refusal(&server, text, sizeof(text)));
+	assert_false(redis_server_refusal(&server, REDIS_ALONE, text, sizeof(text)));
 	assert_false(redis_server_notice(&server, NOTICE_EVICTS, text, sizeof(text)));
 	assert_false(redis_server_notice(&server, NOTICE_FORGETS, text, sizeof(text)));
 	assert_true(redis_server_notice(&server, NOTICE_UNKNOWN, text, sizeof(text)));
@@ -137,7 +168,7 @@ static void test_redis_server__any_bytes_are_read_within_their_bounds(void **unu
 		}
 		bytes = realloc(bytes, size > 0 ? size : 1);
 		redis_server_read(bytes, size, &server);
-		redis_server_refusal(&server, text, sizeof(text));
+		redis_server_refusal(&server, REDIS_ALONE, text, sizeof(text));
 		for (int n = 0; n < NOTICES; n++)
 			redis_server_notice(&server, (enum redis_notice)n, text, sizeof(text));
 		free(bytes);
@@ -148,6 +179,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_redis_server__who_it_is_and_whether_it_can_be_used),
+		cmocka_unit_test(
+			test_redis_server__node_of_a_cluster_is_one_and_a_primary_or_asked_only),
 		cmocka_unit_test(test_redis_server__what_should_be_known_and_what_is_fine),
 		cmocka_unit_test(
 			test_redis_server__that_does_not_say_is_used_and_nothing_is_made_up),
