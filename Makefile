@@ -12,7 +12,7 @@
 #                   random interleavings of the claim; and the bugs planted in them
 # make arm64        the library and its tests cross-built, and run under qemu
 # make bench        all figures;  make figure-NAME: one of hit contend memory grow spread window
-#                   kill peers strict outage rediscost bounded onehost agentkill skew
+#                   kill peers strict outage rediscost bounded onehost agentkill skew durable
 # make proof        all long proofs;  make proof-NAME: one of window kill model fleet
 # make layers       who may include whom;  make pairs: both ends of every ordered atomic
 # make headers      rl.h compiles alone, as C and as C++
@@ -254,7 +254,10 @@ pairs:
 	@awk -f tests/pairs.awk shm/*.[ch] agent/*.[ch] agent/*/*.[ch] client/*.[ch] client/preload/*.[ch] tools/*.[ch]
 
 FIGURES := $(patsubst bench/figure_%.c,figure-%,$(wildcard bench/figure_*.c))
-bench: $(FIGURES)
+bench: $(FIGURES) figure-durable
+# Processes of two releases, boots of their own: a script, by what the system tests have.
+figure-durable: all ahead
+	@BUILD=$(B) python3 bench/figure_durable.py
 $(FIGURES): figure-%: $(B)/bench/figure_%
 	@$< $(FIGURE_ARGS)
 PROOFS := proof-window proof-kill
@@ -289,7 +292,7 @@ fmt-check:
 clean:
 	rm -rf build build-asan build-tsan build-clang build-mutants build-arm64
 
-.PHONY: all ahead help check asan tsan sanitized clang mutants plantable model headers layers pairs bench proof \
+.PHONY: all ahead figure-durable help check asan tsan sanitized clang mutants plantable model headers layers pairs bench proof \
         spin-model proof-model proof-fleet arm64 $(PROOFS) demo install fmt fmt-check clean $(FIGURES) \
         hostile hostile-run store
 .SECONDARY:

@@ -50,6 +50,11 @@ class Worker:
         self.ask("peek", rule, key)
         return self.answer()[0]
 
+    def used(self, rule, key):
+        self.ask("peek", rule, key)
+        remaining, limit = self.answer()
+        return limit - remaining
+
     def state(self, rule, key):
         self.ask("check", rule, key, 0)
         return self.answer()[2]
@@ -156,7 +161,8 @@ def main():
         if task == "check":
             done = do_check(librl, rule, key, *rest)
         elif task == "peek":
-            done = (librl.result.remaining,) if librl.peek(rule, key) >= 0 else (-1,)
+            librl.peek(rule, key)
+            done = librl.result.remaining, librl.result.limit
         else:
             done = do_load(librl, rule, key, *rest)
         print(*done, flush=True)
