@@ -148,7 +148,7 @@ $(B)/bench/peers/%: bench/peers/%
 # A fleet on one machine: figures and tests that start agents, a Redis and fault proxies.
 FLEET   := $(wildcard bench/fleet/*.c) $(filter-out bench/cases/skew.c,$(wildcard bench/cases/*.c))
 SKEW     = $(call obj,bench/cases/skew.c tests/skew/skew.c) $(B)/tests/skew/skew.so
-RIG      = $(B)/rl-agent $(B)/tests/fault_proxy
+RIG      = $(B)/rl-agent $(B)/tests/fault_proxy $(B)/tests/memory/keeper
 FLEETED := $(addprefix $(B)/bench/figure_,strict outage rediscost bounded onehost agentkill skew) \
            $(B)/bench/proof_fleet
 $(FLEETED): $(call obj,$(FLEET)) $(RIG)

@@ -263,9 +263,14 @@ struct hub *hub_new(struct event_base *base, const char *path, const char **ret_
 		return NULL; /* another one has the lock */
 	if (hub != NULL && begin(hub))
 		return hub;
-	*ret_why = strerror(errno);
+	*ret_why = errno == ENOENT ? "its folder is not there: make it" : strerror(errno);
 	hub_free(hub);
 	return NULL;
+}
+
+struct memory *hub_memory(struct hub *hub)
+{
+	return hub->memory;
 }
 
 void hub_free(struct hub *hub)

@@ -17,6 +17,7 @@
 #define HUB_PATH_MAX  100u         /* bytes: with ".lock" behind it */
 
 struct hub;
+struct memory;
 
 /*
  * Keep the counts of path, if nobody does. NULL: another one does, or it cannot be done; then
@@ -30,6 +31,9 @@ struct hub *hub_new(struct event_base *base, const char *path, const char **ret_
  * nothing.
  */
 bool hub_is_in_place(struct hub *hub);
+
+/* The counts themselves: for tests. */
+struct memory *hub_memory(struct hub *hub);
 
 /* Hang up on all, remove the socket, then give the lock up. NULL is fine. */
 void hub_free(struct hub *hub);

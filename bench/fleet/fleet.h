@@ -5,6 +5,9 @@
  *	agent 1 --- (proxy 1) ---+--- redis-server      all by unix sockets in a private folder
  *	...                      |
  *
+ * With $FLEET_STORE=memory the agents' redis is memory:/PATH, and in the place of the redis-server
+ * stands a process that keeps such counts: the same tests for the other backend.
+ *
  * All programs are those of this build. Anything that goes wrong in the rig itself ends the
  * process with exit status 2 and the agents' last lines. For the main thread.
  */
@@ -51,8 +54,8 @@ struct fleet {
 	char dir[CHILD_PATH_MAX]; /* sockets, configurations, logs */
 	char shm[CHILD_PATH_MAX]; /* segments */
 	const char *build;        /* folder of the programs */
-	pid_t redis;
-	bool redis_stopped;
+	pid_t redis;              /* or who keeps the counts in memory */
+	bool in_memory, redis_stopped;
 	struct redisContext *connection;
 	struct fleet_host host[FLEET_HOSTS_MAX];
 };

@@ -1,10 +1,11 @@
 /*
- * fault_proxy LISTEN TARGET CONTROL - a network that goes wrong on command.
+ * fault_proxy LISTEN TARGET CONTROL [frames] - a network that goes wrong on command.
  *
- * Stands between clients and one Redis. LISTEN and TARGET are the path of a unix socket or
- * 127.0.0.1:PORT, CONTROL is a path; it takes connections last, so that whoever can connect
- * there finds the proxy ready. Each line written to CONTROL is answered "ok" or "error: ...",
- * once it is in force:
+ * Stands between clients and one Redis, or with "frames" one keeper of counts in memory, whose
+ * replies are 4 bytes of size and so many that follow. LISTEN and TARGET are the path of a unix
+ * socket or 127.0.0.1:PORT, CONTROL is a path; it takes connections last, so that whoever can
+ * connect there finds the proxy ready. Each line written to CONTROL is answered "ok" or "error:
+ * ...", once it is in force:
  *
  *   delay MS [J]    bytes are held for MS to MS+J ms in each direction; none overtakes another
  *   drop-reply N    each Nth reply is lost: when it comes, so that the command was applied, the
@@ -102,8 +103,9 @@ int main(int argc, char **argv)
 	static struct proxy proxy;
 	struct place control;
 
-	if (argc != 4) {
-		fputs("usage: fault_proxy LISTEN TARGET CONTROL\n", stderr);
+	proxy.frames = argc == 5 && strcmp(argv[4], "frames") == 0;
+	if (argc != 4 && !proxy.frames) {
+		fputs("usage: fault_proxy LISTEN TARGET CONTROL [frames]\n", stderr);
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);

@@ -76,6 +76,17 @@ static void pass_reply(struct pair *pair, const void *reply, size_t size)
 		cut_behind(pair, &proxy->did.garbage);
 }
 
+static size_t frame_size(const char *data, size_t size)
+{
+	size_t whole = 4;
+
+	if (size < 4)
+		return 0;
+	for (unsigned i = 0; i < 4; i++)
+		whole += (size_t)(unsigned char)data[i] << (8 * i);
+	return whole <= size ? whole : 0;
+}
+
 static void on_server_bytes(struct bufferevent *server, void *arg)
 {
 	struct pair *pair = arg;
@@ -84,7 +95,7 @@ static void on_server_bytes(struct bufferevent *server, void *arg)
 	while (!pair->over && evbuffer_get_length(pair->rest) > 0) {
 		size_t all = evbuffer_get_length(pair->rest);
 		const char *data = (const char *)evbuffer_pullup(pair->rest, -1);
-		size_t size = resp_size(data, all);
+		size_t size = pair->proxy->frames ? frame_size(data, all) : resp_size(data, all);
 
 		if (size == 0)
 			return;

@@ -32,6 +32,7 @@ struct proxy {
 	struct every drop, half, garbage;
 	struct event *cut_timer;
 	bool stalled;
+	bool frames; /* replies are not Redis's: 4 bytes of size, and so many */
 
 	struct {
 		unsigned long connections, replies, dropped, halved, garbage, cut;

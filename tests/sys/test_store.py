@@ -37,6 +37,12 @@ def test_store__redis_behind_the_interface_answers_as_the_script_does(rig):
     assert passed >= 3
 
 
+def test_store__memory_answers_as_the_script_does(rig):
+    passed, skipped = suite(rig, f"memory:{rig.shm}/store.sock")
+    print(f"# {passed} passed, {skipped} skipped")
+    assert passed >= 25 and passed > skipped, (passed, skipped)
+
+
 def test_store__suite_fails_when_there_is_no_store(rig):
     code, out, _ = rig.run(sys.executable, os.path.join(HERE, "test_script.py"), OF_REDIS[0],
                            env={"STORE": "unix:no", "BUILD": BUILD}, seconds=60)
