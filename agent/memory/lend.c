@@ -27,12 +27,19 @@ static double need_of(const struct memory_work *work, bool cold)
 	return need < work->item->waiting ? work->item->waiting : need;
 }
 
-/* Half of the fair part: the rest is for those who call next, if there are any. */
+/*
+ * Half of the fair part: the rest is for those who call next, if there are any. Near the limit
+ * who is nearly alone gets all of it: it is what leaves the window just now, and nobody else asks
+ * for it.
+ */
 static double want_of(const struct memory_work *work, double need)
 {
-	double part = work->own < work->demand ? work->own / work->demand : 1;
-	double want = (work->live > 1 ? 0.5 : 1) * part * (work->L - work->count);
+	double want = work->L - work->count;
 
+	if (work->live > 1 && (work->own < 0.9 * work->demand || want > work->L / 8))
+		want *= 0.5;
+	if (work->own < work->demand)
+		want *= work->own / work->demand;
 	return (need < want ? need : want) - work->item->credit;
 }
 

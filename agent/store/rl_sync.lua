@@ -691,8 +691,13 @@ for i = 1, items do
 				need = waiting
 			end
 			-- Half of the fair part: the rest is for those who call next, if there are any.
+			-- Near the limit who is nearly alone gets all of it: it is what leaves the window
+			-- just now, and nobody else asks for it.
 			room = L - count - others - credit
-			local want = part_of_room * (L - count)
+			local want = L - count
+			if own < 0.9 * demand or want > L / 8 then
+				want = part_of_room * want
+			end
 			if own < demand then
 				want = want * (own / demand)
 			end

@@ -5,31 +5,35 @@
  * is what was admitted, of what a log of every single event would have admitted of the same
  * requests; "when" may be off by T + RTT + 5 ms.
  *
- *	R1   M=1, L=100/2s, 1000 requests at once, then 10/ms   100 at once, none before W, then
- *	                                                         100 again; maxW = 100
+ *	R1   M=1, L=100/2s, 1000 requests at once, then 10/ms
+ *		100 at once, none before W, then 100 again; maxW = 100
  *	R2, R3, R4: of windows of two buckets, which there are none of
- *	R5   M=3, L=100/s: at the end of a clock's second, flood  100 until W, not 200
- *	R6   M=1, L=100/500ms, 100 at once each 1.1 W             all of them each round
- *	R7   M=1, token bucket, L=100/s, burst 10: 200 at once,   10; then 100 +- 1; maxW <= 110
- *	     then one each 5 ms for 1 s
- *	R8   M=10, Poisson 10x                maxW <= L; used >= 98 %; each host 8 .. 12 % of it;
- *	                                      <= 60 syncs a second and host
- *	R9   R8 at 0.5x and 0.9x              denied: 0; <= 2 %
- *	R10  R8 at 2x, all on one host; Zipf over the hosts; moving to another each 0.5 s
- *	                                      maxW <= L; used >= 97, 97, 95 %
- *	R11  M=10, 1000 requests to each host within 1 ms, cold   strict: 1000 exactly; bounded 10 %
- *	                                      deny: <= 1100; allow: <= 1200
- *	R12  R11 again each 1.05 W; and one of ten hosts each T   the same bounds; strict used >= 90
- *% R13  M=20, L=10/s, 3x                 maxW <= 10; used >= 95 % R14  M=10, L=100, 2x for 3 W (W =
- *60 s in the proof)      maxW <= 100; used >= 97 % R15  R8 with each 5th reply dropped, or the
- *connection cut each 200 ms; one agent killed each 100 ms                      maxW <= L; when
- *quiet, Redis has each admit once R16  R8 at 2x, one host vanishes with its leases          maxW <=
- *L; >= 97 % used after 10 s + T R17  M=3, bounded, share, 2x, no waiting; Redis stopped for 5 s W =
- *1 s: maxW <= 1.05 L,
- *	                                      >= 60 % admitted meanwhile, normal 300 ms after;
- *	                                      W = 60 s: maxW <= 1.005 L
- *	R18  R8 at 2x, clocks 500 ms behind to 500 ms ahead, one steps by 2 s     as without
- *	R19  FLUSHALL at 10x                  maxW <= 2 L; after W <= L again
+ *	R5   M=3, L=100/s: at the end of a clock's second, then flooded
+ *		100 until W, not 200
+ *	R6   M=1, L=100/500ms, 100 at once each 1.1 W
+ *		all of them each round
+ *	R7   M=1, token bucket, L=100/s, burst 10: 200 at once, then one each 5 ms for 1 s
+ *		10; then 100 +- 1; maxW <= 110
+ *	R8   M=10, Poisson 10x
+ *		maxW <= L; used >= 98 %; a host's share 8 .. 12 %; <= 60 syncs a second and host
+ *	R9   R8 at 0.5x and 0.9x
+ *		refused: 0; <= 2 %
+ *	R10  R8 at 2x, all on one host; by Zipf over the hosts; on another each 0.5 s
+ *		maxW <= L; used >= 97, 97, 95 %
+ *	R11  M=10, 1000 requests to each host within 1 ms, cold
+ *		strict: 1000 exactly; bounded 10 %, deny: <= 1100; allow: <= 1200
+ *	R12  R11 again each 1.05 W; and to one of ten hosts each T
+ *		the same bounds; strict used >= 90 %
+ *	R13  M=20, L=10/s, 3x
+ *		maxW <= 10; used >= 95 %
+ *	R14  M=10, L=100, 2x for 3 W (W = 60 s in the proof)
+ *		maxW <= 100; used >= 97 %
+ *	R15  R8 with each 5th reply lost, or connections cut each 200 ms; an agent killed each 100
+ *ms maxW <= L; when it is quiet, Redis has each admit once R16  R8 at 2x, one host vanishes with
+ *its leases maxW <= L; after 10 s + T a window has 97 % of it again R17  M=3, bounded, share, 2x,
+ *no waiting; Redis stopped for 5 s W = 1 s: maxW <= 1.05 L, >= 60 % admitted meanwhile; W = 60 s:
+ *maxW <= 1.005 L; normal 300 ms after R18  R8 at 2x, clocks 500 ms behind to 500 ms ahead, one
+ *steps by 2 s as without R19  FLUSHALL at 10x maxW <= 2 L; after W <= L again
  *
  * How long a case runs is its last argument.
  */

@@ -377,6 +377,20 @@ def test_script__leases_of_others_alone_ask_for_patience_within_t(rig):
     equal((got.grant, got.flags), (50, 0))
 
 
+def test_script__near_the_limit_who_asks_alone_gets_all_that_is_left(rig):
+    script = Script(rig)
+    script.sync("other:1", 1, 1000, name=b"elsewhere", demand=2)
+    granted = []
+    for seq, units in ((1, 87), (2, 88)):  # of 100: an eighth is left, or more
+        got = script.sync("a:1", seq, 1001, name=b"%d" % units, units=units, demand=80)
+        granted.append(got.grant)
+    assert granted[0] in (6, 7) and granted[1] == 12, granted
+    # Not when others ask as well.
+    script.sync("a:1", 3, 1002, name=b"both", units=88, demand=80)
+    got = script.sync("other:1", 2, 1002, name=b"both", demand=80)
+    assert got.grant <= 3, got
+
+
 def test_script__units_are_placed_by_their_age_in_order(rig):
     script = Script(rig)
     now = 100000
