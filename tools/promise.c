@@ -130,16 +130,16 @@ static void print_audits(const struct promise *promise, const struct rl_named_ru
 
 	for (uint32_t i = 0; i < promise->count; i++) {
 		const struct rl_watch_audit *audit = &promise->rule[i].audit;
-		char keys[CELL], admits[CELL], windows[CELL];
+		char one_in[CELL], keys[CELL], admits[CELL], windows[CELL];
 
 		if (audit->admits == 0)
 			continue;
 		if (first)
-			printf("audit    %-*s %7s %5s %6s %7s  %-14s %s\n", NAME_SHOWN - 8, "rule",
+			printf("audit    %-*s %6s %4s %6s %7s  %-13s %s\n", NAME_SHOWN - 8, "rule",
 			       "1 in", "keys", "admits", "windows", "excess, ever", "last minute");
 		first = false;
-		printf("         %-*.*s %7" PRIu32 " %5s %6s %7s", NAME_SHOWN - 8, NAME_SHOWN - 8,
-		       rule[i].name, audit->one_in, few(audit->keys, keys),
+		printf("         %-*.*s %6s %4s %6s %7s", NAME_SHOWN - 8, NAME_SHOWN - 8,
+		       rule[i].name, few(audit->one_in, one_in), few(audit->keys, keys),
 		       few(audit->admits, admits),
 		       few(audit->windows + audit->fleet_windows, windows));
 		print_excess(audit->excess, audit->excess_ppm);

@@ -29,6 +29,10 @@ struct store_backend {
 	int (*control)(void *self, const struct store_call *call, const void *bytes, size_t size,
 		       store_fn *fn, void *arg);
 
+	/* NULL: it has no room for logs, and what is measured is measured host by host. */
+	int (*share)(void *self, uint32_t part, const struct store_log *log, store_fn *fn,
+		     void *arg);
+
 	/* What is known of servers may be wrong by now. NULL: nothing is remembered. */
 	void (*ask_again)(void *self);
 };

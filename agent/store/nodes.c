@@ -5,6 +5,7 @@
 
 #include <agent/store/rl_control.lua.h> /* made from rl_control.lua: rl_control_lua[] */
 #include <agent/store/rl_probe.lua.h>   /* likewise */
+#include <agent/store/rl_share.lua.h>   /* likewise */
 #include <agent/store/rl_sync.lua.h>    /* likewise */
 
 #include "shm/rl_clock.h"
@@ -102,6 +103,7 @@ static bool prepare(struct node *node, const struct redis_sentinels *sentinels)
 	return node->use == REDIS_GUIDE ||
 	       (redis_add_script(redis, rl_sync_lua, sizeof(rl_sync_lua)) == SCRIPT_SYNC &&
 		redis_add_script(redis, rl_control_lua, sizeof(rl_control_lua)) == SCRIPT_CONTROL &&
+		redis_add_script(redis, rl_share_lua, sizeof(rl_share_lua)) == SCRIPT_SHARE &&
 		redis_set_probe(redis, rl_probe_lua, sizeof(rl_probe_lua), "") == 0);
 }
 

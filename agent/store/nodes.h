@@ -16,7 +16,7 @@
 /* All partitions may move away while the old owners still have calls to answer; and a guide. */
 #define NODES_MAX (2 * RL_PARTS + 1)
 
-enum { SCRIPT_SYNC, SCRIPT_CONTROL }; /* in the order they are added */
+enum { SCRIPT_SYNC, SCRIPT_CONTROL, SCRIPT_SHARE }; /* in the order they are added */
 
 struct backend;
 

@@ -2,6 +2,7 @@
  * redis.c - the counts in a Redis or Valkey: a partition's call is rl_sync.lua, in one step.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,6 +226,21 @@ static int send_control(void *arg, const struct store_call *call, const void *by
 	return run(arg, 0, SCRIPT_CONTROL, &words, on_controlled, fn, fn_arg);
 }
 
+static int send_share(void *arg, uint32_t part, const struct store_log *log, store_fn *fn,
+		      void *fn_arg)
+{
+	static struct words words;
+	char keep[24];
+
+	words.count = words.keys = 0;
+	push_key(&words, arg, part, "a:", log->name, log->name_size);
+	push_text(&words, log->row);
+	push(&words, log->bytes, log->size);
+	snprintf(keep, sizeof(keep), "%" PRIu64, log->keep_ms);
+	push_text(&words, keep);
+	return run(arg, part, SCRIPT_SHARE, &words, on_controlled, fn, fn_arg);
+}
+
 static const char *fault(const char *url, bool *ret_tls)
 {
 	struct redis_address address = {0};
@@ -301,5 +317,6 @@ const struct store_backend store_redis = {
 	.close = close_redis,
 	.sync = send_sync,
 	.control = send_control,
+	.share = send_share,
 	.ask_again = settle_anew,
 };

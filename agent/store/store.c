@@ -92,6 +92,17 @@ int store_control(struct store *store, const struct store_call *call, const void
 	return store->backend->control(store->self, call, bytes, size, fn, arg);
 }
 
+int store_share(struct store *store, uint32_t part, const struct store_log *log, store_fn *fn,
+		void *arg)
+{
+	assert(part < RL_PARTS);
+	if (store->backend->share == NULL)
+		return -ENOTSUP;
+	if (!store_is_up(store, part))
+		return -ENOTCONN;
+	return store->backend->share(store->self, part, log, fn, arg);
+}
+
 void store_ask_again(struct store *store)
 {
 	if (store->backend->ask_again != NULL)

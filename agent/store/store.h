@@ -84,6 +84,16 @@ struct store_call {
 	struct store_item item[SYNC_BATCH_MAX];
 };
 
+/* What one host shows of a key to the others. */
+struct store_log {
+	const char *row;
+	const char *name; /* as of an item */
+	size_t name_size;
+	const void *bytes; /* the first eight: when it was made, us of the store's clock */
+	size_t size;
+	uint64_t keep_ms; /* how long it is of use */
+};
+
 enum store_outcome {
 	STORE_ANSWERED,
 	STORE_LOST,    /* no answer will come: it may have been applied, or not */
@@ -138,6 +148,14 @@ int store_sync(struct store *store, uint32_t part, const struct store_call *call
  */
 int store_control(struct store *store, const struct store_call *call, const void *bytes,
 		  size_t size, store_fn *fn, void *arg);
+
+/*
+ * Put a row's log of a key beside those of the other rows, in place of its last one, and have them
+ * all: answers holds each behind its length, four bytes, little-endian. Nothing that is counted
+ * depends on it. -ENOTSUP: this store keeps none. As store_sync() for the rest.
+ */
+int store_share(struct store *store, uint32_t part, const struct store_log *log, store_fn *fn,
+		void *arg);
 
 /* The next connection settles everything anew, whatever was known of the server. */
 void store_ask_again(struct store *store);

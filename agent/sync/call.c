@@ -11,16 +11,14 @@
 
 #define PIECES_OVER 4 /* intervals: an item of less is said by its last age well enough */
 
-/* The rule's name and the slot's, which may hold any bytes. */
-static size_t write_name(const struct sync_part *part, uint64_t index,
-			 char out[RL_NAME_MAX + RL_NAME_BYTES])
+size_t call_name(const struct sync *sync, uint64_t index, char out[CALL_NAME_SIZE])
 {
-	const struct rl_named_rule *named = sync_rule_of(part->sync, index);
+	const struct rl_named_rule *named = sync_rule_of(sync, index);
 	const char *rule = named == NULL ? "?" : named->name;
 	size_t rule_len = strnlen(rule, RL_NAME_MAX);
 
 	memcpy(out, rule, rule_len);
-	return rule_len + rl_side_name(&part->sync->seg->view, index, out + rule_len);
+	return rule_len + rl_side_name(&sync->seg->view, index, out + rule_len);
 }
 
 static void write_header(struct call *call, const struct sync_part *part, uint32_t flags)
@@ -118,7 +116,7 @@ void call_write(struct call *call, struct sync_part *part)
 
 		call->store.item[i] = (struct store_item){
 			.name = call->name[i],
-			.name_size = write_name(part, part->batch[i], call->name[i]),
+			.name_size = call_name(part->sync, part->batch[i], call->name[i]),
 			.bytes = call->item[i],
 			.size = write_item(part, entry, call->item[i]),
 		};

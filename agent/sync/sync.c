@@ -10,6 +10,7 @@
 #include "agent/sync/due.h"
 #include "agent/sync/eventual.h"
 #include "agent/sync/part.h"
+#include "agent/sync/share.h"
 #include "agent/sync/slot.h"
 #include "agent/sync/waiters.h"
 #include "agent/sync/word.h"
@@ -131,6 +132,7 @@ static void on_tick(evutil_socket_t unused, short events, void *arg)
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		tick_part(sync, &sync->part[p]);
 	observe_some(sync, rl_clock_precise_ns());
+	share_some(sync, rl_clock_precise_ns());
 }
 
 static void note_redis(struct sync *sync, uint64_t state)

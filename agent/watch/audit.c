@@ -47,7 +47,7 @@ static uint32_t place_of(const struct audit *audit, uint64_t index)
 	return at;
 }
 
-static struct audit_key *find(struct audit *audit, uint64_t index)
+struct audit_key *audit_find(struct audit *audit, uint64_t index)
 {
 	uint32_t where = audit->where[place_of(audit, index)];
 
@@ -90,13 +90,14 @@ static void begin(struct audit_key *key, const struct rl_rule *rule, uint64_t no
 	key->rule = *rule;
 	key->since_ns = now_ns;
 	key->young_ns = 0;
+	key->fleet_until_us = 0;
 	log_begin(&key->log, rule->window_ns, now_ns);
 }
 
 /* The key of a note, a new one if need be; NULL: no room, or the slot has gone to another. */
 static struct audit_key *key_of(struct audit *audit, const struct rl_audit_entry *note)
 {
-	struct audit_key *key = find(audit, note->index);
+	struct audit_key *key = audit_find(audit, note->index);
 	struct rl_rule rule;
 
 	if (key != NULL && key->id == note->id)
@@ -113,8 +114,8 @@ static struct audit_key *key_of(struct audit *audit, const struct rl_audit_entry
 	}
 	key->id = note->id;
 	key->made = ++audit->made;
-	key->asked = false;
-	key->told_ns = 0;
+	key->asked = key->reset = false;
+	key->told_ns = key->fleet_since_us = key->fleet_until_us = 0;
 	begin(key, &rule, note->begun_ns);
 	return key;
 }
@@ -140,6 +141,7 @@ static void admitted(struct audit *audit, struct audit_key *key, const struct rl
 static void reset(struct audit_key *key, uint64_t before_ns)
 {
 	log_forget(&key->log, before_ns);
+	key->reset = true;
 	if (key->since_ns < before_ns)
 		key->since_ns = before_ns;
 }
@@ -202,6 +204,14 @@ static void judge(struct audit *audit, struct audit_key *key, uint64_t now_ns)
 	key->young_ns = 0;
 	key->judged_ns = now_ns;
 	log_drop(&key->log, now_ns - audit_keep_ns(key->log.window_ns));
+}
+
+void audit_fleet(struct audit *audit, const struct audit_key *key, uint64_t judged, uint64_t most)
+{
+	count(&rl_watch_of(audit->seg, &key->rule)->fleet, judged);
+	if (most > 0)
+		tally_window(&audit->tally, &key->rule, allowance(&key->rule), most,
+			     rl_clock_precise_ns());
 }
 
 static bool is_over(const struct audit_key *key, uint64_t now_ns)

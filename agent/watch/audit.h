@@ -26,13 +26,17 @@ struct audit_key {
 	uint64_t index; /* its slot */
 	uint32_t id;    /* rl_audit_id() */
 	uint32_t made;  /* of all keys there ever were, which: who asks again knows it by this */
-	struct rl_rule rule; /* with what its lists say of the key */
-	uint64_t since_ns;   /* admits that began before count for nothing */
-	uint64_t judged_ns;  /* when it was last judged */
-	uint64_t young_ns;   /* the first end that was not judged yet; 0: all were */
-	uint64_t seen_ns;    /* when it was last admitted */
-	uint64_t told_ns;    /* when the other hosts were last told of it */
-	bool asked;          /* and have not answered yet */
+	struct rl_rule rule;     /* with what its lists say of the key */
+	uint64_t since_ns;       /* admits that began before count for nothing */
+	uint64_t judged_ns;      /* when it was last judged */
+	uint64_t young_ns;       /* the first end that was not judged yet; 0: all were */
+	uint64_t seen_ns;        /* when it was last admitted */
+	uint64_t told_ns;        /* when the other hosts were last told of it */
+	bool asked;              /* and have not answered yet */
+	bool reset;              /* it has been forgotten since then */
+	uint32_t moves;          /* of the store's clock that the next two know of */
+	uint64_t fleet_since_us; /* of the store's clock: what began before is not judged */
+	uint64_t fleet_until_us; /* windows that end before have been judged */
 	struct key_log log;
 };
 
@@ -44,7 +48,8 @@ struct audit {
 	struct rl_named_rule rule[RL_RULES_MAX];
 	struct tally tally;
 	uint32_t key_count, made;
-	uint32_t next; /* to be judged */
+	uint32_t next;  /* to be judged */
+	uint32_t shown; /* to other hosts: where to look first */
 	uint64_t lately_ns;
 	struct audit_key key[AUDIT_KEYS];
 	uint16_t where[4 * AUDIT_KEYS]; /* by slot: 1 + place in key; 0 ends a search */
@@ -57,6 +62,12 @@ void audit_free(struct audit *audit);
 
 /* Take what was noted, judge some keys, and publish. Every 10 ms or so. */
 void audit_tick(struct audit *audit);
+
+/* The key of a slot, or NULL. Good until the next tick. */
+struct audit_key *audit_find(struct audit *audit, uint64_t index);
+
+/* So many windows of all hosts were judged; the most that one held. */
+void audit_fleet(struct audit *audit, const struct audit_key *key, uint64_t judged, uint64_t most);
 
 /* How long admits of a key are kept: two windows, and until all hosts have told of them. */
 uint64_t audit_keep_ns(uint64_t window_ns);

@@ -43,6 +43,9 @@ static void note_step(struct watch *watch, int64_t step_ns, uint64_t now_ns)
 	put(&to->steps, number(&to->steps) + 1);
 	put(&to->step_ns, (uint64_t)step_ns);
 	put(&to->step_at_ns, now_ns);
+	if (watch->step_told_ns != 0 && now_ns - watch->step_told_ns < WATCH_TELL_NS)
+		return;
+	watch->step_told_ns = now_ns;
 	log_event(LOG_WARNING, "store_clock_stepped",
 		  "ms=%.0f msg=\"the store's clock was set, or another server answers now: a step "
 		  "ahead frees what was counted that much early, one back holds it longer\"",

@@ -15,13 +15,16 @@
 
 #define WATCH_TICK_MS 10u
 #define WATCH_SKEW_NS INT64_C(500000000) /* more is worth a warning */
+#define WATCH_TELL_NS \
+	UINT64_C(60000000000) /* one that steps all the time is said once in so long */
 
 struct watch {
 	struct rl_seg *seg;
 	struct audit *audit;
 	struct skew skew;
-	uint32_t moves;   /* times that what is known of the store's clock was given up */
-	bool skew_warned; /* and it is still so */
+	uint32_t moves;        /* times that what is known of the store's clock was given up */
+	bool skew_warned;      /* and it is still so */
+	uint64_t step_told_ns; /* when a step was last said */
 };
 
 /* False when there is no memory. */

@@ -17,8 +17,8 @@ def answer(tag, grant=1, flags=0, retry=0, count=0, others=0):
     return struct.pack("<QIIIIII", tag, grant, flags, retry, count, others, 0)
 
 
-def reply(answers, status=0, hosts=1, other=b""):
-    return (b"*5\r\n:%d\r\n:1\r\n:%d\r\n" % (status, hosts)) + bulk(other) + bulk(b"".join(answers))
+def reply(answers, status=0, hosts=1, other=b"", now=1):
+    return (b"*5\r\n:%d\r\n:%d\r\n:%d\r\n" % (status, now, hosts)) + bulk(other) + bulk(b"".join(answers))
 
 
 INFO = b"redis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\n"
