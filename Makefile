@@ -247,6 +247,8 @@ layers:
 	@! grep -nE '^#include "' agent/sync/*.[ch] | \
 	  grep -vE '"(agent/(sync|store|watch)/|agent/config/config\.h|agent/(listen|log)\.h|shm/)'
 	@! grep -nE '^#include "' agent/watch/*.[ch] | grep -vE '"(agent/watch/|agent/log\.h|shm/)'
+	@! grep -nE '^#include "' agent/orders/*.[ch] | \
+	  grep -vE '"(agent/(orders|sync|store|config)/|agent/log\.h|shm/)'
 	@! grep -nE '^#include "' agent/snapshot/*.[ch] | \
 	  grep -vE '"(agent/snapshot/|agent/log\.h|shm/)'
 	@! grep -nE '^#include "' tools/*.[ch] | grep -vE '"(tools/|shm/|client/rl\.h)'

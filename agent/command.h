@@ -1,18 +1,30 @@
 /*
  * command.h - one command to the agent: from its line to the line that answers it.
  *
- * Rooms:  agent/control.c. Does what it says to the segment; no socket.
+ * Rooms:  agent/control.c. Reads and writes lines; agent/orders/ does what they say. No socket.
  */
 #ifndef AGENT_COMMAND_H
 #define AGENT_COMMAND_H
 
 #include <stddef.h>
+#include <stdint.h>
 
-#include "shm/rl_segment.h"
+#include "agent/orders/orders.h"
 
-#define COMMAND_MAX 4096 /* bytes of a line: a key of 1 KiB is 2 KiB of hex */
+/* Bytes of a line: a key of 1 KiB is 2 KiB of hex, a set of rules 256 KiB, and as JSON more. */
+#define COMMAND_MAX (640u << 10)
 
-/* The answer to a line of len bytes, to be freed, without a newline. by: who asks, for the log. */
-char *command_run(struct rl_seg *seg, const char *line, size_t len, const char *by);
+/* Who asks, as the kernel says. */
+struct command_caller {
+	int64_t uid; /* -1: not known */
+	char by[64]; /* "uid=1000 pid=4711", for the log */
+};
+
+/* Called once with the answer to a line, to be freed, without a newline; NULL: no memory. */
+typedef void command_answer_fn(void *arg, char *text);
+
+/* Run a line of len bytes: answer is called before this returns, or when the fleet was told. */
+void command_run(struct orders *orders, const char *line, size_t len,
+		 const struct command_caller *caller, command_answer_fn *answer, void *arg);
 
 #endif

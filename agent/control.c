@@ -16,63 +16,120 @@
 #define IDLE_S      10    /* a caller that says nothing is hung up on */
 #define UNREAD_MAX  65536 /* bytes of answers: and one that asks and asks, and reads none */
 
-struct control {
-	struct event_base *base;
-	struct rl_seg *seg;
-	struct listen listen;
-	struct bufferevent *caller[CALLERS_MAX];
+/* A caller has one command under way at a time; the lines behind it wait. */
+struct caller {
+	struct control *control;
+	struct bufferevent *stream; /* NULL: this place is free */
+	uint64_t life;              /* of the place: an answer may come for one that is gone */
+	bool waits;                 /* for an answer */
+	bool inside;                /* run_lines() is on the stack */
+	struct command_caller who;
 };
 
-static struct bufferevent **place_of(struct control *control, const struct bufferevent *caller)
+struct control {
+	struct event_base *base;
+	struct orders *orders;
+	struct listen listen;
+	struct caller caller[CALLERS_MAX];
+};
+
+/* Whose answer it is. */
+struct ticket {
+	struct caller *caller;
+	uint64_t life;
+};
+
+static struct caller *free_place(struct control *control)
 {
 	for (size_t i = 0; i < CALLERS_MAX; i++)
-		if (control->caller[i] == caller)
+		if (control->caller[i].stream == NULL)
 			return &control->caller[i];
 	return NULL;
 }
 
-static void hang_up(struct control *control, struct bufferevent *caller)
+static void hang_up(struct caller *caller)
 {
-	*place_of(control, caller) = NULL;
-	bufferevent_free(caller);
+	bufferevent_free(caller->stream);
+	caller->stream = NULL;
+	caller->life++;
+	caller->waits = false;
 }
 
-/* "uid=1000 pid=4711" of the process that connected, as the kernel says. */
-static void name_caller(struct bufferevent *caller, char *ret, size_t size)
+/* The process that connected, as the kernel says. */
+static void name_caller(struct caller *caller)
 {
 	struct ucred who;
 	socklen_t len = sizeof(who);
 
-	if (getsockopt(bufferevent_getfd(caller), SOL_SOCKET, SO_PEERCRED, &who, &len) == 0)
-		snprintf(ret, size, "uid=%ld pid=%ld", (long)who.uid, (long)who.pid);
-	else
-		snprintf(ret, size, "uid=? pid=?");
+	caller->who.uid = -1;
+	snprintf(caller->who.by, sizeof(caller->who.by), "uid=? pid=?");
+	if (getsockopt(bufferevent_getfd(caller->stream), SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
+		return;
+	caller->who.uid = (int64_t)who.uid;
+	snprintf(caller->who.by, sizeof(caller->who.by), "uid=%ld pid=%ld", (long)who.uid,
+		 (long)who.pid);
 }
 
-static void on_line(struct bufferevent *caller, void *arg)
+static void run_lines(struct caller *caller);
+
+static void on_answer(void *arg, char *text)
 {
-	struct evbuffer *input = bufferevent_get_input(caller),
-			*output = bufferevent_get_output(caller);
-	struct control *control = arg;
-	char by[64], *line, *text;
+	struct ticket ticket = *(struct ticket *)arg;
+	struct caller *caller = ticket.caller;
+
+	free(arg);
+	if (caller->stream != NULL && caller->life == ticket.life) {
+		caller->waits = false;
+		if (text != NULL)
+			evbuffer_add_printf(bufferevent_get_output(caller->stream), "%s\n", text);
+		if (!caller->inside)
+			run_lines(caller);
+	}
+	free(text);
+}
+
+static void run_line(struct caller *caller, const char *line, size_t len)
+{
+	struct ticket *ticket = malloc(sizeof(*ticket));
+
+	if (ticket == NULL) {
+		hang_up(caller);
+		return;
+	}
+	*ticket = (struct ticket){caller, caller->life};
+	command_run(caller->control->orders, line, len, &caller->who, on_answer, ticket);
+}
+/* All that are there, or up to one whose answer takes its time. */
+static void run_lines(struct caller *caller)
+{
+	struct evbuffer *input = bufferevent_get_input(caller->stream),
+			*output = bufferevent_get_output(caller->stream);
+	char *line;
 	size_t len;
 
-	name_caller(caller, by, sizeof(by));
-	while ((line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF)) != NULL) {
-		text = command_run(control->seg, line, len, by);
-		if (text != NULL)
-			evbuffer_add_printf(output, "%s\n", text);
-		free(text);
+	caller->inside = true;
+	while (!caller->waits && evbuffer_get_length(output) <= UNREAD_MAX &&
+	       (line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF)) != NULL) {
+		caller->waits = true;
+		run_line(caller, line, len);
 		free(line);
 	}
-	if (evbuffer_get_length(input) > COMMAND_MAX || evbuffer_get_length(output) > UNREAD_MAX)
-		hang_up(control, caller);
+	caller->inside = false;
+	if (!caller->waits &&
+	    (evbuffer_get_length(input) > COMMAND_MAX || evbuffer_get_length(output) > UNREAD_MAX))
+		hang_up(caller);
 }
 
-static void on_end(struct bufferevent *caller, short events, void *control)
+static void on_line(struct bufferevent *stream, void *arg)
 {
-	(void)events; /* it closed, or was idle, or failed: all the same to us */
-	hang_up(control, caller);
+	(void)stream;
+	run_lines(arg);
+}
+
+static void on_end(struct bufferevent *stream, short events, void *caller)
+{
+	(void)stream, (void)events; /* it closed, or was idle, or failed: all the same to us */
+	hang_up(caller);
 }
 
 static void on_caller(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
@@ -80,34 +137,33 @@ static void on_caller(struct evconnlistener *listener, evutil_socket_t fd, struc
 {
 	const struct timeval idle = {.tv_sec = IDLE_S};
 	struct control *control = arg;
-	struct bufferevent **place = place_of(control, NULL);
+	struct caller *caller = free_place(control);
 
 	(void)listener, (void)address, (void)len;
-	if (place == NULL) {
+	if (caller != NULL)
+		caller->stream = bufferevent_socket_new(control->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	if (caller == NULL || caller->stream == NULL) {
 		close(fd);
 		return;
 	}
-	*place = bufferevent_socket_new(control->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	if (*place == NULL) {
-		close(fd);
-		return;
-	}
-	bufferevent_setcb(*place, on_line, NULL, on_end, control);
-	bufferevent_set_timeouts(*place, &idle, &idle);
-	bufferevent_setwatermark(*place, EV_READ, 0, COMMAND_MAX + 1);
-	bufferevent_enable(*place, EV_READ | EV_WRITE);
+	caller->control = control;
+	name_caller(caller);
+	bufferevent_setcb(caller->stream, on_line, NULL, on_end, caller);
+	bufferevent_set_timeouts(caller->stream, &idle, &idle);
+	bufferevent_setwatermark(caller->stream, EV_READ, 0, COMMAND_MAX + 1);
+	bufferevent_enable(caller->stream, EV_READ | EV_WRITE);
 }
 
 static void log_deaf(const char *path, const char *why)
 {
 	log_event(LOG_WARNING, "no_control",
-		  "socket=%s.ctl msg=\"%s: rlctl off, on, reset, block and unblock will not reach "
-		  "this "
-		  "agent\"",
+		  "socket=%s.ctl msg=\"%s: rlctl off, on, reset, block, unblock, override, orders "
+		  "and "
+		  "rules push will not reach this agent\"",
 		  path, why);
 }
 
-struct control *control_new(struct event_base *base, struct rl_seg *seg, const char *path)
+struct control *control_new(struct event_base *base, struct orders *orders, const char *path)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	const char *why;
@@ -115,7 +171,7 @@ struct control *control_new(struct event_base *base, struct rl_seg *seg, const c
 	if (control == NULL)
 		return NULL;
 	control->base = base;
-	control->seg = seg;
+	control->orders = orders;
 	why = listen_open(&control->listen, base, path, ".ctl", SOCK_STREAM, on_caller, control);
 	if (why == NULL)
 		return control;
@@ -129,8 +185,8 @@ void control_free(struct control *control)
 	if (control == NULL)
 		return;
 	for (size_t i = 0; i < CALLERS_MAX; i++)
-		if (control->caller[i] != NULL)
-			bufferevent_free(control->caller[i]);
+		if (control->caller[i].stream != NULL)
+			bufferevent_free(control->caller[i].stream);
 	listen_close(&control->listen);
 	free(control);
 }

@@ -171,6 +171,7 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 	}
 	if (error == 0)
 		return take_over(keeper, config);
+	keeper->anew = error == -ENOENT;
 	if (error == -ENOENT)
 		error = create(keeper, config, why);
 	else if (error == RL_E_ABI)

@@ -16,6 +16,7 @@ struct keeper {
 	const char *path;
 	int lock_fd;
 	struct rl_seg seg;
+	bool anew;              /* the segment was not there */
 	uint32_t pools_missing; /* slots that pools lack */
 	dev_t dev;              /* of the file that is mapped */
 	ino_t ino;

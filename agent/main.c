@@ -18,6 +18,7 @@
 #include "agent/control.h"
 #include "agent/keeper.h"
 #include "agent/log.h"
+#include "agent/orders/orders.h"
 #include "agent/snapshot/snapshot.h"
 #include "agent/sweep.h"
 #include "agent/sync/sync.h"
@@ -36,6 +37,7 @@ struct agent {
 	struct sweep sweep;
 	struct sync *sync; /* NULL: no Redis is configured */
 	struct watch watch;
+	struct orders *orders;
 	struct control *control;
 	struct snapshot_thread *snapshot;
 	struct event_base *base;
@@ -152,11 +154,30 @@ static void on_reload(evutil_socket_t unused, short events, void *arg)
 			  agent->config_file);
 		return;
 	}
-	if (!keeper_publish(&agent->keeper, &fresh))
+	config_swap_rules(&agent->config, &fresh);
+	if (!orders_reload(agent->orders)) {
+		config_swap_rules(&agent->config, &fresh);
 		return;
-	rules_changed(agent);
+	}
 	log_event(LOG_INFO, "reloaded", "config=%s rules=%zu", agent->config_file,
-		  fresh.rule_count);
+		  agent->config.rule_count);
+}
+
+/* What is in force changes: the file's rules, pushed ones, or what was ordered. */
+static bool publish(void *arg, const struct agent_config *config, bool rules)
+{
+	struct agent *agent = arg;
+
+	if (!keeper_publish(&agent->keeper, config))
+		return false;
+	if (rules) {
+		rules_changed(agent);
+		return true;
+	}
+	sweep_lists_changed(&agent->sweep);
+	if (agent->sync != NULL)
+		sync_lists_changed(agent->sync);
+	return true;
 }
 
 static void on_stop(evutil_socket_t signal_number, short events, void *arg)
@@ -239,23 +260,30 @@ static int run(struct agent *agent)
 {
 	if (!wire_signals(agent))
 		return EXIT_OTHER;
-	if (keeper_open(&agent->keeper, agent->config.segment_path, &agent->config) != 0)
+	agent->orders = orders_open(&agent->config, publish, agent);
+	if (agent->orders == NULL || keeper_open(&agent->keeper, agent->config.segment_path,
+						 orders_config(agent->orders)) != 0)
 		return EXIT_OTHER;
 	keeper_beat(&agent->keeper);
 	sweep_init(&agent->sweep, &agent->keeper.seg);
 	if (!watch_open(&agent->watch, &agent->keeper.seg) || !wire_sync(agent) ||
 	    !wire_timers(agent))
 		return EXIT_OTHER;
-	agent->control = control_new(agent->base, &agent->keeper.seg, agent->keeper.path);
+	if (!orders_begin(agent->orders, agent->base, &agent->keeper.seg, agent->sync,
+			  agent->keeper.anew))
+		return EXIT_OTHER;
+	agent->control = control_new(agent->base, agent->orders, agent->keeper.path);
 	if (!wire_snapshot(agent))
 		return EXIT_OTHER;
 	log_event(LOG_INFO, "started", "segment=%s keys=%llu rules=%zu pid=%ld", agent->keeper.path,
 		  (unsigned long long)rl_segment_keys(agent->keeper.seg.view.bucket_count),
 		  agent->config.rule_count, (long)getpid());
 	event_base_dispatch(agent->base);
+	orders_end(agent->orders);
 	control_free(agent->control);
 	sync_free(agent->sync);
 	watch_close(&agent->watch);
+	orders_free(agent->orders);
 	snapshot_stop(agent->snapshot, agent->exit_code == EXIT_STOPPED);
 	config_free(&agent->config);
 	keeper_close(&agent->keeper);

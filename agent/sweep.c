@@ -46,7 +46,7 @@ static int by_id(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-void sweep_rules_changed(struct sweep *sweep)
+void sweep_lists_changed(struct sweep *sweep)
 {
 	static struct rl_named_rule list[RL_RULES_MAX];
 	uint64_t generation;
@@ -56,6 +56,11 @@ void sweep_rules_changed(struct sweep *sweep)
 	for (uint32_t i = 0; i < sweep->rule_count; i++)
 		sweep->rule[i] = list[i].rule;
 	qsort(sweep->rule, sweep->rule_count, sizeof(sweep->rule[0]), by_id);
+}
+
+void sweep_rules_changed(struct sweep *sweep)
+{
+	sweep_lists_changed(sweep);
 	start_pass(sweep);
 	sweep->pass_ms = SWEEP_BUSY_MS;
 	sweep->settles = true;

@@ -46,6 +46,9 @@ void sweep_init(struct sweep *sweep, struct rl_seg *seg);
 /* The rules have changed: read them, and begin a quick pass that re-bases what they touch. */
 void sweep_rules_changed(struct sweep *sweep);
 
+/* Only what their lists say of some keys. */
+void sweep_lists_changed(struct sweep *sweep);
+
 /* Walk one slice; call every SWEEP_SLICE_MS. */
 void sweep_slice(struct sweep *sweep);
 

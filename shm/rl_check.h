@@ -131,6 +131,13 @@ int rl_check_refund(struct rl_seg *seg, struct rl_member *member, uint64_t handl
 int rl_check_reset(struct rl_seg *seg, uint64_t handle, const struct rl_check_key *key);
 
 /*
+ * See that the key has a slot, without a check. 0, also when it had one; RL_E_RULE, RL_E_FULL,
+ * RL_E_BUSY, RL_E_GROWN.
+ */
+int rl_check_make(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		  const struct rl_check_key *key);
+
+/*
  * Refuse the key under a local rule for so long, in whole seconds rounded up (at most a century);
  * 0: no longer. What it spends and has spent is another thing. 0, or RL_E_RULE, RL_E_SHARED,
  * RL_E_FULL, RL_E_BUSY. Killed in the middle: it is blocked or not. Lock-free,

@@ -136,6 +136,20 @@ static bool block_once(struct rl_seg *seg, const struct rl_id *id, uint64_t inde
 	return false;
 }
 
+int rl_check_make(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
+		  const struct rl_check_key *key)
+{
+	struct rl_rule rule;
+	uint64_t head;
+	int got = rl_rules_read(&seg->view, handle, &rule);
+
+	if (got == 0 && rl_rule_in_flight(&rule))
+		got = RL_E_ALGORITHM;
+	if (got == 0 && rl_table_find(&seg->view, &key->id, &head) == RL_NO_SLOT)
+		got = rl_check_claim(seg, member, key, &rule);
+	return got < 0 ? got : 0;
+}
+
 int rl_check_block(struct rl_seg *seg, struct rl_member *member, uint64_t handle,
 		   const struct rl_check_key *key, uint64_t for_ns)
 {

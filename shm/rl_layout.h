@@ -256,7 +256,15 @@ struct rl_fleet {
 	_Atomic uint64_t other[32];     /* which, text */
 	uint8_t pad2[32];
 	struct rl_part part[RL_PARTS];
-	uint8_t pad3[2240];
+	/* What was ordered, by whoever commands: agent/orders/. All relaxed, for tools. */
+	_Atomic uint64_t orders;         /* that stand, of this host and of the fleet */
+	_Atomic uint64_t orders_version; /* of the fleet's; 0 = none was ever given */
+	_Atomic uint64_t orders_hosts;   /* live hosts that go by them */
+	_Atomic uint64_t orders_live;    /* live hosts */
+	_Atomic uint64_t rules_version;  /* of the pushed rules in force here; 0 = the file's */
+	_Atomic uint64_t rules_wanted;   /* of those the fleet is to have; 0 = each its file's */
+	_Atomic uint64_t rules_hosts;    /* live hosts that go by them */
+	uint8_t pad3[2184];
 	_Atomic uint64_t
 		store[24]; /* what has the fleet's counts, and where: text; 0 = never told */
 };

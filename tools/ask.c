@@ -11,7 +11,7 @@
 
 #include "shm/rl_error.h"
 
-#define ANSWER_MAX 4096
+#define ANSWER_MAX (8u << 20) /* a thousand orders, or a set of rules */
 #define WAIT_S     5
 
 static int refuse_connect(const struct tool *tool, int error)
@@ -69,30 +69,52 @@ static bool send_line(int fd, const char *text)
 	return send(fd, "\n", 1, MSG_NOSIGNAL) == 1;
 }
 
-/* The line that came, without its end; false, and errno, when none did; 0: we were hung up on. */
-static bool receive_line(int fd, char line[ANSWER_MAX])
+/* What came up to the end of a line; false, and errno, when none did; 0: we were hung up on. */
+static bool receive_line(int fd, FILE *line)
 {
+	char some[16384];
 	size_t len = 0;
 
-	while (len < ANSWER_MAX - 1) {
-		ssize_t some = recv(fd, line + len, ANSWER_MAX - 1 - len, 0);
-		char *end;
+	while (len < ANSWER_MAX) {
+		ssize_t got = recv(fd, some, sizeof(some), 0);
 
-		if (some < 0 && errno == EINTR)
+		if (got < 0 && errno == EINTR)
 			continue;
-		if (some == 0)
+		if (got == 0)
 			errno = 0;
-		if (some <= 0)
+		if (got <= 0)
 			return false;
-		len += (size_t)some;
-		line[len] = '\0';
-		end = strchr(line, '\n');
-		if (end != NULL) {
-			*end = '\0';
-			return true;
-		}
+		len += (size_t)got;
+		if (some[got - 1] == '\n') /* we asked one thing, and it is answered */
+			return fwrite(some, 1, (size_t)got - 1, line) == (size_t)got - 1;
+		if (fwrite(some, 1, (size_t)got, line) != (size_t)got)
+			return false;
 	}
 	return false;
+}
+
+const char *ask_text(json_t *answer, const char *name, char *ret, size_t size)
+{
+	const char *text = json_string_value(json_object_get(answer, name));
+
+	snprintf(ret, size, "%s", text != NULL ? text : "");
+	tool_printable(ret);
+	return ret;
+}
+
+/* It may have several lines, of which each is printable. */
+static int report_error(const char *error)
+{
+	char *text = strdup(error != NULL ? error : "no answer");
+
+	for (char *c = text; c != NULL && *c != '\0'; c++)
+		if ((*c < 0x20 && *c != '\n') || *c > 0x7e)
+			*c = '?';
+	if (text != NULL && *text != '\0' && text[strlen(text) - 1] == '\n')
+		text[strlen(text) - 1] = '\0';
+	tool_error("the agent did not do it: %s", text != NULL ? text : "?");
+	free(text);
+	return TOOL_ERROR;
 }
 
 /* A rule that is not there is answered with those that are. */
@@ -107,8 +129,7 @@ static int report(const struct tool *tool, json_t *command, json_t *answer)
 		return TOOL_FINE;
 	if (json_integer_value(json_object_get(answer, "code")) != RL_E_RULE || rule == NULL ||
 	    !tool_view(tool, &view))
-		return tool_error("the agent did not do it: %s",
-				  error != NULL ? error : "no answer");
+		return report_error(error);
 	code = tool_no_rule(tool, &view, rule);
 	rl_segment_unview(&view);
 	return code;
@@ -124,32 +145,46 @@ static int refuse_silence(const struct tool *tool, int error)
 			  tool->segment);
 }
 
-static int converse(const struct tool *tool, int fd, json_t *command)
+/* The answer, parsed: NULL after a message. */
+static json_t *converse(const struct tool *tool, int fd, json_t *command)
 {
-	char *text = json_dumps(command, JSON_COMPACT), line[ANSWER_MAX];
-	bool answered = text != NULL && send_line(fd, text) && receive_line(fd, line);
-	int error = errno, code;
-	json_t *answer;
+	char *text = json_dumps(command, JSON_COMPACT), *line = NULL;
+	size_t size;
+	FILE *out = open_memstream(&line, &size);
+	bool answered = text != NULL && out != NULL && send_line(fd, text) && receive_line(fd, out);
+	int error = errno;
+	json_t *answer = NULL;
 
 	free(text);
+	if (out != NULL)
+		fclose(out);
 	if (!answered)
-		return refuse_silence(tool, error);
-	answer = json_loads(line, 0, NULL);
-	code = report(tool, command, answer);
-	json_decref(answer);
-	return code;
+		refuse_silence(tool, error);
+	else
+		answer = json_loadb(line, size, 0, NULL);
+	if (answered && report(tool, command, answer) != TOOL_FINE) {
+		json_decref(answer);
+		answer = NULL;
+	}
+	free(line);
+	return answer;
 }
 
-int ask_agent(const struct tool *tool, json_t *command)
+json_t *ask_agent(const struct tool *tool, json_t *command)
 {
-	int fd = dial(tool), code = TOOL_ERROR;
+	int fd = dial(tool);
+	json_t *answer = NULL;
 
+	if ((tool->given & TOOL_LOCAL) != 0)
+		json_object_set_new(command, "local", json_true());
+	if ((tool->given & TOOL_WAIT) != 0)
+		json_object_set_new(command, "wait", json_true());
 	if (fd >= 0) {
-		code = converse(tool, fd, command);
+		answer = converse(tool, fd, command);
 		close(fd);
 	}
 	json_decref(command);
-	return code;
+	return answer;
 }
 
 json_t *ask_key(const char *key)

@@ -1,5 +1,5 @@
 /*
- * rlctl rules [show | check FILE] - the rules in force; is a configuration right?
+ * rlctl rules [show | check FILE | push ..] - the rules in force; is a configuration right?
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -11,6 +11,7 @@
 
 #include "shm/rl_rules.h"
 #include "tools/fleet.h"
+#include "tools/push.h"
 #include "tools/tool.h"
 
 static void print_rule(const struct rl_named_rule *rule, json_t *list)
@@ -31,6 +32,7 @@ static void print_rule(const struct rl_named_rule *rule, json_t *list)
 static int show(const struct tool *tool)
 {
 	static struct rl_named_rule list[RL_RULES_MAX];
+	struct fleet fleet;
 	struct rl_view view;
 	uint64_t generation;
 	json_t *json;
@@ -39,6 +41,7 @@ static int show(const struct tool *tool)
 	if (!tool_view(tool, &view))
 		return TOOL_ERROR;
 	count = rl_rules_list(&view, list, &generation);
+	fleet_read(&view, &fleet);
 	rl_segment_unview(&view);
 	if (count < 0)
 		return tool_error("cannot read the rules: %s", rl_error_text(count));
@@ -51,6 +54,8 @@ static int show(const struct tool *tool)
 		json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 		putchar('\n');
 		json_decref(json);
+	} else {
+		fleet_print_pushed(&fleet, "these are ", "\n");
 	}
 	return TOOL_FINE;
 }
@@ -69,9 +74,19 @@ static int check_file(const char *file)
 
 int cmd_rules(const struct tool *tool, int argc, char **argv)
 {
-	if (argc == 0 || (argc == 1 && strcmp(argv[0], "show") == 0))
+	const unsigned of_push = TOOL_LOCAL | TOOL_WAIT | TOOL_CLEAR | TOOL_ROLLBACK;
+	bool shows = argc == 0 || (argc == 1 && strcmp(argv[0], "show") == 0);
+
+	if (argc >= 1 && strcmp(argv[0], "push") == 0 && (tool->given & TOOL_PUSHED) == 0)
+		return push_rules(tool, argc - 1, argv + 1);
+	if ((tool->given & of_push) != 0)
+		return tool_error("--local, --wait, --clear and --rollback do not go with this");
+	if (shows && (tool->given & TOOL_PUSHED) != 0)
+		return push_show(tool);
+	if (shows)
 		return show(tool);
 	if (argc == 2 && strcmp(argv[0], "check") == 0)
 		return check_file(argv[1]);
-	return tool_error("usage: rlctl rules [show], or rlctl rules check FILE");
+	return tool_error("usage: rlctl rules [show [--pushed]], rlctl rules check FILE, or rlctl "
+			  "rules push FILE | --clear | --rollback");
 }

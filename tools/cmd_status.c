@@ -136,7 +136,9 @@ static void print_rules(const struct status *status)
 {
 	char text[RL_TERMS_TEXT];
 
-	printf("rules    %d, generation %" PRIu64 "\n", status->rule_count, status->generation);
+	printf("rules    %d, generation %" PRIu64, status->rule_count, status->generation);
+	fleet_print_pushed(&status->fleet, ", ", "");
+	putchar('\n');
 	for (int i = 0; i < status->rule_count; i++) {
 		const struct rl_named_rule *rule = &status->rule[i];
 
@@ -182,6 +184,7 @@ static void print_text(const struct tool *tool, const struct rl_view *view,
 	printf("state    %s\n", fleet_state_name(status->fleet.state));
 	if (status->fleet.shared)
 		fleet_print(&status->fleet, tool, status->agent.pid);
+	fleet_print_orders(&status->fleet);
 	print_segment(tool, view);
 	print_table(status);
 	print_members(view, status->totals.members);
@@ -299,6 +302,7 @@ static void print_json(const struct tool *tool, const struct rl_view *view,
 			    json_integer((json_int_t)number(&view->holders->given_back)));
 	fleet_json(&status->fleet, all);
 	promise_json(&status->promise, all);
+	fleet_json_orders(&status->fleet, all);
 	json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');
 	json_decref(all);

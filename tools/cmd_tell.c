@@ -1,6 +1,6 @@
 /*
- * rlctl off [RULE] | on [RULE] | reset RULE KEY | block RULE KEY TIME | unblock RULE KEY - what the
- * agent does for us.
+ * rlctl off [RULE] | on [RULE] | reset RULE KEY | block RULE KEY TIME | unblock RULE KEY |
+ * override RULE KEY LIMIT TIME - what the agents of the fleet, or of this host, do for us.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,17 +11,21 @@
 #include "shm/rl_terms.h"
 #include "tools/ask.h"
 
-/* What was done, for people; JSON has it for programs. */
-static int say(const struct tool *tool, int code, const char *what, const char *rule,
+#define MORE_TEXT 192
+
+/* What was done, for people; JSON has it for programs. Takes the reference to answer. */
+static int say(const struct tool *tool, json_t *answer, const char *what, const char *rule,
 	       const char *more)
 {
-	if (code != TOOL_FINE)
-		return code;
-	if (tool->json)
-		puts("{\"ok\": true}");
-	else
+	int code;
+
+	if (answer == NULL)
+		return TOOL_ERROR;
+	if (!tool->json)
 		printf("%s%s%s%s\n", what, rule != NULL ? " " : "", rule != NULL ? rule : "", more);
-	return TOOL_FINE;
+	code = ask_say_fleet(tool, answer);
+	json_decref(answer);
+	return code;
 }
 
 static int tell_switch(const struct tool *tool, int argc, char **argv, bool on)
@@ -57,7 +61,10 @@ static json_t *key_command(const char *word, int argc, int wanted, char **argv, 
 {
 	if (argc != wanted) {
 		tool_error("%s needs %s, e.g. rlctl %s", word,
-			   wanted == 3 ? "RULE, KEY and TIME" : "RULE and KEY", example);
+			   wanted == 4   ? "RULE, KEY, LIMIT and TIME"
+			   : wanted == 3 ? "RULE, KEY and TIME"
+					 : "RULE and KEY",
+			   example);
 		return NULL;
 	}
 	if (strlen(argv[1]) < 1 || strlen(argv[1]) > RL_KEY_BYTES_MAX) {
@@ -78,7 +85,7 @@ int cmd_reset(const struct tool *tool, int argc, char **argv)
 		   argv[0], "");
 }
 
-static int block(const struct tool *tool, json_t *command, uint64_t for_ns)
+static json_t *block(const struct tool *tool, json_t *command, uint64_t for_ns)
 {
 	uint64_t for_s = (for_ns + RL_SECOND_NS - 1) / RL_SECOND_NS;
 
@@ -113,4 +120,41 @@ int cmd_unblock(const struct tool *tool, int argc, char **argv)
 	if (command == NULL)
 		return TOOL_ERROR;
 	return say(tool, block(tool, command, 0), "unblocked under", argv[0], "");
+}
+
+/* LIMIT "off" ends it. */
+static int end_override(const struct tool *tool, char **argv)
+{
+	char *no_time[] = {argv[0], argv[1]};
+	json_t *command = key_command("override", 2, 2, no_time, "override login 192.0.2.7 off");
+
+	if (command == NULL)
+		return TOOL_ERROR;
+	json_object_set_new(command, "for_s", json_integer(0));
+	return say(tool, ask_agent(tool, command), "the rule's own limit again under", argv[0], "");
+}
+
+int cmd_override(const struct tool *tool, int argc, char **argv)
+{
+	char span[RL_TERMS_TEXT], more[MORE_TEXT];
+	json_t *command;
+	const char *wrong;
+	uint64_t for_ns;
+
+	if (argc == 3 && strcmp(argv[2], "off") == 0)
+		return end_override(tool, argv);
+	command = key_command("override", argc, 4, argv, "override login 192.0.2.7 1000/minute 1h");
+	if (command == NULL)
+		return TOOL_ERROR;
+	wrong = rl_span_parse(argv[3], &for_ns);
+	if (wrong != NULL || for_ns == 0) {
+		json_decref(command);
+		return tool_error("bad time '%s': %s", argv[3],
+				  wrong != NULL ? wrong : "'override RULE KEY off' ends one");
+	}
+	json_object_set_new(command, "limit", tool_json_text(argv[2]));
+	json_object_set_new(command, "for_s",
+			    json_integer((json_int_t)((for_ns + RL_SECOND_NS - 1) / RL_SECOND_NS)));
+	snprintf(more, sizeof(more), ": %.64s for %s", argv[2], rl_span_format(for_ns, span));
+	return say(tool, ask_agent(tool, command), "another limit under", argv[0], more);
 }

@@ -69,6 +69,17 @@ static void read_other(const struct rl_fleet *from, uint64_t now_ns, struct flee
 	read_text(from->other, 32, ret->other, sizeof(ret->other));
 }
 
+static void read_orders(const struct rl_fleet *from, struct fleet *ret)
+{
+	ret->orders = number(&from->orders);
+	ret->orders_version = number(&from->orders_version);
+	ret->orders_hosts = number(&from->orders_hosts);
+	ret->orders_live = number(&from->orders_live);
+	ret->rules_version = number(&from->rules_version);
+	ret->rules_wanted = number(&from->rules_wanted);
+	ret->rules_hosts = number(&from->rules_hosts);
+}
+
 void fleet_read(const struct rl_view *view, struct fleet *ret)
 {
 	const struct rl_fleet *from = view->fleet;
@@ -76,6 +87,7 @@ void fleet_read(const struct rl_view *view, struct fleet *ret)
 	uint64_t hosts = number(&from->hosts);
 
 	*ret = (struct fleet){.shared = redis != RL_REDIS_NONE, .redis_up = redis == RL_REDIS_UP};
+	read_orders(from, ret);
 	if (!ret->shared) {
 		ret->state = age(number(&view->live->beat_ns), now_ns) > RL_ALONE_NS ? RL_ALONE
 										     : RL_FRESH;
@@ -94,7 +106,8 @@ void fleet_read(const struct rl_view *view, struct fleet *ret)
 bool fleet_finding(const struct fleet *fleet)
 {
 	return fleet->shared &&
-	       (!fleet->redis_up || fleet->state != RL_FRESH || fleet->other_age_ns != 0);
+	       (!fleet->redis_up || fleet->state != RL_FRESH || fleet->other_age_ns != 0 ||
+		fleet->rules_version != fleet->rules_wanted);
 }
 
 static void print_redis(const struct fleet *fleet)

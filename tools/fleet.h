@@ -30,6 +30,8 @@ struct fleet {
 	char name[RL_NAME_MAX + 1];
 	char host[RL_NAME_MAX + 1];
 	uint64_t calls, resends, keys, granted, returned, dropped, clashes;
+	uint64_t orders, orders_version, orders_hosts, orders_live; /* what was ordered */
+	uint64_t rules_version, rules_wanted, rules_hosts;          /* of pushed rules */
 	uint64_t other_age_ns;        /* since another host used our id; 0 = not lately */
 	char other[FLEET_OTHER_TEXT]; /* which */
 	char store[FLEET_STORE_TEXT]; /* what has the counts, and where; may be empty */
@@ -45,6 +47,15 @@ void fleet_print(const struct fleet *fleet, const struct tool *tool, uint64_t ag
 
 /* Put "redis", "fleet" and "sync" into all: objects, or null when nothing is shared. */
 void fleet_json(const struct fleet *fleet, json_t *all);
+
+/* What was ordered stands: a line of `rlctl status`; nothing when nothing does. */
+void fleet_print_orders(const struct fleet *fleet);
+
+/* "pushed version 7 (on 2 of 3 live hosts)", between those; nothing when none was. */
+void fleet_print_pushed(const struct fleet *fleet, const char *before, const char *after);
+
+/* Put "orders" and "rules_from" into all. */
+void fleet_json_orders(const struct fleet *fleet, json_t *all);
 
 /* The most that any window of one key may hold: of all hosts while fresh, or of this one. */
 uint64_t fleet_bound(const struct fleet *fleet, const struct rl_rule *rule);

@@ -20,14 +20,21 @@ static const char usage[] =
 	"  check RULE KEY [--cost N]   ask as a server would, and spend\n"
 	"  rules [show]                the rules in force, and how hosts share each\n"
 	"  rules check FILE            is this configuration right?\n"
+	"  rules push FILE             give all hosts these rules; --rollback, --clear: back\n"
 	"  off [RULE]                  let everything pass and count nothing; on [RULE] ends it\n"
-	"  reset RULE KEY              forget what a key has spent on this host\n"
+	"  reset RULE KEY              forget what a key has spent\n"
 	"  block RULE KEY TIME         refuse a key for so long, e.g. 10m; unblock RULE KEY ends "
 	"it\n"
+	"  override RULE KEY LIMIT TIME  another limit for so long; override RULE KEY off ends it\n"
+	"  orders                      what was ordered so, and stands\n"
 	"  verify                      look at every word of the segment: is it damaged?\n"
 	"  run --rule NAME [--by ip] [--port P] -- COMMAND...\n"
 	"  run --limit 100/minute [--by ip] [--port P] -- COMMAND...\n"
 	"                              start an unmodified server behind a limit\n"
+	"\n"
+	"In a fleet off, on, reset, block, unblock and override are for all its hosts: --local is "
+	"for\n"
+	"this one alone, --wait waits until all have it.\n"
 	"\n"
 	"  --segment PATH  which segment; else $RL_SEGMENT, else " RL_SEGMENT_DEFAULT "\n"
 	"  --json          answer in JSON (all but run and rules check)\n"
@@ -40,20 +47,45 @@ static const struct {
 	int (*run)(const struct tool *tool, int argc, char **argv);
 	bool own_options; /* parses what follows its name itself */
 	bool takes_key;
+	unsigned takes; /* TOOL_LOCAL .. */
 } commands[] = {
-	{"status", cmd_status, false, false},  {"get", cmd_get, false, true},
-	{"check", cmd_check, false, true},     {"rules", cmd_rules, false, false},
-	{"off", cmd_off, false, false},        {"on", cmd_on, false, false},
-	{"reset", cmd_reset, false, true},     {"block", cmd_block, false, true},
-	{"unblock", cmd_unblock, false, true}, {"verify", cmd_verify, false, false},
-	{"run", cmd_run, true, false},
+	{"status", cmd_status, false, false, 0},
+	{"get", cmd_get, false, true, 0},
+	{"check", cmd_check, false, true, 0},
+	{"rules", cmd_rules, false, false, TOOL_WAIT | TOOL_CLEAR | TOOL_ROLLBACK | TOOL_PUSHED},
+	{"off", cmd_off, false, false, TOOL_LOCAL | TOOL_WAIT},
+	{"on", cmd_on, false, false, TOOL_LOCAL | TOOL_WAIT},
+	{"reset", cmd_reset, false, true, TOOL_LOCAL | TOOL_WAIT},
+	{"block", cmd_block, false, true, TOOL_LOCAL | TOOL_WAIT},
+	{"unblock", cmd_unblock, false, true, TOOL_LOCAL | TOOL_WAIT},
+	{"override", cmd_override, false, true, TOOL_LOCAL | TOOL_WAIT},
+	{"orders", cmd_orders, false, false, 0},
+	{"verify", cmd_verify, false, false, 0},
+	{"run", cmd_run, true, false, 0},
 };
 
 static const struct option options[] = {
-	{"segment", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
-	{"cost", required_argument, NULL, 'c'},    {"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'v'},       {0},
+	{"segment", required_argument, NULL, 's'},
+	{"json", no_argument, NULL, 'j'},
+	{"cost", required_argument, NULL, 'c'},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'v'},
+	{"local", no_argument, NULL, 'L'},
+	{"wait", no_argument, NULL, 'W'},
+	{"clear", no_argument, NULL, 'C'},
+	{"rollback", no_argument, NULL, 'R'},
+	{"pushed", no_argument, NULL, 'P'},
+	{0},
 };
+
+/* The bit of an option that is one; 0. */
+static unsigned bit_of(int option)
+{
+	static const char letters[] = "LWCRP";
+	const char *at = strchr(letters, option);
+
+	return at != NULL && *at != '\0' ? 1u << (at - letters) : 0;
+}
 
 /* Parse options: all of argv, or ("+") only those before the first word. */
 static bool parse(struct tool *tool, int argc, char **argv, const char *shorts)
@@ -68,6 +100,8 @@ static bool parse(struct tool *tool, int argc, char **argv, const char *shorts)
 			tool->json = true;
 		} else if (option == 'c') {
 			tool->cost_text = optarg;
+		} else if (bit_of(option) != 0) {
+			tool->given |= bit_of(option);
 		} else if (option == 'h') {
 			exit(fputs(usage, stdout) < 0 ? TOOL_ERROR : tool_flush(TOOL_FINE));
 		} else if (option == 'v') {
@@ -103,6 +137,9 @@ static int run_command(struct tool *tool, int index, int argc, char **argv)
 	}
 	if (tool->cost_text != NULL && commands[index].run != cmd_check)
 		return tool_error("--cost goes with 'check' only");
+	if ((tool->given & ~commands[index].takes) != 0)
+		return tool_error("--local and --wait go with off, on, reset, block, unblock and "
+				  "override; --wait, --clear, --rollback and --pushed with rules");
 	return commands[index].run(tool, argc - optind, argv + optind);
 }
 

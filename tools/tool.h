@@ -20,7 +20,14 @@ struct tool {
 	bool segment_given;  /* by option or environment */
 	bool json;
 	const char *cost_text; /* --cost, or NULL */
+	unsigned given;        /* TOOL_LOCAL ..: options of commands that are for a fleet */
 };
+
+#define TOOL_LOCAL    1u /* --local: this host alone */
+#define TOOL_WAIT     2u /* --wait: until all hosts have it */
+#define TOOL_CLEAR    4u /* --clear, --rollback: of pushed rules */
+#define TOOL_ROLLBACK 8u
+#define TOOL_PUSHED   16u /* --pushed: their text */
 
 /* "rlctl: MESSAGE" on stderr; returns TOOL_ERROR. */
 int tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -71,6 +78,8 @@ int cmd_on(const struct tool *tool, int argc, char **argv);
 int cmd_reset(const struct tool *tool, int argc, char **argv);
 int cmd_block(const struct tool *tool, int argc, char **argv);
 int cmd_unblock(const struct tool *tool, int argc, char **argv);
+int cmd_override(const struct tool *tool, int argc, char **argv);
+int cmd_orders(const struct tool *tool, int argc, char **argv);
 int cmd_verify(const struct tool *tool, int argc, char **argv);
 int cmd_run(const struct tool *tool, int argc, char **argv);
 

@@ -116,13 +116,14 @@ static void check_clock(struct yaml_file *file, const yaml_node_t *segment,
 			   "of them out");
 }
 
+static const char *const config_keys[] = {"fleet",    "host",  "segment", "redis",
+					  "snapshot", "audit", "rules",   NULL};
+
 static void read_top(struct yaml_file *file, struct agent_config *config)
 {
-	static const char *const known[] = {"fleet",    "host",  "segment", "redis",
-					    "snapshot", "audit", "rules",   NULL};
 	yaml_node_t *root = yaml_root(file), *node, *segment;
 
-	if (!yaml_check_keys(file, root, "the file", known))
+	if (!yaml_check_keys(file, root, "the file", config_keys))
 		return;
 	value_name(file, root, "fleet", config->fleet);
 	value_name(file, root, "host", config->host);
@@ -148,6 +149,38 @@ static void read_top(struct yaml_file *file, struct agent_config *config)
 		yaml_fault(file, root, "there is no 'rules' list (write 'rules: []' to have none)");
 }
 
+/* Only what the rules need of the host they are for. */
+static void read_rules_of(struct yaml_file *file, struct agent_config *config)
+{
+	yaml_node_t *root = yaml_root(file), *node;
+
+	if (!yaml_check_keys(file, root, "the file", config_keys))
+		return;
+	node = yaml_get(file, root, "rules");
+	if (node != NULL)
+		config_read_rules(file, node, config);
+	else
+		yaml_fault(file, root, "there is no 'rules' list (write 'rules: []' to have none)");
+}
+
+bool config_load_rules(const char *name, const char *text, size_t size,
+		       const struct agent_config *host, FILE *out, struct agent_config *ret)
+{
+	struct yaml_file file;
+	unsigned faults;
+
+	config_free(ret);
+	memset(ret, 0, sizeof(*ret));
+	ret->has_redis = host->has_redis;
+	ret->clock_given = host->clock_given;
+	ret->audit = host->audit;
+	if (yaml_open_text(&file, name, text, size, out))
+		read_rules_of(&file, ret);
+	faults = file.faults;
+	yaml_close(&file);
+	return faults == 0;
+}
+
 bool config_load(const char *file_name, FILE *out, struct agent_config *ret)
 {
 	struct yaml_file file;
@@ -167,6 +200,21 @@ bool config_load(const char *file_name, FILE *out, struct agent_config *ret)
 	faults = file.faults;
 	yaml_close(&file);
 	return faults == 0;
+}
+
+void config_swap_rules(struct agent_config *a, struct agent_config *b)
+{
+	static struct rl_rule_spec rule[RL_RULES_MAX];
+	size_t count = a->rule_count;
+	uint32_t audit = a->audit;
+
+	a->audit = b->audit; /* of rules that say nothing of it */
+	b->audit = audit;
+	memcpy(rule, a->rule, sizeof(rule));
+	memcpy(a->rule, b->rule, sizeof(rule));
+	memcpy(b->rule, rule, sizeof(rule));
+	a->rule_count = b->rule_count;
+	b->rule_count = count;
 }
 
 /* Without a redis the URL is empty. What is not given is zero throughout. */

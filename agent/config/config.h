@@ -111,6 +111,24 @@ struct agent_config {
  */
 bool config_load(const char *file_name, FILE *out, struct agent_config *ret);
 
+/*
+ * The same of a text, of which only the rules count: as they would be on this host. Other sections
+ * are looked past; what is wrong within the rules is printed as name:line:column.
+ */
+bool config_load_rules(const char *name, const char *text, size_t size,
+		       const struct agent_config *host, FILE *out, struct agent_config *ret);
+
+/*
+ * Of such a text, which is right, the lines of its 'rules' alone, to be freed: a password that
+ * stands elsewhere in it goes nowhere. *ret_others: it had other sections. NULL after printing why
+ * they cannot be taken out.
+ */
+char *config_cut_rules(const char *name, const char *text, size_t size,
+		       const struct agent_config *host, FILE *out, bool *ret_others);
+
+/* Each gets the other's rules. */
+void config_swap_rules(struct agent_config *a, struct agent_config *b);
+
 /* Give back what config_load() has allocated. */
 void config_free(struct agent_config *config);
 

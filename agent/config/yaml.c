@@ -6,9 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_MAX_BYTES (256 << 10) /* 256 rules need 32 KiB; a wrong file is refused, not read */
-#define DEPTH_MAX      16u         /* a right file is 4 deep */
-#define DIRECTIVES_MAX 16u         /* a right file has none; libyaml compares each with all */
+#define DEPTH_MAX      16u /* a right file is 4 deep */
+#define DIRECTIVES_MAX 16u /* a right file has none; libyaml compares each with all */
 
 /* C0, DEL, and C1 in UTF-8: what a terminal might obey. */
 static bool is_control(const unsigned char *c)
@@ -109,17 +108,17 @@ void yaml_warning(struct yaml_file *file, const yaml_node_t *node, const char *f
 static char *slurp(struct yaml_file *file, size_t *ret_size)
 {
 	FILE *in = fopen(file->name, "re");
-	char *text = malloc(FILE_MAX_BYTES + 1);
+	char *text = malloc(YAML_BYTES_MAX + 1);
 	size_t size = 0;
 	const char *wrong = NULL;
 
 	if (text == NULL || in == NULL)
 		wrong = strerror(errno);
 	else
-		size = fread(text, 1, FILE_MAX_BYTES + 1, in);
+		size = fread(text, 1, YAML_BYTES_MAX + 1, in);
 	if (wrong == NULL && ferror(in))
 		wrong = strerror(errno);
-	if (wrong == NULL && size > FILE_MAX_BYTES)
+	if (wrong == NULL && size > YAML_BYTES_MAX)
 		wrong = "larger than 256 KiB: this is not a configuration";
 	if (in != NULL)
 		fclose(in);
@@ -228,25 +227,42 @@ static bool plain_document(struct yaml_file *file, const char *text, size_t size
 	return file->faults == before;
 }
 
-bool yaml_open(struct yaml_file *file, const char *name, FILE *out)
+static bool parse(struct yaml_file *file, const char *text, size_t size)
 {
 	yaml_parser_t parser;
+
+	if (!plain_document(file, text, size))
+		return false;
+	yaml_parser_initialize(&parser);
+	yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+	file->loaded = yaml_parser_load(&parser, &file->document) == 1;
+	if (!file->loaded)
+		syntax_fault(file, &parser, text, size);
+	yaml_parser_delete(&parser);
+	return file->loaded;
+}
+
+bool yaml_open(struct yaml_file *file, const char *name, FILE *out)
+{
 	size_t size;
 	char *text;
 
 	*file = (struct yaml_file){.name = name, .out = out};
 	text = slurp(file, &size);
-	if (text == NULL)
-		return false;
-	if (plain_document(file, text, size)) {
-		yaml_parser_initialize(&parser);
-		yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
-		file->loaded = yaml_parser_load(&parser, &file->document) == 1;
-		if (!file->loaded)
-			syntax_fault(file, &parser, text, size);
-		yaml_parser_delete(&parser);
-	}
+	if (text != NULL)
+		parse(file, text, size);
 	free(text);
+	return file->loaded;
+}
+
+bool yaml_open_text(struct yaml_file *file, const char *name, const char *text, size_t size,
+		    FILE *out)
+{
+	*file = (struct yaml_file){.name = name, .out = out};
+	if (size > YAML_BYTES_MAX)
+		file_fault(file, "more than %u KiB", YAML_BYTES_MAX >> 10);
+	else
+		parse(file, text, size);
 	return file->loaded;
 }
 

@@ -20,6 +20,8 @@
 
 #define YAML_FAULTS_MAX 20u /* then "... and more" */
 
+#define YAML_BYTES_MAX (256u << 10) /* 256 rules need 32 KiB; a wrong file is refused, not read */
+
 struct yaml_file {
 	const char *name; /* as the user wrote it, for the messages */
 	FILE *out;        /* where faults go */
@@ -33,6 +35,10 @@ struct yaml_file {
  * faults are printed and counted. yaml_close() is needed in both cases.
  */
 bool yaml_open(struct yaml_file *file, const char *name, FILE *out);
+
+/* The same of a text that is at hand; name is for messages only. */
+bool yaml_open_text(struct yaml_file *file, const char *name, const char *text, size_t size,
+		    FILE *out);
 void yaml_close(struct yaml_file *file);
 
 /* The top node, never NULL after a successful yaml_open(). */

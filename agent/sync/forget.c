@@ -45,17 +45,17 @@ static void forget_fleet(struct sync *sync, uint64_t index)
 	put(&sync->seg->slot[index].hint, rl_hint(0, 0, sync_part_of(sync, index)));
 }
 
-static void tell_redis(struct sync *sync, struct sync_entry *entry, uint64_t before_ns)
+static void tell_redis(struct sync *sync, struct sync_entry *entry, uint64_t since_ns)
 {
 	struct sync_part *part = &sync->part[sync_active_part(&sync->active, entry->index)];
 
-	entry->forget_ns = before_ns;
+	entry->forget_ns = since_ns;
 	entry->due_ns = 0;
 	part_want(part, entry->index);
 	part_pump(part, false);
 }
 
-bool sync_forget(struct sync *sync, uint64_t index, uint64_t before_ns, bool tell)
+bool sync_forget(struct sync *sync, uint64_t index, uint64_t before_ns, uint64_t since_ns)
 {
 	const struct rl_named_rule *named = sync_rule_of(sync, index);
 	struct sync_entry *entry = sync_active_find(&sync->active, index);
@@ -70,11 +70,11 @@ bool sync_forget(struct sync *sync, uint64_t index, uint64_t before_ns, bool tel
 	if ((word_of(&sync->seg->side[index].acked) & RL_TEXT_AUDIT) != 0)
 		rl_audit_note(sync->seg, index, before_ns, 0, RL_AUDIT_RESET);
 	rl_turn_next(sync->seg, index, FORGET_WAKES);
-	if (entry == NULL && tell)
+	if (entry == NULL && since_ns != 0)
 		entry = sync_active_add(&sync->active, sync_part_of(sync, index), index);
-	if (tell && entry != NULL)
-		tell_redis(sync, entry, before_ns);
-	return !tell || entry != NULL;
+	if (since_ns != 0 && entry != NULL)
+		tell_redis(sync, entry, since_ns);
+	return since_ns == 0 || entry != NULL;
 }
 
 bool sync_forget_waits(struct sync *sync, uint64_t index)

@@ -20,10 +20,10 @@ struct sync;
 
 /*
  * The slot at index, of a rule that hosts share, forgets what it admitted before before_ns (its own
- * clock); tell: Redis is to, as well. False while a call with this key is under way, or the slot is
- * busy: again later.
+ * clock). Redis is told to forget what came before since_ns (precise clock); 0: it is not. False
+ * while a call with this key is under way, or the slot is busy: again later.
  */
-bool sync_forget(struct sync *sync, uint64_t index, uint64_t before_ns, bool tell);
+bool sync_forget(struct sync *sync, uint64_t index, uint64_t before_ns, uint64_t since_ns);
 
 /* Is Redis still to be told of this slot? */
 bool sync_forget_waits(struct sync *sync, uint64_t index);

@@ -181,7 +181,7 @@ void part_pump(struct sync_part *part, bool all)
 	uint32_t most = now_ns < part->alone_until_ns ? 1 : SYNC_BATCH_MAX; /* keys in this call */
 
 	if (part->in_flight || !store_is_up(part->sync->store, part->number) ||
-	    now_ns < part->retry_ns)
+	    now_ns < part->retry_ns || now_ns < part->sync->hold_ns)
 		return;
 	if (now_ns - part->sent_ns < SYNC_GAP_NS) {
 		set_gap(part->sync);

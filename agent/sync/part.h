@@ -58,7 +58,11 @@ struct sync {
 	uint64_t told_other_ns, told_error_ns, told_clash_ns; /* when it was last said */
 	struct sync_said said;                                /* of the connection */
 	struct store_server server;                           /* of the last connection */
-	bool whole; /* the next look at the dirty bits is at all of them */
+	void (*listener)(void *arg);
+	void *listener_arg;
+	uint64_t lost_ns; /* since when partition 0 is down; 0: it is up */
+	uint64_t hold_ns; /* until then no new call is put together */
+	bool whole;       /* the next look at the dirty bits is at all of them */
 	bool totals;
 	uint32_t rule_count; /* sorted by id */
 	struct rl_named_rule rule[RL_RULES_MAX];

@@ -88,6 +88,11 @@ void sync_rules_changed(struct sync *sync)
 	store_ask_again(sync->store); /* who reloads has changed something, there too perhaps */
 }
 
+void sync_lists_changed(struct sync *sync)
+{
+	rules_read(sync);
+}
+
 const struct rl_named_rule *sync_rule_of(const struct sync *sync, uint64_t index)
 {
 	/* More than anybody holds at a time. One thread. */

@@ -19,6 +19,7 @@
 #include "shm/rl_side.h"
 #include "shm/rl_word.h"
 
+#define HOLD_NS  RL_SECOND_NS
 #define CLASH_NS UINT64_C(1000000000) /* between two new identities that clash, too */
 
 /* Somebody has run short, or is about to, and asking is of use. */
@@ -148,6 +149,22 @@ static void on_server(void *arg, const char *where, const struct store_server *s
 	say_server(arg, where, server);
 }
 
+/*
+ * What the fleet was told goes first: its answer is here before that of any call that is sent
+ * behind it, and so before the next one is put together.
+ */
+static void control_up(struct sync *sync)
+{
+	uint64_t now_ns = rl_clock_precise_ns();
+
+	if (sync->listener == NULL)
+		return;
+	if (sync->lost_ns != 0 && now_ns - sync->lost_ns > HOLD_NS)
+		sync->hold_ns = now_ns + HOLD_NS;
+	sync->lost_ns = 0;
+	sync->listener(sync->listener_arg);
+}
+
 /* It is up when all of it is: what is missing is of some keys, and nobody knows which he will ask.
  */
 static void on_up(void *arg, uint32_t parts)
@@ -158,6 +175,8 @@ static void on_up(void *arg, uint32_t parts)
 		say_up(sync);
 		note_redis(sync, RL_REDIS_UP);
 	}
+	if ((parts & 1) != 0)
+		control_up(sync);
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		if (parts >> p & 1) {
 			part_reached(&sync->part[p]);
@@ -172,6 +191,8 @@ static void on_down(void *arg, uint32_t parts, const char *where, const char *wh
 	if (why != NULL)
 		say_down(sync, where, why);
 	note_redis(sync, RL_REDIS_DOWN);
+	if ((parts & 1) != 0 && sync->lost_ns == 0)
+		sync->lost_ns = rl_clock_precise_ns();
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		if (parts >> p & 1) {
 			part_silent(&sync->part[p]);
@@ -298,7 +319,7 @@ static bool prepare(struct sync *sync, const char *path, const struct agent_conf
 	sync->whole = true;
 	sync->totals = getenv("RL_TEST_TOTALS") != NULL;
 	sync->suspend_ns = boot_ns();
-	sync->began_ns = rl_clock_precise_ns();
+	sync->began_ns = sync->lost_ns = rl_clock_precise_ns();
 	rules_read(sync);
 	publish(sync, config);
 	takeover(sync, fresh);
@@ -327,6 +348,36 @@ struct sync *sync_new(struct event_base *base, struct rl_seg *seg, const char *p
 void sync_watched_by(struct sync *sync, struct watch *watch)
 {
 	sync->watch = watch;
+}
+
+const char *sync_host(const struct sync *sync)
+{
+	return sync->identity.host;
+}
+
+void sync_listen(struct sync *sync, void (*up)(void *arg), void *arg)
+{
+	sync->listener = up;
+	sync->listener_arg = arg;
+}
+
+bool sync_can_control(const struct sync *sync)
+{
+	return store_is_up(sync->store, 0);
+}
+
+int sync_control(struct sync *sync, const void *bytes, size_t size, store_fn *fn, void *arg)
+{
+	const struct store_call call = {.host = sync->identity.host,
+					.row = sync->identity.row,
+					.words = sync->identity.about};
+
+	return store_control(sync->store, &call, bytes, size, fn, arg);
+}
+
+void sync_heard(struct sync *sync)
+{
+	sync->hold_ns = 0;
 }
 
 void sync_free(struct sync *sync)

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 
 #include "agent/config/config.h"
+#include "agent/store/store.h"
 #include "shm/rl_segment.h"
 
 #define SYNC_TICK_MS    10u
@@ -50,6 +51,27 @@ void sync_watched_by(struct sync *sync, struct watch *watch);
 
 /* The rules have changed. */
 void sync_rules_changed(struct sync *sync);
+
+/* Only what their lists say of some keys: credit that was lent stays. */
+void sync_lists_changed(struct sync *sync);
+
+/* This host's id in its fleet. */
+const char *sync_host(const struct sync *sync);
+
+/* up(arg) is called when the store of what the fleet is told can be asked; before the loop runs. */
+void sync_listen(struct sync *sync, void (*up)(void *arg), void *arg);
+
+/* May sync_control() be called? */
+bool sync_can_control(const struct sync *sync);
+
+/* As store_control(), of this host. */
+int sync_control(struct sync *sync, const void *bytes, size_t size, store_fn *fn, void *arg);
+
+/*
+ * What the fleet was told is known here. After an outage no new call is put together before that,
+ * or for a second: units that were to be forgotten would be told.
+ */
+void sync_heard(struct sync *sync);
 
 /* Stop. What is under way stays in the segment for the next agent. NULL is fine. */
 void sync_free(struct sync *sync);

@@ -22,6 +22,8 @@ def reply(answers, status=0, hosts=1, other=b"", now=1):
 
 
 INFO = b"redis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\n"
+# To rl_control.lua: nothing was ever ordered.
+NO_ORDERS = bulk(struct.pack("<QIIII16s16sII", 1, 0, 0, 0, 0, b"0" * 16, b"0" * 16, 0, 0))
 # What a connection begins with: what it is, the script, and the question what that may do.
 GREETING = {"INFO": bulk(INFO), "SCRIPT": bulk(b"a" * 40), "EVAL": b"*0\r\n"}
 
@@ -94,6 +96,8 @@ class FakeRedis:
 
     def _sync(self, words):
         keys = int(words[2])
+        if keys == 3:  # no sync: those have two for all, and two for each item
+            return NO_ORDERS
         arguments = words[3 + keys:]
         items, at = [], 0  # offsets
         while at < len(arguments[4]):

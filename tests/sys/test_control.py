@@ -158,7 +158,7 @@ def test_control__whatever_is_sent_the_agent_answers_or_hangs_up(rig):
                  b'{"do": "off", "rules": "login"}'):
         answer = ask(rig, line)
         assert answer is not None and answer["ok"] is False, (line, answer)
-    equal(ask(rig, b"x" * 9000), None)
+    equal(ask(rig, b"x" * 700000), None)
     equal(ask(rig, b'{"do": "reset", "rule": "login", "key": "' + b"61" * 1024 + b'"}'),
           {"ok": True})
     seed = random.randrange(1 << 32)

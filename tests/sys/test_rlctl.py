@@ -47,7 +47,8 @@ def test_rlctl__wrong_calls_say_what_is_wrong(rig):
              "could not decide: the cost is above what the rule can ever admit at once"),
             (("check", "nobody", "b"), f"there is no rule 'nobody' in {rig.segment}"),
             (("get", "nobody", "b"), f"there is no rule 'nobody' in {rig.segment}"),
-            (("rules", "frob"), "usage: rlctl rules [show], or rlctl rules check FILE"),
+            (("rules", "frob"), "usage: rlctl rules [show [--pushed]], rlctl rules check FILE, or rlctl "
+             "rules push FILE | --clear | --rollback"),
             (("run", "--", "true"), "run needs either --rule NAME or --limit COUNT/WINDOW"),
             (("run", "--rule", "a", "--limit", "1/s", "--", "true"),
              "run needs either --rule NAME or --limit COUNT/WINDOW"),
@@ -235,7 +236,8 @@ def test_rlctl__status_as_json_has_its_fields(rig):
     agent = rig.agent({"login": "5/10s"})
     status = rig.status()
     equal(sorted(status), ["agent", "audit", "bytes", "clock", "fleet", "generation", "given_back", "latency",
-                           "members", "partitions", "redis", "rules", "segment", "state", "sync", "table", "totals"])
+                           "members", "orders", "partitions", "redis", "rules", "rules_from", "segment",
+                           "state", "sync", "table", "totals"])
     equal(status["latency"], None)
     equal([status[name] for name in ("fleet", "redis", "sync", "clock", "partitions")], [None] * 5)
     for name in ("slots", "audit"):  # test_watch.py

@@ -954,7 +954,8 @@ static void test_sync_item__forgotten_units_are_not_told_and_redis_is_told_to_fo
 	admit(60, 0, 300 * MS);
 	shared_give(&k, 9);
 	shared_side(&k)->total = 77;
-	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns() - 100 * MS, true));
+	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns() - 100 * MS,
+				rl_clock_precise_ns()));
 	assert_int_equal(rig.calls, 1);
 	assert_int_equal(rig.items, 1);
 	assert_int_equal(rig.item[0].flags, SYNC_FORGET);
@@ -979,7 +980,7 @@ static void test_sync_item__units_since_the_moment_are_not_forgotten(void **stat
 	(void)state;
 	admit(60, 0, 300 * MS);
 	admit(7, 0, 0);
-	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns() - 100 * MS, false));
+	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns() - 100 * MS, 0));
 	assert_int_equal(rig.calls, 0);
 	assert_false(sync_forget_waits(&rig.sync, k.index));
 	/* 5 to a group: that of the 61st unit has all of 56 .. 60 as well, or none. */
@@ -994,10 +995,10 @@ static void test_sync_item__nothing_is_forgotten_amid_a_call(void **state)
 	(void)state;
 	admit(60, 0, 300 * MS);
 	pump();
-	assert_false(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(), true));
+	assert_false(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(), rl_clock_precise_ns()));
 	assert_in_range(left_here(), 40 - 4, 40);
 	grant(0);
-	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(), true));
+	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(), rl_clock_precise_ns()));
 	assert_int_equal(left_here(), 100);
 }
 
@@ -1006,7 +1007,7 @@ test_sync_item__what_was_to_be_forgotten_is_said_again_when_the_call_is_lost(voi
 {
 	(void)state;
 	admit(60, 0, 300 * MS);
-	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(), true));
+	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(), rl_clock_precise_ns()));
 	part_resend(part);
 	assert_int_equal(rig.calls, 2);
 	assert_int_equal(rig.item[0].flags, SYNC_FORGET);

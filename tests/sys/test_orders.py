@@ -1,0 +1,546 @@
+"""Goal: what is commanded on one host of a fleet is in force on all of them within a second, on one
+host alone when that is wanted, and stays in force over agents, cuts and lost stores; a reset key has its
+limit again on all hosts and never more than that; pushed rules are taken whole or not at all.
+Method: the real programs, three hosts on one machine with a Redis of their own; the checks by librl."""
+
+import json
+import os
+import random
+import signal
+import socket
+import threading
+import time
+
+from fleet import Client, at_least, at_most, during, hosts_of, most
+from resp import Redis
+from rig import RLCTL, contains, equal, main, wait_for
+
+STRICT = {"limit": "30/minute", "consistency": "strict"}
+RULES = {"login": STRICT, "own": {"limit": "3/hour", "consistency": "local"}}
+DOCUMENTS = "{rl:default:0}:c"
+
+
+def fleet(rig, rules=None, names="abc"):
+    hosts = hosts_of(rig, rules or RULES, names)
+    for host in hosts:
+        host.client = Client(host)
+    return hosts
+
+
+def done(host, *args):
+    """A command that must be carried out; what rlctl said."""
+    code, out, err = host.rlctl(*args)
+    equal((code, err), (0, ""))
+    return out
+
+
+def refused(host, *args):
+    code, out, err = host.rlctl(*args)
+    equal((code, out), (2, ""))
+    return err
+
+
+def orders(host):
+    return json.loads(done(host, "--json", "orders"))
+
+
+def peek(host, rule, key):
+    """(exit status, who decided, limit) without spending."""
+    code, out, _ = host.rlctl("--json", "get", rule, key)
+    answer = json.loads(out)
+    return code, answer["decided_by"], answer["limit"]
+
+
+def spread(what, hosts, condition):
+    """How long until it is so on all hosts: at most a second, in milliseconds."""
+    began = time.monotonic()
+    for host in hosts:
+        wait_for(what, lambda h=host: condition(h))
+    took = 1000 * (time.monotonic() - began)
+    at_most(took, 1000)
+    return took
+
+
+def redis_of(rig):
+    return Redis(rig.redis_url[len("unix:"):])
+
+
+def test_orders__each_command_is_in_force_on_all_hosts_within_a_second(rig):
+    a, b, c = hosts = fleet(rig)
+    took = {}
+    contains(done(a, "block", "login", "bad", "10m"), "in force on 1 of 3 live hosts, the others "
+                                                      "follow within a second")
+    took["block"] = spread("the block", hosts, lambda h: peek(h, "login", "bad")[:2] == (1, "block"))
+    done(b, "override", "login", "vip", "500/minute", "1h")
+    took["override"] = spread("the limit", hosts, lambda h: peek(h, "login", "vip")[2] == 500)
+    done(c, "off", "own")
+    took["off"] = spread("off", hosts, lambda h: peek(h, "own", "k")[1] == "off")
+    done(a, "on", "own")
+    took["on"] = spread("on", hosts, lambda h: peek(h, "own", "k")[1] == "window")
+    done(c, "unblock", "login", "bad")
+    took["unblock"] = spread("no block", hosts, lambda h: peek(h, "login", "bad")[0] == 0)
+    done(c, "override", "login", "vip", "off")
+    took["its end"] = spread("the rule's limit", hosts, lambda h: peek(h, "login", "vip")[2] == 30)
+    for host in hosts:
+        for _ in range(3):
+            assert host.client.check("own", "k")
+    done(b, "reset", "own", "k")
+    took["reset"] = spread("the reset", hosts, lambda h: peek(h, "own", "k")[0] == 0)
+    print("# ms to three hosts:", {name: round(ms) for name, ms in took.items()})
+    contains(a.program.output(), f"event=command do=block rule=login for_s=600 version=1 "
+                                 f"uid={os.getuid()} pid=")
+    wait_for("the log", lambda: f"event=ordered do=reset rule=own host=b uid={os.getuid()}"
+             in c.program.output())
+    assert "bad" not in a.program.output() and "bad".encode().hex() not in b.program.output()
+
+
+def test_orders__list_says_what_stands_who_gave_it_and_until_when(rig):
+    a, b = fleet(rig, names="ab")
+    done(a, "block", "login", "b\u00e4d", "10m", "--wait")
+    done(b, "off", "own", "--local")
+    got = [(order["do"], order["rule"], order.get("host"), order["uid"], order["local"])
+           for order in orders(b)]
+    equal(got, [("off", "own", None, os.getuid(), True), ("block", "login", "a", os.getuid(), False)])
+    block = orders(b)[1]
+    equal(bytes.fromhex(block["key"]).decode(), "b\u00e4d")
+    at_least(block["left_ms"], 590000)
+    at_most(block["left_ms"], 600000)
+    out = done(b, "orders")
+    contains(out, "block     login                     b??d  for 9 m 59 s more  given ")
+    contains(out, f"by uid {os.getuid()} on a\n")
+    contains(out, f"by uid {os.getuid()}, for this host alone\n")
+    status = b.status()["orders"]
+    equal((status["count"], status["version"]), (2, 1))
+    contains(b.rlctl("status")[1], "orders   2 given, the fleet's of version 1 on ")
+    done(b, "on", "own", "--local")
+    done(b, "unblock", "login", "b\u00e4d")
+    equal(orders(b), [])
+    equal(done(b, "orders"), "nothing was ordered\n")
+
+
+def test_orders__local_ones_are_for_one_host_alone(rig):
+    a, b = fleet(rig, names="ab")
+    equal(done(a, "block", "login", "k", "10m", "--local"), "blocked under login for 10 m\n")
+    done(a, "override", "own", "k", "1/hour", "1h", "--local")
+    done(a, "off", "login", "--local")
+    done(a, "on", "login", "--local")
+    done(b, "block", "own", "other", "1h", "--wait")  # the fleet has been round
+    equal(peek(a, "login", "k")[:2], (1, "block"))
+    equal(peek(a, "own", "k")[2], 1)
+    equal((peek(b, "login", "k")[0], peek(b, "own", "k")[2]), (0, 3))
+    contains(refused(a, "reset", "login", "k", "--local"), "hosts share this rule: one of them alone "
+                                                           "cannot do that")
+    for _ in range(1):
+        assert a.client.check("own", "k")
+    done(a, "reset", "own", "k", "--local")
+    assert a.client.check("own", "k")
+
+
+def test_orders__stand_over_agents_with_and_without_redis(rig):
+    a, b = fleet(rig, names="ab")
+    done(a, "block", "login", "bad", "1h")
+    done(a, "override", "own", "vip", "77", "1h")
+    done(a, "off", "own", "--wait")
+    done(b, "block", "own", "here", "1h", "--local")
+    rig.started[0].signal(signal.SIGKILL)  # Redis
+    rig.started[0].wait()
+    for host in (a, b):
+        host.program.signal(signal.SIGKILL)
+        host.program.wait()
+        equal(peek(host, "login", "bad")[:2], (1, "block"))  # without any agent
+        host.program = host.agent_again()
+        equal(peek(host, "login", "bad")[:2], (1, "block"))
+        equal(peek(host, "own", "vip")[1], "off")
+    equal([order["do"] for order in orders(b)], ["block", "block", "override", "off"])
+    rig.redis()  # as empty as after a crash: the agents give it what they have
+    c = rig.host("c")
+    c.program = c.agent(RULES)
+    wait_for("what the fleet was told", lambda: len(orders(c)) == 3)
+    equal(peek(c, "login", "bad")[:2], (1, "block"))
+    done(c, "on", "own", "--wait")
+    equal(peek(a, "own", "vip"), (0, "window", 77))
+    equal(peek(b, "own", "here")[:2], (1, "block"))
+
+
+def test_orders__that_have_ended_are_over_by_themselves(rig):
+    a, b = fleet(rig, names="ab")
+    done(a, "block", "own", "k", "2s")
+    done(a, "override", "login", "vip", "500/minute", "2s", "--wait")
+    equal((peek(b, "own", "k")[1], peek(b, "login", "vip")[2]), ("block", 500))
+    b.program.signal(signal.SIGSTOP)  # nobody takes them out
+    for host in (a, b):
+        wait_for("their end", lambda h=host: peek(h, "own", "k")[0] == 0 and
+                 peek(h, "login", "vip")[2] == 30, 4)
+    b.program.signal(signal.SIGCONT)
+    equal(orders(a), [])
+    equal(done(a, "block", "own", "other", "1h", "--wait").splitlines()[1],
+          "fleet: version 3, in force on all of 2 live hosts")
+    assert b'"k"' not in redis_of(rig)("HGET", DOCUMENTS, "0")
+
+
+def test_orders__temporary_limit_counts_for_all_hosts_together(rig):
+    a, b, c = hosts = fleet(rig)
+    done(a, "override", "login", "vip", "100/minute", "1h", "--wait")
+    for _ in during(1.5):
+        for host in hosts:
+            host.client.check("login", "vip")
+            host.client.check("login", "other")
+    admitted = sum(host.client.units("vip") for host in hosts)
+    equal(sum(host.client.units("other") for host in hosts), 30)
+    at_most(admitted, 100)
+    at_least(admitted, 95)
+    done(b, "override", "login", "vip", "10", "1h", "--wait")
+    equal(peek(c, "login", "vip")[2], 10)
+    before = admitted
+    for _ in during(0.3):
+        for host in hosts:
+            host.client.check("login", "vip")
+    equal(sum(host.client.units("vip") for host in hosts), before)
+    code, _, err = a.rlctl("override", "login", "vip", "fast", "1h")
+    equal(code, 2)
+    contains(err, "COUNT/WINDOW")
+
+
+def spend(hosts, key, seconds=1.0):
+    """Press from all hosts until no more passes; what passed."""
+    before = sum(host.client.units(key) for host in hosts)
+    for _ in during(seconds):
+        for host in hosts:
+            host.client.check("login", key)
+    return sum(host.client.units(key) for host in hosts) - before
+
+
+def test_orders__reset_gives_the_limit_again_to_the_whole_fleet_and_no_more(rig):
+    hosts = fleet(rig)
+    equal(spend(hosts, "k"), 30)
+    equal(spend(hosts, "k", 0.3), 0)
+    began = time.monotonic()
+    done(hosts[1], "reset", "login", "k")
+    print(f"# reset took {1000 * (time.monotonic() - began):.0f} ms")
+    equal(spend(hosts, "k", 2.0), 30)
+    at_most(most([host.client for host in hosts], "k", 60), 60)
+    done(hosts[2], "reset", "login", "never seen")
+
+
+def test_orders__reset_under_load_does_not_come_back(rig):
+    hosts = fleet(rig, {"login": {"limit": "30/10s", "consistency": "strict"}})
+    stop = threading.Event()
+
+    def press(host):
+        client = Client(host)
+        host.pressing = client
+        while not stop.is_set():
+            client.check("login", "k")
+            time.sleep(0.0005)
+
+    threads = [threading.Thread(target=press, args=(host,)) for host in hosts]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for("the limit", lambda: sum(h.pressing.units("k") for h in hosts
+                                          if hasattr(h, "pressing")) == 30)
+        time.sleep(0.3)
+        at = time.monotonic()
+        done(hosts[0], "reset", "login", "k")
+        wait_for("all of it again", lambda: sum(h.pressing.units("k") for h in hosts) == 60, 5)
+        took = time.monotonic() - at
+        for _ in during(1.5):  # and what hosts tell from now on takes nothing away or adds to it
+            pass
+        print(f"# the limit again after {1000 * took:.0f} ms")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    clients = [host.pressing for host in hosts]
+    equal(sum(client.units("k") for client in clients), 60)
+    at_most(most(clients, "k", 10), 60)
+
+
+def test_orders__host_that_was_cut_off_forgets_what_was_reset_and_obeys_the_rest(rig):
+    a, b = fleet(rig, {"login": {"limit": "40/minute", "on_unreachable": "local"}}, "ab")
+    done(a, "block", "login", "gone", "1h", "--wait")
+    path = rig.redis_url[len("unix:"):]
+    os.rename(path, path + ".away")  # who is connected stays so: cut b's agent off by a restart
+    b.program.signal(signal.SIGKILL)
+    b.program.wait()
+    b.program = b.agent_again()
+    contains(refused(b, "block", "login", "x", "1h"), "nothing was done; with --local it is done on "
+                                                      "this host alone")
+    equal(peek(b, "login", "gone")[:2], (1, "block"))
+    b.wait_state("stale")
+    passed = sum(b.client.check("login", "k") for _ in range(60))
+    at_least(passed, 30)
+    done(a, "block", "login", "new", "1h")
+    done(a, "unblock", "login", "gone")
+    done(a, "reset", "login", "k")
+    os.rename(path + ".away", path)
+    b.wait_state("fresh")
+    wait_for("the block", lambda: peek(b, "login", "new")[:2] == (1, "block"))
+    equal(peek(b, "login", "gone")[0], 0)
+    wait_for("what was reset", lambda: peek(b, "login", "k")[0] == 0)
+    again = spend([a, b], "k", 2.0)
+    at_least(again, 40)  # nothing of the outage's is told
+    at_most(again, 44)
+
+
+def test_orders__without_redis_the_fleet_is_not_told_and_nothing_is_half_done(rig):
+    a, b = fleet(rig, names="ab")
+    rig.started[0].signal(signal.SIGKILL)
+    rig.started[0].wait()
+    wait_for("Redis to be missed", lambda: not a.status()["redis"]["up"])
+    for args in (("block", "login", "k", "1h"), ("off",), ("reset", "login", "k"),
+                 ("override", "login", "k", "9/minute", "1h")):
+        contains(refused(a, *args), "the fleet cannot be reached, as its Redis cannot: nothing was "
+                                    "done; with --local it is done on this host alone")
+    equal(orders(a), [])
+    done(a, "block", "login", "k", "1h", "--local")
+    equal(peek(a, "login", "k")[:2], (1, "block"))
+    push = a.write("push.yaml", "rules: []\n")
+    contains(refused(a, "rules", "push", push), "nothing was done")
+    rig.redis()
+    for host in (a, b):
+        wait_for("Redis", lambda h=host: h.status()["redis"]["up"])
+    done(b, "block", "own", "z", "1h", "--wait")
+    equal([order["key"] for order in orders(b)], [b"z".hex()])
+
+
+def test_orders__redis_that_stops_in_the_middle_is_not_waited_for(rig):
+    a, _ = fleet(rig, names="ab")
+    rig.started[0].signal(signal.SIGSTOP)
+    began = time.monotonic()
+    contains(refused(a, "block", "login", "k", "1h"), "the fleet")
+    at_most(time.monotonic() - began, 4.9)
+    rig.started[0].signal(signal.SIGCONT)
+    a.wait_state("fresh")
+    done(a, "block", "login", "k", "1h", "--wait")
+    equal(len(orders(a)), 1)
+
+
+def test_orders__what_others_write_there_is_refused_with_a_message(rig):
+    a, b = fleet(rig, names="ab")
+    done(a, "block", "login", "bad", "1h", "--wait")
+    redis = redis_of(rig)
+    seed = random.randrange(1 << 32)
+    print(f"# SEED={seed}")
+    rng = random.Random(seed)
+    good = redis("HGET", DOCUMENTS, "0")
+    for number in range(300):
+        text = bytearray(good)
+        for _ in range(rng.randrange(1, 6)):
+            text[rng.randrange(len(text))] = rng.choice(b'{}[]",:0123456789abcnul\\\0\xff')
+        redis("HSET", DOCUMENTS, "t0", b"%016d" % (number + 1), "0", bytes(text),
+              "t1", b"%016d" % (number + 1), "1", rng.choice((bytes(text), b"{}", b"", b"[[[[")))
+        if number % 60 == 0:
+            redis("HSET", DOCUMENTS, "1", json.dumps({"format": 1, "life": "1" * 16, "version": 3,
+                                                      "text": "rules: [1]", "sha256": "0" * 64}))
+            time.sleep(0.5)
+    redis("HSET", DOCUMENTS, "t0", b"x" * 16, "0", b"junk", "t1", b"x" * 16, "1", b"junk")
+    for host in (a, b):
+        wait_for("the message", lambda h=host: "cannot be read: it is no JSON object"
+                 in h.program.output())
+        equal(host.program.running(), True)
+    contains(refused(a, "block", "login", "k", "1h"), "cannot be read")
+    redis("DEL", DOCUMENTS)
+    wait_for("what they have", lambda: redis("HGET", DOCUMENTS, "0"))
+    redis("DEL", DOCUMENTS)
+    redis("SET", DOCUMENTS, "junk")
+    contains(wait_for("refusal", lambda: a.rlctl("block", "login", "k", "1h")[2]),
+             "something else wrote there; DEL it, and the agents write what they have")
+    redis("DEL", DOCUMENTS)
+    wait_for("what they have", lambda: redis("HGET", DOCUMENTS, "0"))
+    wait_for("a command", lambda: a.rlctl("block", "login", "k", "1h")[0] == 0)
+    wait_for("it everywhere", lambda: peek(b, "login", "k")[:2] == (1, "block"))
+
+
+def pushed(host):
+    """(version in force here, version wanted)"""
+    rules = host.status()["rules_from"]
+    return rules["version"], rules["wanted"]
+
+
+def names(host):
+    return sorted(rule["name"] for rule in host.status()["rules"])
+
+
+PUSH = """# a whole configuration of one host
+redis: redis://user:secret@example.com
+rules:
+  - name: login
+    limit: 30/minute
+    consistency: strict
+  - {name: later, limit: 7/hour}
+host: x
+"""
+
+
+def test_orders__pushed_rules_are_taken_by_all_hosts_and_keep_their_counts(rig):
+    a, b = fleet(rig, names="ab")
+    equal(spend([a, b], "k"), 30)
+    out = done(a, "rules", "push", a.write("push.yaml", PUSH), "--wait")
+    contains(out, "fleet: version 1, in force on all of 2 live hosts\nnote: only 'rules' was pushed")
+    for host in (a, b):
+        equal((names(host), pushed(host)), (["later", "login"], (1, 1)))
+    equal(spend([a, b], "k", 0.3), 0)
+    out = done(b, "rules", "show", "--pushed")
+    contains(out, "# version 1, pushed ")
+    contains(out, "\nrules:\n  - name: login\n    limit: 30/minute\n")
+    assert "secret" not in out and "secret".encode() not in redis_of(rig)("HGET", DOCUMENTS, "1")
+    contains(b.rlctl("rules")[1], "these are pushed version 1 (version 1 on ")
+    contains(b.rlctl("status")[1], ", pushed version 1 (version 1 on ")
+    b.config({"own": "9/hour"})  # a file that changes meanwhile waits
+    b.program.signal(signal.SIGHUP)
+    wait_for("the warning", lambda: "the pushed set of rules stays in force" in b.program.output())
+    equal(names(b), ["later", "login"])
+    b.program.signal(signal.SIGKILL)
+    b.program.wait()
+    b.program = b.agent_again()
+    equal((names(b), pushed(b)), (["later", "login"], (1, 1)))
+    c = rig.host("c")
+    c.program = c.agent(RULES)
+    wait_for("the pushed rules", lambda: pushed(c) == (1, 1) and names(c) == ["later", "login"])
+    contains(done(a, "rules", "push", "--clear", "--wait"), "every host goes by its own file again")
+    equal((names(a), names(b)), (["login", "own"], ["own"]))
+    contains(done(a, "rules", "show", "--pushed"), "no set of rules is pushed")
+
+
+def test_orders__pushed_rules_that_are_wrong_are_refused_with_their_lines(rig):
+    a, b = fleet(rig, names="ab")
+    bad = a.write("bad.yaml", "rules:\n  - {name: login, limt: 3/hour}\n  - {name: x, limit: 0/s}\n")
+    err = refused(a, "rules", "push", bad)
+    contains(err, f"{bad}:2:19: unknown key 'limt' (did you mean 'limit'?)\n")
+    contains(err, f"{bad}:3:22: bad limit '0/s'")
+    contains(refused(a, "rules", "push", a.path("none.yaml")), "cannot read")
+    contains(refused(a, "rules", "push"), "rules push needs one of FILE, --clear and --rollback")
+    contains(refused(a, "rules", "push", "--rollback"), "no set of rules was pushed before this one")
+    equal((pushed(a), pushed(b)), ((0, 0), (0, 0)))
+
+
+def test_orders__host_that_cannot_take_pushed_rules_keeps_its_own_and_shows_it(rig):
+    a, = fleet(rig, {"own": "3/hour"}, "a")
+    b = rig.host("b")  # with little room
+    b.write("rl.yaml", f"segment: {{path: {b.segment}, keys: 1000, lists: 1}}\n"
+                       f"redis: {rig.redis_url}\nhost: b\nrules: [{{name: own, limit: 3/hour}}]\n")
+    b.program = b.agent_again()
+    big = a.write("big.yaml", "rules: [{name: r, limit: 9/hour, deny: [x, y, z]}]\n")
+    wait_for("each other", lambda: a.status()["fleet"]["live_hosts"] == 2)
+    code, out, _ = a.rlctl("rules", "push", big, "--wait")
+    equal(code, 1)
+    contains(out, "in force on 1 of 2 live hosts; the others were waited for in vain")
+    equal((names(a), pushed(a)), (["r"], (1, 1)))
+    equal((names(b), pushed(b)), (["own"], (0, 1)))
+    code, out, _ = b.rlctl("status")
+    equal(code, 1)
+    contains(out, "the file's, NOT version 1, which this host has not taken: its agent's log says why")
+    contains(b.program.output(), "event=push_refused version=1")
+    small = a.write("small.yaml", "rules: [{name: r, limit: 9/hour, deny: [x]}]\n")
+    contains(done(b, "rules", "push", "--clear", "--wait"), "all of 2 live hosts")
+    done(a, "rules", "push", small, "--wait")
+    equal((names(b), pushed(b)), (["r"], (3, 3)))
+
+
+def test_orders__of_two_pushes_at_once_one_wins_and_the_other_is_told(rig):
+    a, b = fleet(rig, names="ab")
+    files = [h.write("p.yaml", f"rules: [{{name: {h.name}, limit: 1/hour}}]\n") for h in (a, b)]
+    for round_ in range(4):
+        got = [None, None]
+
+        def push(i, host=None, results=got):
+            results[i] = (a, b)[i].rlctl("rules", "push", files[i])
+
+        threads = [threading.Thread(target=push, args=(i,)) for i in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        codes = sorted(result[0] for result in got)
+        if codes == [0, 2]:
+            break
+        equal(codes, [0, 0])  # one after the other
+        wait_for("both to know", lambda: pushed(a) == pushed(b) == (2 * round_ + 2,) * 2)
+    loser = got[0] if got[0][0] == 2 else got[1]
+    contains(loser[2], "was pushed meanwhile on host ")
+    wait_for("one set", lambda: names(a) == names(b))
+
+
+def test_orders__rollback_brings_the_set_before_back(rig):
+    a, b = fleet(rig, names="ab")
+    for name in ("one", "two"):
+        done(a, "rules", "push", a.write("p.yaml", f"rules: [{{name: {name}, limit: 1/hour}}]\n"),
+             "--wait")
+    equal(names(b), ["two"])
+    done(b, "rules", "push", "--rollback", "--wait")
+    equal((names(a), pushed(a)), (["one"], (3, 3)))
+    done(b, "rules", "push", "--rollback", "--wait")
+    equal(names(a), ["two"])
+
+
+def test_orders__two_commands_at_once_are_both_done(rig):
+    hosts = fleet(rig)
+
+    def give(host):
+        for i in range(10):
+            done(host, "block", "login", f"{host.name}{i}", "1h")
+
+    threads = [threading.Thread(target=give, args=(host,)) for host in hosts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for host in hosts:
+        wait_for("all thirty", lambda h=host: len(orders(h)) == 30)
+        equal(peek(host, "login", "a9")[:2], (1, "block"))
+
+
+def test_orders__without_a_fleet_they_are_this_hosts_and_kept(rig):
+    agent = rig.agent({"login": "2/hour"})
+    client = Client(rig)
+    equal(done(rig, "override", "login", "vip", "5", "1h"), "another limit under login: 5 for 1 h\n")
+    equal(sum(client.check("login", "vip") for _ in range(9)), 5)
+    done(rig, "block", "login", "bad", "1h")
+    equal(client.check("login", "bad"), False)
+    contains(refused(rig, "rules", "push", rig.write("p.yaml", "rules: []\n")),
+             "this agent has no 'redis'")
+    agent.signal(signal.SIGKILL)
+    agent.wait()
+    assert os.stat(rig.segment + ".orders").st_mode & 0o777 == 0o600
+    agent = rig.agent_again()
+    equal(client.check("login", "bad"), False)
+    equal(peek(rig, "login", "vip")[2], 5)
+    done(rig, "unblock", "login", "bad")
+    done(rig, "override", "login", "vip", "off")
+    equal(peek(rig, "login", "vip")[2], 2)
+    equal(os.path.exists(rig.segment + ".orders"), False)
+    agent.signal(signal.SIGTERM)
+    agent.wait()
+    with open(rig.segment + ".orders", "w", encoding="utf-8") as junk:
+        junk.write("{")
+    contains(rig.agent_again().output(), "event=orders_lost")
+
+
+def test_orders__list_that_is_full_takes_no_more_and_changes_nothing(rig):
+    rig.config({"login": "2/hour"})
+    rig.write("rl.yaml", f"segment: {{path: {rig.segment}, keys: 1000, lists: 2}}\n"
+                         "rules: [{name: login, limit: 2/hour}]\n")
+    rig.agent_again()
+    for key in ("one", "two"):
+        done(rig, "block", "login", key, "1h")
+    contains(refused(rig, "block", "login", "three", "1h"), "this host has no room for another order")
+    equal([peek(rig, "login", key)[0] for key in ("one", "two", "three")], [1, 1, 0])
+    equal(len(orders(rig)), 2)
+
+
+def test_orders__options_that_do_not_go_together_are_explained(rig):
+    rig.agent({"login": "2/hour"})
+    for args, what in ((("status", "--local"), "--local and --wait go with off, on, reset"),
+                       (("check", "login", "k", "--wait"), "--local and --wait go with off"),
+                       (("rules", "--clear"), "do not go with this"),
+                       (("rules", "push", "x", "--clear"), "needs one of FILE"),
+                       (("override", "login", "k", "5/s"), "needs RULE, KEY, LIMIT and TIME"),
+                       (("override", "login", "k", "5/s", "0"), "'override RULE KEY off' ends one"),
+                       (("override", "login", "k", "0/s", "1h"), "the agent did not do it"),
+                       (("orders", "x"), "orders takes no argument")):
+        contains(refused(rig, *args), what)
+
+
+if __name__ == "__main__":
+    main()
