@@ -18,6 +18,9 @@
 #include "shm/rl_error.h"
 #include "shm/rl_wait.h"
 
+#define FULL_AGAIN_NS UINT64_C(5000000) /* the socket had no room for a note: come again so soon \
+					 */
+
 #define READS_MAX 1024 /* the agent sends a byte for a note at most; what is left is read next */
 
 /* What is in an rl_pending. */
@@ -97,18 +100,23 @@ int rl_waiter_read(struct rl_waiter *waiter)
 	return waiter->word[LOST] == 0 ? 0 : -EPIPE;
 }
 
-/* Ask to be told. False when nobody would. */
-static bool note(struct rl_waiter *waiter, const struct rl_check_wait *wait)
+/*
+ * Ask to be told. False when nobody would. A full socket is that of an agent that was held up, or
+ * has many checks to hear of: nobody tells of this one, so it comes again soon.
+ */
+static bool note(struct rl_waiter *waiter, struct rl_check_wait *wait)
 {
 	const struct rl_wait_note note = {.index = wait->index, .turn = wait->turn};
 	int saved = errno;
 
 	if (!is_usable(waiter))
 		return false;
-	/* A full socket is that of an agent that does not read: the time will end it. */
-	if (send(waiter->fd, &note, sizeof(note), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
-	    errno != EAGAIN && errno != EINTR)
-		waiter->word[LOST] = 1;
+	if (send(waiter->fd, &note, sizeof(note), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			waiter->word[LOST] = 1;
+		else if (wait->within_ns > FULL_AGAIN_NS)
+			wait->within_ns = FULL_AGAIN_NS;
+	}
 	errno = saved;
 	return waiter->word[LOST] == 0;
 }
