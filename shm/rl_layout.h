@@ -307,7 +307,8 @@ struct rl_watch_rule {
 	_Atomic uint64_t credit;    /* units this host may still admit without asking */
 	_Atomic uint64_t untold;    /* units admitted that the store does not know of */
 	_Atomic uint64_t untold_ns; /* how long, at most, the oldest of them; age at made_ns */
-	_Atomic uint64_t stale_ns;  /* since the oldest last answer to an active key; likewise */
+	_Atomic uint64_t
+		stale_ns; /* since the oldest last answer to one that waits for one; likewise */
 	_Atomic uint64_t bound;     /* in force then: rl_bound.h; units, UINT64_MAX: none */
 	_Atomic uint64_t bound_by;  /* enum rl_bound_by */
 	_Atomic uint64_t spare0[7]; /* zero */

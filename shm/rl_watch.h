@@ -27,7 +27,7 @@ struct rl_watch_sum {
 	uint64_t credit;    /* units that may still be admitted without asking */
 	uint64_t untold;    /* units admitted that the store does not know of */
 	uint64_t untold_ns; /* how long, at most, the oldest of them; 0 also: not known */
-	uint64_t stale_ns;  /* since the oldest last answer to one of them; likewise */
+	uint64_t stale_ns;  /* since the oldest last answer to one that waits for one; likewise */
 };
 
 struct rl_watch_audit {

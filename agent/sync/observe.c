@@ -10,6 +10,15 @@ static uint64_t age(uint64_t since_ns, uint64_t now_ns)
 	return now_ns > since_ns ? now_ns - since_ns : 0;
 }
 
+/* A key that is only kept, for the credit it has in stock, is not waiting for an answer. */
+static bool waits(const struct rl_view *view, const struct sync_entry *entry, bool untold)
+{
+	/* Relaxed, both: numbers. */
+	return untold || entry->in_flight ||
+	       atomic_load_explicit(&view->side[entry->index].refused, memory_order_relaxed) != 0 ||
+	       atomic_load_explicit(&view->slot[entry->index].asked, memory_order_relaxed) != 0;
+}
+
 static void look(struct sync *sync, const struct sync_entry *entry, uint64_t now_ns)
 {
 	const struct rl_view *view = &sync->seg->view;
@@ -27,7 +36,7 @@ static void look(struct sync *sync, const struct sync_entry *entry, uint64_t now
 	sum->active++;
 	if (sum->untold > before && age(entry->told_ns, now_ns) > sum->untold_ns)
 		sum->untold_ns = age(entry->told_ns, now_ns);
-	if (age(entry->told_ns, now_ns) > sum->stale_ns)
+	if (waits(view, entry, sum->untold > before) && age(entry->told_ns, now_ns) > sum->stale_ns)
 		sum->stale_ns = age(entry->told_ns, now_ns);
 }
 
