@@ -15,6 +15,7 @@
 
 #include "agent/log.h"
 #include "agent/sync/due.h"
+#include "agent/sync/lost.h"
 #include "agent/sync/part.h"
 #include "agent/sync/slot.h"
 #include "agent/sync/sync.h"
@@ -37,6 +38,7 @@ static struct {
 	void *ticket; /* NULL: answered */
 	uint32_t calls, part, items, renewed, logged;
 	uint64_t seq, nonce;
+	uint32_t flags; /* of the call */
 	struct rig_item item[SYNC_BATCH_MAX];
 	uint64_t random; /* what identity_random() gave last */
 } rig;
@@ -141,6 +143,8 @@ int store_sync(struct store *store, uint32_t part, const struct store_call *call
 	rig.part = part;
 	rig.seq = rig_number(&header, 8);
 	rig.nonce = rig_number(&header, 8);
+	rig_number(&header, 4); /* the time after which a lease is charged */
+	rig.flags = (uint32_t)rig_number(&header, 4);
 	rig.items = call->count;
 	for (uint32_t i = 0; i < rig.items; i++)
 		rig_read_item((const char *)call->item[i].bytes, call->item[i].size, &rig.item[i]);
@@ -199,6 +203,7 @@ static inline void rig_kill(void)
 	rig.ticket = NULL;
 	rig.step = NULL;
 	sync_active_free(&rig.sync.active);
+	lost_free(&rig.sync);
 	if (rig.sync.gap != NULL)
 		event_free(rig.sync.gap);
 	if (rig.base != NULL)
@@ -234,6 +239,8 @@ static inline bool rig_start(struct rl_seg *seg)
 			seg->fleet->part[p].seq = 1;
 		part_init(&rig.sync, p);
 	}
+	if (!lost_init(&rig.sync))
+		return false;
 	rig_take_over();
 	return true;
 }

@@ -121,6 +121,7 @@ struct memory {
 	struct memory_total *total_list[MEMORY_PART_LISTS];
 	unsigned char *control; /* the last answer of memory_control() */
 	char error[160], other[MEMORY_WORDS_MAX];
+	unsigned char missing[SYNC_ANSWER_SIZE]; /* of a reply that nothing was done for */
 };
 
 /* read.c: a call in pieces. */

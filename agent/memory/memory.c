@@ -127,6 +127,25 @@ static bool is_over(struct memory *memory, const struct caller *caller,
 	return true;
 }
 
+/* What the caller has been answered is not here: nothing is changed, it is told what is. */
+static bool is_missing(struct memory *memory, const struct caller *caller,
+		       const struct memory_batch *batch, struct memory_reply *ret)
+{
+	const struct memory_row *row = caller->row;
+	uint64_t known = row != NULL && row->has_batch ? row->seq : 0;
+
+	if ((batch->header.flags & SYNC_CHAINED) == 0 || batch->header.seq == known + 1)
+		return false;
+	sync_answer_write(&(struct sync_answer){.tag = known}, memory->missing);
+	ret->status = SYNC_MISSING;
+	ret->answers = memory->missing;
+	ret->answers_len = SYNC_ANSWER_SIZE;
+	if (caller->part != NULL)
+		ret->live =
+			memory_rows_since(caller->part, caller->now_ms - batch->header.lease_ms);
+	return true;
+}
+
 static bool reserve_item(struct memory *memory, struct memory_batch *batch, uint32_t i,
 			 double clock_ms)
 {
@@ -279,7 +298,7 @@ void memory_sync(struct memory *memory, double clock_ms, const struct memory_cal
 	caller.now_ms = time_of(caller.part, &batch, clock_ms);
 	ret->now_ms = (long long)caller.now_ms;
 	find_other(memory, &caller, ret);
-	if (is_over(memory, &caller, &batch, ret))
+	if (is_over(memory, &caller, &batch, ret) || is_missing(memory, &caller, &batch, ret))
 		return;
 	if (reserve(memory, &caller, &batch)) {
 		apply(memory, &caller, &batch, ret);

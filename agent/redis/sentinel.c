@@ -11,7 +11,7 @@
 #include "shm/rl_clock.h"
 
 #define NS_PER_MS  UINT64_C(1000000)
-#define CALM_MS    500u
+#define CALM_MS    300u
 #define TROUBLE_MS 100u
 #define ANSWER_MS  1000u /* for one answer; others are asked meanwhile */
 #define PLACES     (2 * REDIS_SENTINELS_MAX)

@@ -25,14 +25,18 @@
 #define SYNC_PIECES_AT 8  /* in an item's flags from this bit on: how many pieces are behind it */
 #define SYNC_TOTALS    1u /* header flag: keep never-expiring totals, for tests */
 #define SYNC_PIECES    2u /* header flag: some items have pieces */
+#define SYNC_CHAINED   4u /* header flag: the call before this one was answered */
 
 #define SYNC_BLIND     1u /* answer flag: the grant is not recorded as a lease */
 #define SYNC_EXHAUSTED 2u /* answer flag: asking again is useless until retry_ms */
 
 #define SYNC_APPLIED   0
 #define SYNC_DUPLICATE 1
-#define SYNC_OLD       (-1) /* another host with this identity is ahead of us */
-#define SYNC_CLASH     (-2) /* another host with this identity sent this number */
+#define SYNC_MISSING \
+	2 /* SYNC_CHAINED, and the call before is not known: nothing is done. The answer is one \
+	   * whose tag is the number of the last call that is known, or 0 */
+#define SYNC_OLD   (-1) /* another host with this identity is ahead of us */
+#define SYNC_CLASH (-2) /* another host with this identity sent this number */
 
 struct sync_header {
 	uint64_t seq;   /* below 2^53 */

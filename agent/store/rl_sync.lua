@@ -21,8 +21,10 @@
 --       3  the caller in words    4  BATCH    5  ITEMs, one behind the other
 -- Answer  { status, now ms, live rows, other, answers }, answers: an ANSWER per item, in order
 --       status  0 applied   1 applied before, nothing changed   -1 an older batch than the last
+--               2 a CHAINED one whose predecessor is not here: the only ANSWER's tag is the number
+--               of the last one that is, or 0
 --               -2 the number of the last batch on another one: two live hosts share a segment's
---               identity;  for -1 and -2 nothing is changed and answers is empty
+--               identity;  for 2, -1 and -2 nothing is changed and answers is empty
 --       other   who else uses this host id now, in their words, or empty
 -- A malformed call is an error and changes nothing. So is a partition of another FORMAT: agents of
 -- two releases that store differently would each take the other's records for damaged.
@@ -50,6 +52,7 @@ local keys = KEYS
 local BATCH, BATCH_SIZE = '<I8c8I4I4I8', 32
 local KEEP_TOTALS = 1 -- flag of a batch: count every unit ever reported, for tests
 local HAS_PIECES = 2 -- ... some items have pieces behind them
+local CHAINED = 4 -- ... the one before it was answered
 -- terms, tag, units, age of the last of them ms, credit, demand, waiting, flags + 256 * pieces
 local ITEM, ITEM_SIZE = '<c20I8I8I8I4I8I4I4', 64
 -- L, W ms, T ms, blind: of many items of a batch the same
@@ -227,6 +230,14 @@ if last then
 		seen()
 		return { 1, now, live(), other, last:sub(ROW_SIZE + 1) }
 	end
+end
+
+-- What the caller has been answered is not here: a replica has been promoted that had not got it, or a
+-- server has come back with what it had saved, or with nothing. The caller is to know before anybody
+-- is lent what is missing here.
+local before = last and last_seq or 0
+if batch_flags % (2 * CHAINED) >= CHAINED and seq ~= before + 1 then
+	return { 2, now, live(), other, pack(ANSWER, before, 0, 0, 0, 0, 0, 0) }
 end
 
 -- Whatever is the first write, every reason why Redis may refuse one (memory, disk, replicas, a

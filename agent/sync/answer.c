@@ -4,6 +4,7 @@
 
 #include "agent/log.h"
 #include "agent/sync/due.h"
+#include "agent/sync/lost.h"
 #include "agent/sync/slot.h"
 #include "agent/sync/sync.h"
 #include "agent/sync/waiters.h"
@@ -25,13 +26,13 @@ static bool note_return(struct sync_part *part)
 
 	if (part->back_ns == 0 && silent_ns != 0 &&
 	    now_ns - silent_ns > word_of(&part->sync->seg->fleet->stale_after_ns))
-		part->back_ns = now_ns;
+		part->back_ns = now_ns, part->grace_ns = PART_GRACE_NS;
 	return part_in_grace(part);
 }
 
 bool part_in_grace(const struct sync_part *part)
 {
-	return part->back_ns != 0 && rl_clock_precise_ns() - part->back_ns < PART_GRACE_NS;
+	return part->back_ns != 0 && rl_clock_precise_ns() - part->back_ns < part->grace_ns;
 }
 
 void part_end_grace(struct sync_part *part)
@@ -64,7 +65,7 @@ static void close_call(struct sync_part *part)
 	atomic_store_explicit(&shared->seq, word_of(&shared->seq) + 1, memory_order_release);
 	put(&shared->sent_ns, 0);
 	put(&shared->nonce, identity_random());
-	part->in_flight = false;
+	part->in_flight = part->unchained = false;
 }
 
 /* The slots of the call report again in the next one. */
@@ -80,6 +81,14 @@ static void forget_call(struct sync_part *part)
 	}
 }
 
+static void drop_call(struct sync_part *part)
+{
+	forget_call(part);
+	part->refused = false;
+	part->count = 0;
+	part->in_flight = false;
+}
+
 static void apply_answers(struct sync_part *part, const unsigned char *bytes, size_t len)
 {
 	uint64_t now_ns = rl_clock_precise_ns();
@@ -88,7 +97,7 @@ static void apply_answers(struct sync_part *part, const unsigned char *bytes, si
 	 * A grant that comes out of an outage is not taken: Redis has given it before any host
 	 * could tell what it admitted meanwhile. The next call restates the credit.
 	 */
-	bool lapsed = first_ns == 0 ||
+	bool lapsed = first_ns == 0 || part_in_grace(part) ||
 		      now_ns - first_ns > word_of(&part->sync->seg->fleet->stale_after_ns);
 
 	for (size_t at = 0; at + SYNC_ANSWER_SIZE <= len; at += SYNC_ANSWER_SIZE) {
@@ -100,6 +109,7 @@ static void apply_answers(struct sync_part *part, const unsigned char *bytes, si
 		if (entry == NULL || !entry->in_flight ||
 		    sync_active_part(&part->sync->active, answer.tag) != part->number)
 			continue;
+		lost_note(part, entry);
 		due_apply(part, entry, &answer, lapsed);
 		if (entry->urgent)
 			part_want(part, entry->index);
@@ -177,11 +187,8 @@ static void give_call_up(struct sync_part *part, const char *why)
 {
 	complain(part, why,
 		 "is the segment damaged? its keys go in calls of their own for a while");
-	part->refused = false;
-	forget_call(part);
-	part->count = 0;
+	drop_call(part);
 	part->alone_until_ns = rl_clock_precise_ns() + ALONE_NS;
-	part->in_flight = false;
 }
 
 /* One answer for each key, and of a call that was applied before at least those that are left. */
@@ -194,6 +201,8 @@ static bool is_complete(const struct sync_part *part, const struct store_answer 
 		return len == want;
 	case SYNC_DUPLICATE:
 		return len >= want;
+	case SYNC_MISSING:
+		return len == SYNC_ANSWER_SIZE;
 	default:
 		return answer->status == SYNC_OLD || answer->status == SYNC_CLASH;
 	}
@@ -210,6 +219,16 @@ static void take(struct sync_part *part, const struct store_answer *answer)
 	waiters_tell(part->sync->waiters, part->number);
 	if (part->wanted_count > 0 || part->backlog)
 		part_pump(part, false);
+}
+
+/* Nothing was applied: what it told goes into other calls, with what is missing there. */
+static void take_loss(struct sync_part *part, const struct store_answer *answer)
+{
+	struct sync_answer known;
+
+	sync_answer_read(answer->answers, &known);
+	drop_call(part);
+	lost_take(part, known.tag);
 }
 
 /*
@@ -232,6 +251,8 @@ void answer_take(struct sync_part *part, const struct store_answer *answer)
 			complain(part, "an answer of another form", AGAIN_HINT);
 		else if (answer->status == SYNC_OLD || answer->status == SYNC_CLASH)
 			sync_renew(part->sync);
+		else if (answer->status == SYNC_MISSING)
+			take_loss(part, answer);
 		else
 			take(part, answer);
 		break;

@@ -24,11 +24,14 @@ size_t call_name(const struct sync *sync, uint64_t index, char out[CALL_NAME_SIZ
 static void write_header(struct call *call, const struct sync_part *part, uint32_t flags)
 {
 	const struct identity *identity = &part->sync->identity;
+	/* 1 is the first of an epoch. */
+	bool chained = word_of(&sync_words(part)->seq) > 1 && !part->unchained;
 	const struct sync_header header = {
 		.seq = word_of(&sync_words(part)->seq),
 		.nonce = word_of(&sync_words(part)->nonce),
 		.lease_ms = SYNC_RECLAIM_MS,
-		.flags = part->sync->totals ? flags | SYNC_TOTALS : flags,
+		.flags = flags | (part->sync->totals ? SYNC_TOTALS : 0) |
+			 (chained ? SYNC_CHAINED : 0),
 	};
 
 	sync_header_write(&header, call->header);

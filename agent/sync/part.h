@@ -21,6 +21,7 @@
 #define RETRY_NS      UINT64_C(100000000)   /* after an error of the server */
 #define COMPLAIN_NS   UINT64_C(60000000000) /* the same trouble is said again */
 #define PART_GRACE_NS UINT64_C(200000000)   /* two of the longest intervals */
+#define LOST_GRACE_NS UINT64_C(750000000)   /* in which all have found a failover, and told */
 
 struct sync_part {
 	struct sync *sync;
@@ -34,6 +35,8 @@ struct sync_part {
 	uint64_t sent_ns;       /* when something was last sent; also again */
 	uint64_t retry_ns;
 	uint64_t back_ns;        /* when answers came again after an outage */
+	uint64_t grace_ns;       /* how long then nothing is asked for */
+	bool unchained;          /* the store is known not to know the call before: it is told so */
 	uint64_t alone_until_ns; /* one key a call until then */
 	uint32_t count;
 	uint64_t batch[SYNC_BATCH_MAX]; /* slots of the call */
@@ -52,6 +55,13 @@ struct sync {
 	struct event *tick, *gap;
 	struct identity identity;
 	struct sync_active active;
+	struct lost_log *log;
+	char at[STORE_WHERE]; /* where the store was up last; empty: nowhere yet */
+	struct {
+		uint64_t since_ns; /* when it was found; 0: there is none to be told of */
+		uint64_t parts, calls, units;
+		bool in_part; /* not all that was lost is known */
+	} lost;
 	struct sync_part part[RL_PARTS];
 	const char *why; /* it cannot begin */
 	uint64_t began_ns, round_trip_ns, suspend_ns;

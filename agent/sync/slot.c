@@ -170,6 +170,39 @@ uint32_t sync_slot_pieces(const struct rl_view *view, uint64_t index, uint64_t w
 	return count;
 }
 
+/* Where the oldest group of the ring begins that is still in the window. */
+static uint64_t window_begins(const struct rl_slot *slot, uint64_t n, uint32_t q,
+			      uint64_t window_ms)
+{
+	struct slot_clock clock = clock_of(slot);
+	uint64_t group = (n - 1) / q + 1;
+
+	for (unsigned i = 0; i < RL_RING && group > 0; i++, group--)
+		if (group_age_ms(slot, group - 1, clock.now_ns) >= window_ms)
+			break;
+	return group * q;
+}
+
+uint64_t sync_slot_untell(struct rl_seg *seg, uint64_t index, const struct rl_rule *rule,
+			  uint64_t units)
+{
+	uint64_t head = head_of(&seg->view, index), acked = word_of(&seg->side[index].acked);
+	uint64_t n = rl_head_n(head), told = rl_acked_n(acked), from;
+	uint32_t q = rl_head_is_open(head) ? sound_q(&seg->view, index, head) : 0;
+
+	if (q == 0 || n == 0 || word_of(&seg->side[index].infl) != 0 || (acked & RL_TRACKED) == 0 ||
+	    told > n)
+		return 0;
+	from = window_begins(&seg->slot[index], n, q, rule->window_ns / 1000000);
+	if (told > units && told - units > from)
+		from = told - units;
+	if (from >= told)
+		return 0;
+	/* One word: a kill leaves it told or untold. */
+	record(&seg->side[index].acked, rl_acked(from, true, rl_acked_text(acked)));
+	return told - from;
+}
+
 bool sync_slot_infl(const struct rl_view *view, uint64_t index, struct sync_item *ret)
 {
 	uint64_t infl = word_of(&view->side[index].infl);

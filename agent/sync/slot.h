@@ -60,6 +60,13 @@ void sync_slot_apply(struct rl_seg *seg, uint64_t index, uint32_t grant);
  */
 void sync_slot_forget(struct rl_seg *seg, uint64_t index);
 
+/*
+ * So many of the units that were acknowledged count as unreported again, as far as they are in the
+ * window: nobody knows of them any more. No call has the slot. Returns how many.
+ */
+uint64_t sync_slot_untell(struct rl_seg *seg, uint64_t index, const struct rl_rule *rule,
+			  uint64_t units);
+
 /* Take all credit away; its lease is over, or its rule is no longer shared. Units taken. */
 uint32_t sync_slot_take_credit(struct rl_seg *seg, uint64_t index);
 

@@ -9,6 +9,7 @@
 #include "agent/sync/bell.h"
 #include "agent/sync/due.h"
 #include "agent/sync/eventual.h"
+#include "agent/sync/lost.h"
 #include "agent/sync/part.h"
 #include "agent/sync/share.h"
 #include "agent/sync/slot.h"
@@ -126,6 +127,7 @@ static void on_tick(evutil_socket_t unused, short events, void *arg)
 	(void)unused, (void)events;
 	rl_clock_beat(sync->seg->live);
 	count_suspend(sync);
+	lost_say(sync);
 	rl_dirty_take(sync->seg, sync->whole, touch, sync);
 	sync->whole = false;
 	if (store_up(sync->store) == STORE_ALL)
@@ -177,6 +179,9 @@ static void on_up(void *arg, uint32_t parts)
 	}
 	if ((parts & 1) != 0)
 		control_up(sync);
+	if (lost_is_elsewhere(sync))
+		for (uint32_t p = 0; p < RL_PARTS; p++)
+			lost_wait(&sync->part[p]);
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		if (parts >> p & 1) {
 			part_reached(&sync->part[p]);
@@ -316,6 +321,8 @@ static bool prepare(struct sync *sync, const char *path, const struct agent_conf
 		return false;
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		part_init(sync, p);
+	if (!lost_init(sync))
+		return false;
 	sync->whole = true;
 	sync->totals = getenv("RL_TEST_TOTALS") != NULL;
 	sync->suspend_ns = boot_ns();
@@ -392,5 +399,6 @@ void sync_free(struct sync *sync)
 	if (sync->gap != NULL)
 		event_free(sync->gap);
 	sync_active_free(&sync->active);
+	lost_free(sync);
 	free(sync);
 }

@@ -14,7 +14,8 @@ import test_script as cases
 from front import CLOCK, FLUSH, SWEEP, TOTAL, Front
 from resp import Error
 from rig import contains, equal, main
-from test_script import BATCH, FORGET, LEASE_MS, PUSH_ONLY, REPORT, Answer, Script, item
+from test_script import (BATCH, CHAINED, FORGET, LEASE_MS, PUSH_ONLY, REPORT, Answer, Script,
+                         item)
 
 CALLS = int(os.environ.get("CALLS", 12000))
 WORLDS = 24  # of hosts and keys of their own, one after the other
@@ -66,6 +67,7 @@ units_of_before_a_pause_leave_without_those_after_it
 pauses_leave_groups_for_the_rest_of_the_limit
 clock_that_was_ahead_and_is_set_right_blocks_for_one_window
 restarted_server_without_data_accepts_any_sequence
+chained_call_whose_predecessor_is_missing_is_told_so
 random_hosts_losses_and_deaths_never_exceed_the_limit
 waiting_callers_get_95_percent_and_fair_parts
 quiet_fleet_is_not_refused
@@ -198,7 +200,7 @@ class Both:
         self.statuses[reply[0]] = self.statuses.get(reply[0], 0) + 1
 
     def odd(self, life):
-        what = self.rand.randrange(5)
+        what = self.rand.randrange(6)
         if what == 0 and life.last:
             reply = self.call(life.row, life.seq - self.rand.randrange(2), [], self.now,
                               nonce=b"anothern", words=self.rand.choice(("a clone", life.words)))
@@ -210,6 +212,10 @@ class Both:
             self.call(life.row, life.seq + 1, [(name, data[:self.rand.randrange(64)])], self.now)
         elif what == 3:
             self.call(life.row, life.seq + 1, [], self.now, host="another")
+        elif what == 4:
+            life.seq += self.rand.choice((1, 1, 2, 9))
+            reply = self.call(life.row, life.seq, [], self.now, words=life.words, flags=CHAINED)
+            self.statuses[reply[0]] = self.statuses.get(reply[0], 0) + 1
         else:
             self.call("new%d:1" % self.calls, 1, [], self.now)
 
@@ -251,7 +257,7 @@ def test_memory__random_calls_are_answered_byte_for_byte_as_by_the_script(rig):
             both.step()
         calls, granted = calls + both.calls, granted + both.granted
         statuses = {status: statuses.get(status, 0) + both.statuses.get(status, 0)
-                    for status in (0, 1, -1, -2)}
+                    for status in (0, 1, 2, -1, -2)}
     print(f"# {calls} calls, {granted} granted, by status {statuses}", flush=True)
     assert granted > 0 and min(statuses.values()) > 0 and statuses[0] > CALLS // 2, statuses
     equal(memory.front.close(), 0)

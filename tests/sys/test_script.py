@@ -22,6 +22,7 @@ ITEM = struct.Struct("<IQIIQQQIQII")
 ANSWER = struct.Struct("<QIIIIII")
 KEEP_TOTALS, HAS_PIECES, PUSH_ONLY, BLIND, EXHAUSTED = 1, 2, 1, 1, 2
 REPORT = PUSH_ONLY + 2
+CHAINED = 4  # of a batch
 FORGET = 4
 LEASE_MS = 10000
 DAY_MS = 86400000
@@ -936,6 +937,32 @@ def test_script__silent_rows_are_looked_for_once_a_second(rig):
     for seq in range(2, 202):  # 10 s of 50 ms each
         script.sync("b:1", seq, 1000 + 50 * seq, waiting=5)
     assert 9 + 12 <= looks() - before <= 11 + 13, looks() - before
+
+
+def test_script__chained_call_whose_predecessor_is_missing_is_told_so(rig):
+    """And nothing of it is applied; whoever is told may call without the flag."""
+    script = Script(rig)
+
+    def chained(row, seq, now, units):
+        reply = script.batch(row, seq, [(b"k", item(units=units))], now, flags=CHAINED)
+        return reply[0], Answer(reply[4]) if reply[4] else None
+    for seq in (2, 9, 2**53 - 1):
+        status, answer = chained("a:1", seq, 1000, 5)
+        equal((status, answer.tag), (2, 0))
+    equal(chained("a:1", 1, 1000, 5)[0], 0)  # nothing can be missing
+    equal(chained("a:1", 2, 1000, 7)[0], 0)
+    for seq in (4, 5, 100):
+        status, answer = chained("a:1", seq, 1001, 50)
+        equal((status, answer.tag), (2, 2))
+        equal((answer.grant, answer.flags, answer.retry, answer.count), (0, 0, 0, 0))
+    equal(script.count(1002), 12)
+    equal(chained("a:1", 2, 1003, 7)[0], 1)  # the last one again is no gap
+    equal(chained("a:1", 1, 1003, 7)[0], -1)
+    equal(script.sync("a:1", 4, 1004, units=3).count, 15)
+    equal(chained("a:1", 5, 1005, 1)[0], 0)
+    status, answer = chained("a:2", 3, 1006, 1)  # another life of the host
+    equal((status, answer.tag), (2, 0))
+    equal(script.count(1007), 16)
 
 
 def test_script__restarted_server_without_data_accepts_any_sequence(rig):
