@@ -5,6 +5,7 @@
 # make check        every test, model, layers, pairs and headers; ends "N passed, N failed"
 # make asan|tsan    the tests under a sanitizer, in a build folder of their own
 # make store STORE=url  the suite that each backend of the store must pass, on the one of this address
+# make check-valkey what meets the Redis, on a Valkey (VALKEY=path, else valkey-server)
 # make hostile      a minute of random bytes all over the segment, everybody under ASan and UBSan
 # make clang        everything built by clang as well; warnings are errors in both
 # make mutants      plant one-line bugs one after the other: each must turn a test red
@@ -200,6 +201,16 @@ tsan:
 	@$(MAKE) B=build-tsan SAN=$(TSAN) sanitized SCRIPTS=
 sanitized: all ahead $(TEST_BIN) $(B)/tests/fault_proxy $(BRIDGE) $(HOSTILE) $(FRONT)
 	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(SCRIPTS)
+# The files that meet the server. Nothing is installed for it: Debian 12 has none.
+VALKEY    ?= valkey-server
+ON_VALKEY := $(patsubst %,tests/sys/test_%.py,script redis sentinel lost fleet) \
+             $(filter %/test_redis %/test_sync_kill $(B)/tests/fleet/%,$(TEST_BIN))
+check-valkey: all $(TEST_BIN) $(B)/tests/fault_proxy
+	@command -v $(VALKEY) >/dev/null || { echo "check-valkey needs $(VALKEY): Debian 13 has it; on" \
+	  "Debian 12 add bookworm-backports to the sources of apt, then: apt-get update;" \
+	  "apt-get install -t bookworm-backports valkey-server" >&2; exit 1; }
+	@RL_TEST_REDIS_SERVER=$$(command -v $(VALKEY)) BUILD=$(B) tests/run.sh $(ON_VALKEY)
+.PHONY: check-valkey
 hostile:
 	@ASAN_OPTIONS=verify_asan_link_order=0 $(MAKE) B=build-asan SAN="$(ASAN)" hostile-run
 # The suite of every backend: make store STORE='unix:/run/redis.sock' (DESIGN, "Storage backends").

@@ -108,16 +108,20 @@ static const char *find_build(void)
 	bench_die("there is no rl-agent in a folder above this program: make all");
 }
 
-/* As found in $PATH, or where Debian has it. */
+/* $RL_TEST_REDIS_SERVER, a path or a name; as found in $PATH, or where Debian has redis-server. */
 static const char *find_redis_server(void)
 {
 	static char path[PATH_SIZE * 4];
-	const char *at = getenv("PATH");
+	const char *at = getenv("PATH"), *name = getenv("RL_TEST_REDIS_SERVER");
 
+	if (name == NULL)
+		name = "redis-server";
+	if (strchr(name, '/') != NULL)
+		return name;
 	while (at != NULL && *at != '\0') {
 		int len = (int)strcspn(at, ":");
 
-		snprintf(path, sizeof(path), "%.*s/redis-server", len, at);
+		snprintf(path, sizeof(path), "%.*s/%s", len, at, name);
 		if (len > 0 && access(path, X_OK) == 0)
 			return path;
 		at += len + (at[len] == ':');

@@ -4,7 +4,7 @@ be pulled out. Needs root, unshare, nsenter and ip; where the kernel or the user
 import shutil
 import subprocess
 
-from rig import Skip, equal, need, wait_for
+from rig import REDIS, Skip, equal, need, wait_for
 
 REDIS_PORT = 6379
 
@@ -80,7 +80,7 @@ class Net:
 
     def redis_again(self, address=None):
         address = address or self.rig.redis_url.split("/")[2].split(":")[0]
-        program = self.rig.start(*self.redis_host.inside(), "redis-server", "--bind", address,
+        program = self.rig.start(*self.redis_host.inside(), REDIS, "--bind", address,
                                  "--port", REDIS_PORT, "--protected-mode", "no", "--save", "",
                                  "--appendonly", "no", "--dir", self.rig.dir)
         wait_for("redis-server", lambda: "Ready to accept" in program.output())

@@ -5,9 +5,7 @@ then a test that looks at what Redis itself holds is skipped there."""
 import os
 import socket
 
-from rig import BUILD, STORE, Skip, need, wait_for
-
-SERVER = os.environ.get("REDIS_SERVER", "redis-server")
+from rig import BUILD, REDIS, STORE, Skip, need, wait_for
 
 
 class Error(Exception):
@@ -21,8 +19,8 @@ def start(rig, *options):
         bridge = rig.path("bridge.sock")
         rig.start(os.path.join(BUILD, "tests/store_bridge"), STORE.format(dir=rig.dir), bridge)
         return wait_for("the bridge", lambda: connected(Bridged, bridge))
-    need(SERVER, "redis-server")
-    rig.start(SERVER, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no",
+    need(REDIS, "redis-server")
+    rig.start(REDIS, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no",
               "--dir", rig.dir, *options)
     return wait_for("redis-server", lambda: connected(Redis, path))
 

@@ -20,7 +20,7 @@ import traceback
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 AGENT = os.path.join(BUILD, "rl-agent")
 RLCTL = os.path.join(BUILD, "rlctl")
-REDIS = os.environ.get("REDIS_SERVER", "redis-server")
+REDIS = os.environ.get("RL_TEST_REDIS_SERVER", "redis-server")  # or valkey-server
 STORE = os.environ.get("STORE")  # a backend's address to be tested in place of a Redis
 SHIM = os.path.join(BUILD, "librl-preload.so")
 

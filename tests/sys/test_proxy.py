@@ -5,7 +5,7 @@ import os
 import socket
 import time
 
-from rig import BUILD, contains, equal, free_port, main, need, wait_for
+from rig import BUILD, REDIS, contains, equal, free_port, main, need, wait_for
 
 PROXY = os.path.join(BUILD, "tests", "fault_proxy")
 
@@ -79,9 +79,9 @@ class Client:
 
 class Proxy:
     def __init__(self, rig, tcp=False):
-        need("redis-server", "redis-server")
+        need(REDIS, "redis-server")
         self.redis = rig.path("redis")
-        rig.start("redis-server", "--port", 0, "--unixsocket", self.redis, "--save", "",
+        rig.start(REDIS, "--port", 0, "--unixsocket", self.redis, "--save", "",
                   "--appendonly", "no", "--dir", rig.dir)
         wait_for("redis-server", lambda: connects(self.redis))
         self.at = ("127.0.0.1", free_port()) if tcp else rig.path("proxy")

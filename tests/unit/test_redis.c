@@ -222,10 +222,14 @@ static void server_start(void)
 {
 	f.server = fork();
 	if (f.server == 0) {
+		const char *server = getenv("RL_TEST_REDIS_SERVER"); /* or a Valkey */
+
+		if (server == NULL)
+			server = "redis-server";
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(open("/dev/null", O_RDWR), 1);
-		execlp("redis-server", "redis-server", "--port", "0", "--unixsocket",
-		       f.address.path, "--dir", f.dir, "--save", "", "--appendonly", "no", NULL);
+		execlp(server, server, "--port", "0", "--unixsocket", f.address.path, "--dir",
+		       f.dir, "--save", "", "--appendonly", "no", NULL);
 		_exit(127);
 	}
 	for (uint64_t end_ms = now_ms() + LONG_MS; !server_answers();) {
