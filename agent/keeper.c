@@ -181,6 +181,7 @@ static int take_over_or_create(struct keeper *keeper, const struct agent_config 
 			  migrate_advice(keeper->path, error));
 		return error;
 	}
+	split_settle(&keeper->split, true);
 	inflight_init(&keeper->inflight, &keeper->seg);
 	return prepare(keeper, config) ? 0 : -EIO;
 }
@@ -269,6 +270,7 @@ bool keeper_publish(struct keeper *keeper, const struct agent_config *config)
 		return false;
 	rule = split_halve(&keeper->split, config->rule, config->rule_count);
 	error = rl_rules_publish(&keeper->seg, rule, config->rule_count, &other);
+	split_settle(&keeper->split, error == 0);
 	if (error == RL_E_LISTS)
 		log_event(LOG_ERROR, "rules_refused",
 			  "room=%llu msg=\"allow, deny and overrides have more entries than the "

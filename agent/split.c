@@ -50,14 +50,13 @@ static bool is_halved(const struct rl_rule_spec *rule)
 	return rule->fleet.consistency == RL_LOCAL;
 }
 
-static void free_rules(struct split *split)
+static void free_rules(struct split_rules *rules)
 {
-	if (split->rules != NULL) {
-		free(split->rules->list);
-		free(split->rules->keys);
-	}
-	free(split->rules);
-	split->rules = NULL;
+	if (rules == NULL)
+		return;
+	free(rules->list);
+	free(rules->keys);
+	free(rules);
 }
 
 static bool allocate(struct split_rules *rules, const struct rl_rule_spec *rule, size_t count)
@@ -152,10 +151,9 @@ static size_t count_released(const struct split *split)
 	return released;
 }
 
-const struct rl_rule_spec *split_due(struct split *split, size_t *ret_count)
+static const struct rl_rule_spec *due_of(const struct split *split, struct split_rules *rules)
 {
 	static struct rl_rule_spec due[RL_RULES_MAX];
-	struct split_rules *rules = split->rules;
 
 	rules->released = 0;
 	for (size_t r = 0; r < rules->count; r++) {
@@ -164,26 +162,39 @@ const struct rl_rule_spec *split_due(struct split *split, size_t *ret_count)
 		due[r] = whole ? rules->whole[r] : rules->half[r];
 		rules->released += whole;
 	}
-	*ret_count = rules->count;
 	return due;
+}
+
+const struct rl_rule_spec *split_due(struct split *split, size_t *ret_count)
+{
+	*ret_count = split->rules->count;
+	return due_of(split, split->rules);
 }
 
 const struct rl_rule_spec *split_halve(struct split *split, const struct rl_rule_spec *rule,
 				       size_t count)
 {
-	size_t same;
-
+	split_settle(split, false);
 	if (!split->on)
 		return rule;
-	free_rules(split);
-	split->rules = calloc(1, sizeof(*split->rules));
-	if (split->rules == NULL || !allocate(split->rules, rule, count)) {
+	split->next = calloc(1, sizeof(*split->next));
+	if (split->next == NULL || !allocate(split->next, rule, count)) {
 		log_event(LOG_ERROR, "no_memory", "msg=\"limits are not halved\"");
-		free_rules(split);
+		split_settle(split, false);
 		return rule;
 	}
-	copy_rules(split->rules, rule, count);
-	return split_due(split, &same);
+	copy_rules(split->next, rule, count);
+	return due_of(split, split->next);
+}
+
+void split_settle(struct split *split, bool in_force)
+{
+	struct split_rules *past = in_force ? split->rules : split->next;
+
+	if (in_force)
+		split->rules = split->next;
+	split->next = NULL;
+	free_rules(past);
 }
 
 /* Those of the new rules; who uses the old segment may know no other terms of them. */
@@ -224,12 +235,15 @@ static bool is_note(int fd)
  * Does anybody have it open, or mapped, for writing? A mapping counts as long as it is there. Where
  * a kernel cannot say, somebody has.
  */
-static bool is_used(int fd)
+static bool is_used(int fd, int *ret_unsure)
 {
+	*ret_unsure = 0;
 	if (is_note(fd))
 		return false;
-	if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0)
+	if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0) {
+		*ret_unsure = errno == EAGAIN ? 0 : errno;
 		return true;
+	}
 	fcntl(fd, F_SETLEASE, F_UNLCK);
 	return false;
 }
@@ -295,13 +309,13 @@ static bool is_same_file(const char *a, const char *b)
 /* What an agent before us left of the name: ours already, nobody's any more, or in use. */
 static int clear_name(const struct split *split, const char *segment, char *why)
 {
-	int fd;
+	int fd, unsure;
 	bool used;
 
 	if (is_same_file(split->path, segment))
 		return 0;
 	fd = open_it(split);
-	used = fd >= 0 && is_used(fd);
+	used = fd >= 0 && is_used(fd, &unsure);
 	if (fd >= 0)
 		close(fd);
 	if (used)
@@ -327,7 +341,7 @@ int split_begin(struct split *split, const char *segment, char *why)
 		return rl_refuse(error, why, "cannot give it the name %s.before: %s", segment,
 				 strerror(-error));
 	fd = open_it(split);
-	split->was_idle = fd >= 0 && !is_used(fd);
+	split->was_idle = fd >= 0 && !is_used(fd, &split->unsure);
 	if (fd >= 0)
 		close(fd);
 	split->gone_ns = 0;
@@ -366,8 +380,12 @@ static void say(struct split *split)
 			LOG_WARNING, "split",
 			"before=%s msg=\"processes of the earlier release use the old segment, or "
 			"did within a window: until they are started again or gone each of the two "
-			"segments has half of each limit that this host alone counts\"",
-			split->path);
+			"segments has half of each limit that this host alone counts%s%s\"",
+			split->path,
+			split->unsure != 0 ? "; the kernel does not say when that is, so remove "
+					     "the file then: "
+					   : "",
+			split->unsure != 0 ? strerror(split->unsure) : "");
 	split->said = true;
 }
 
@@ -383,7 +401,7 @@ bool split_look(struct split *split)
 		end(split, "the file was removed");
 		return true;
 	}
-	if (split->gone_ns == 0 && !is_used(fd)) {
+	if (split->gone_ns == 0 && !is_used(fd, &split->unsure)) {
 		if (split->was_idle)
 			end(split, "nobody used the old segment");
 		else
@@ -399,6 +417,8 @@ bool split_look(struct split *split)
 
 void split_close(struct split *split)
 {
-	free_rules(split);
+	split_settle(split, false);
+	free_rules(split->rules);
+	split->rules = NULL;
 	split->on = false;
 }

@@ -29,7 +29,9 @@ struct split {
 	bool was_idle;    /* nobody had the old segment when it was begun */
 	uint64_t gone_ns; /* precise clock: when the last one was seen to be gone; 0: not yet */
 	char path[PATH_MAX + sizeof(".before")];
+	int unsure;                /* errno of a kernel that does not say who has it; else 0 */
 	struct split_rules *rules; /* as they were published last; NULL: never */
+	struct split_rules *next;  /* as they are about to be */
 };
 
 /* Is one under way that an agent before us began? */
@@ -44,10 +46,13 @@ int split_begin(struct split *split, const char *segment, char *why);
 /* It was not replaced. */
 void split_cancel(struct split *split);
 
-/* The rules to put in force in its place; and what may be left to the old segment of such a rule.
+/*
+ * The rules to put in force in place of these, and then whether they are; and what may be left to
+ * the old segment of such a rule.
  */
 const struct rl_rule_spec *split_halve(struct split *split, const struct rl_rule_spec *rule,
 				       size_t count);
+void split_settle(struct split *split, bool in_force);
 void split_leave(struct rl_seg *old, const struct rl_rule_spec *rule, size_t count);
 
 /*

@@ -183,6 +183,7 @@ static int carry_shared(struct rl_seg *old, uint64_t index, struct rl_seg *seg)
 
 	text_of(&old->view, index, &claim.text);
 	if (head == 0 || rl_shape_algorithm(shape) != RL_SLIDING || claim.text.code == 0 ||
+	    id.word[0] == 0 || id.word[1] == 0 ||
 	    !rl_rebase_sound(rl_head_n(head), shape, claim.window_ns))
 		return 0;
 	got = rl_table_claim(seg, &id, &claim);

@@ -118,6 +118,21 @@ def test_durable__halves_outlive_the_agent_and_a_reload(rig):
     equal(new.allowed("login", "dan", 20), 10)
 
 
+def test_durable__rules_that_were_refused_do_not_come_into_force_at_its_end(rig):
+    agent = begin(rig, {"login": "10/h"})
+    old = Worker(rig, BUILD)
+    equal(old.allowed("login", "bob", 1), 1)
+    again = upgrade(rig, agent)
+    many = ", ".join(f"10.{i >> 8}.{i & 255}.0/24" for i in range(5000))
+    rig.config({"login": {"limit": "99/h", "allow": f"[{many}]"}})
+    again.signal(signal.SIGHUP)
+    wait_for("their refusal", lambda: "event=rules_refused" in again.output())
+    os.unlink(rig.segment + ".before")
+    wait_for("the end", lambda: "event=split_over" in again.output())
+    new = Worker(rig, AHEAD)
+    wait_for("whole limits", lambda: new.allowed("login", f"k{time.monotonic_ns()}", 120) == 10)
+
+
 def test_durable__overrides_are_halved_too(rig):
     agent = begin(rig, {"login": {"limit": "4/h",
                                   "overrides": "[{key: vip, limit: 20/h}, {key: 10.0.0.0/8, limit: 8/h}]",
@@ -160,9 +175,10 @@ def test_durable__without_memory_the_old_segment_is_as_it_was(rig):
     old = Worker(rig, BUILD)
     equal(old.allowed("login", "bob", 3), 3)
     agent.stop()
-    rig.config(RULES, keys=2500000000)
-    refused = release(rig, AHEAD).start(rigs.AGENT, "--config", rig.path("rl.yaml"))
+    refused = release(rig, AHEAD).start(  # no file of more than 512 kB
+        "sh", "-c", f"trap '' XFSZ; ulimit -f 1000; exec {rigs.AGENT} --config {rig.path('rl.yaml')}")
     equal(refused.wait(), 2)
+    contains(refused.output(), "cannot allocate")
     contains(refused.output(), "is as it was")
     equal(old.allowed("login", "bob", 20), 7)
     equal(os.path.exists(rig.segment + ".before"), False)
