@@ -88,35 +88,36 @@ static void on_answer(void *arg, char *text)
 	free(text);
 }
 
-static void run_line(struct caller *caller, const char *line, size_t len)
+/* False: no memory. */
+static bool run_line(struct caller *caller, const char *line, size_t len)
 {
 	struct ticket *ticket = malloc(sizeof(*ticket));
 
-	if (ticket == NULL) {
-		hang_up(caller);
-		return;
-	}
+	if (ticket == NULL)
+		return false;
 	*ticket = (struct ticket){caller, caller->life};
 	command_run(caller->control->orders, line, len, &caller->who, on_answer, ticket);
+	return true;
 }
 /* All that are there, or up to one whose answer takes its time. */
 static void run_lines(struct caller *caller)
 {
 	struct evbuffer *input = bufferevent_get_input(caller->stream),
 			*output = bufferevent_get_output(caller->stream);
+	bool good = true;
 	char *line;
 	size_t len;
 
 	caller->inside = true;
-	while (!caller->waits && evbuffer_get_length(output) <= UNREAD_MAX &&
+	while (good && !caller->waits && evbuffer_get_length(output) <= UNREAD_MAX &&
 	       (line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF)) != NULL) {
 		caller->waits = true;
-		run_line(caller, line, len);
+		good = run_line(caller, line, len);
 		free(line);
 	}
 	caller->inside = false;
-	if (!caller->waits &&
-	    (evbuffer_get_length(input) > COMMAND_MAX || evbuffer_get_length(output) > UNREAD_MAX))
+	if (!good || (!caller->waits && (evbuffer_get_length(input) > COMMAND_MAX ||
+					 evbuffer_get_length(output) > UNREAD_MAX)))
 		hang_up(caller);
 }
 

@@ -2,8 +2,8 @@
  * rl_sha256.h - SHA-256, for the names of long keys: what many hosts must agree on and nobody
  * may make collide.
  *
- * Rooms:  shm/ only. Pure; thread- and async-signal-safe. Some 3 us for a key of 1,024 bytes,
- * paid once, when its slot is claimed.
+ * Rooms:  shm/, and agent/orders/ for what is pushed. Pure; thread- and async-signal-safe. Some 3
+ * us for a key of 1,024 bytes, paid once, when its slot is claimed.
  *
  * Source: FIPS 180-4.
  */

@@ -11,14 +11,17 @@
 /* The end of an order, in seconds of the segment's clock: rounded up, as an end is a whole one. */
 static uint32_t end_of(const struct orders *orders, const struct order *order, bool fleet)
 {
-	uint64_t now_ms = orders_low_ms(orders, fleet), ns, s;
+	uint64_t now_ms = orders_low_ms(orders, fleet), left_ms, ns, s;
 
 	if (orders->config->clock_given)
 		s = (order->until_ms + 999) / 1000;
 	else if (order->until_ms <= now_ms)
 		return 0;
 	else {
-		ns = rl_clock_precise_ns() + (order->until_ms - now_ms) * 1000000;
+		left_ms = order->until_ms - now_ms;
+		if (left_ms > ORDERS_SPAN_MS)
+			left_ms = ORDERS_SPAN_MS;
+		ns = rl_clock_precise_ns() + left_ms * 1000000;
 		s = (ns + RL_SECOND_NS - 1) / RL_SECOND_NS;
 	}
 	return s < UINT32_MAX ? (uint32_t)s : UINT32_MAX;

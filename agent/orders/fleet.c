@@ -105,8 +105,11 @@ static void end_pendings(struct orders *orders)
 	uint64_t now_ns = rl_clock_precise_ns();
 
 	for (size_t i = orders->pendings; i-- > 0;) {
-		struct pending *pending = orders->pending[i];
+		struct pending *pending;
 
+		if (i >= orders->pendings) /* who was answered gave another command */
+			continue;
+		pending = orders->pending[i];
 		if (pending->state == PENDING_RESET && !resets_wait(orders, &pending->order))
 			pending_finish(orders, pending, NULL, 0);
 		else if (now_ns < pending->end_ns || pending->restore)
@@ -173,6 +176,9 @@ static void use_orders(struct orders *orders, struct order_doc *fresh, const cha
 	limits_changed(orders, &fresh->set, &old.set);
 	order_doc_free(&old);
 	memcpy(orders->doc[CONTROL_ORDERS].has, tip, CONTROL_TIP);
+	/* A document that was begun anew counts from 1 again. */
+	if (orders->resets_done >= orders->fleet.version)
+		orders->resets_done = orders->fleet.version > 0 ? orders->fleet.version - 1 : 0;
 	for (size_t i = 0; i < orders->fleet.set.count; i++)
 		if (orders->fleet.set.order[i].number > orders->resets_done)
 			resets_add(orders, &orders->fleet.set.order[i]);
@@ -546,7 +552,7 @@ static void take_counts(struct orders *orders, const struct control_answer *answ
 	memcpy(orders->with, answer->with, sizeof(orders->with));
 	orders_show(orders);
 	for (size_t i = orders->pendings; i-- > 0;)
-		if (orders->pending[i]->state == PENDING_HOSTS &&
+		if (i < orders->pendings && orders->pending[i]->state == PENDING_HOSTS &&
 		    orders->with[orders->pending[i]->document] >= orders->live)
 			pending_finish(orders, orders->pending[i], NULL, 0);
 }

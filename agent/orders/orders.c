@@ -42,6 +42,8 @@ uint64_t orders_precise_ns(const struct orders *orders, uint64_t ms)
 {
 	int64_t apart_ms = (int64_t)(ms - orders->clock.store_ms);
 
+	if (apart_ms > (int64_t)ORDERS_SPAN_MS || apart_ms < -(int64_t)ORDERS_SPAN_MS)
+		apart_ms = 0; /* what somebody wrote there */
 	return orders->clock.sent_ns + (uint64_t)(apart_ms * 1000000);
 }
 

@@ -104,7 +104,6 @@ static uint64_t moment(const struct orders *orders, const struct reset *reset,
 
 	if (fresh)
 		return rl_clock_precise_ns();
-	(void)reset;
 	return orders_precise_ns(orders, reset->order.at_ms) -
 	       (coarse ? 2 * orders->seg->view.tick_ns : 0);
 }
