@@ -184,6 +184,8 @@ $(B)/tests/hostile/guard.so: tests/hostile/guard.c
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -fPIC $(WARN) -O2 -g -shared -o $@ $<
 
 TEST_BIN := $(patsubst %.c,$(B)/%,$(TESTS))
+# They need one processor at most, and whoever shares the machine with them changes nothing.
+CALM     := $(filter $(B)/tests/unit/% $(B)/tests/proc/%,$(TEST_BIN))
 RACE_BIN := $(patsubst %.c,build-tsan/%,$(wildcard tests/race/test_*.c))
 TSAN     := -fsanitize=thread
 ASAN     := -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -193,14 +195,14 @@ ahead:
 	@$(MAKE) B=$(B)/ahead SAN="$(SAN) -DRL_ABI_AHEAD" all
 check: all ahead layers pairs headers plantable $(TEST_BIN) $(B)/tests/fault_proxy $(BRIDGE) $(HOSTILE) $(FRONT) model
 	@$(MAKE) B=build-tsan SAN=$(TSAN) $(RACE_BIN)
-	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(RACE_BIN) $(SCRIPTS)
+	@BUILD=$(B) tests/run.sh $(filter-out $(CALM),$(TEST_BIN)) $(RACE_BIN) -2 $(CALM) $(SCRIPTS)
 # The shim brings the sanitizer into servers that have none: it cannot come first there.
 asan:
 	@ASAN_OPTIONS=verify_asan_link_order=0 $(MAKE) B=build-asan SAN="$(ASAN)" sanitized
 tsan:
 	@$(MAKE) B=build-tsan SAN=$(TSAN) sanitized SCRIPTS=
 sanitized: all ahead $(TEST_BIN) $(B)/tests/fault_proxy $(BRIDGE) $(HOSTILE) $(FRONT)
-	@BUILD=$(B) tests/run.sh $(TEST_BIN) $(SCRIPTS)
+	@BUILD=$(B) tests/run.sh $(filter-out $(CALM),$(TEST_BIN)) -2 $(CALM) $(SCRIPTS)
 # The files that meet the server. Nothing is installed for it: Debian 12 has none.
 VALKEY    ?= valkey-server
 ON_VALKEY := $(patsubst %,tests/sys/test_%.py,script redis sentinel lost fleet) \

@@ -18,8 +18,9 @@
 #include "shm/rl_error.h"
 #include "shm/rl_wait.h"
 
-#define FULL_AGAIN_NS UINT64_C(5000000) /* the socket had no room for a note: come again so soon \
-					 */
+#define FULL_AGAIN_NS \
+	UINT64_C(5000000) /* the socket had no room for a note: come again so soon \
+			   */
 
 #define READS_MAX 1024 /* the agent sends a byte for a note at most; what is left is read next */
 

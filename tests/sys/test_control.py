@@ -25,10 +25,10 @@ def ask(rig, line):
     with socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(10)
         peer.connect(rig.segment + ".ctl")
-        peer.sendall(line + b"\n")
-        try:
+        try:  # it may hang up before it has all of it
+            peer.sendall(line + b"\n")
             got = peer.makefile().readline()
-        except ConnectionResetError:
+        except (BrokenPipeError, ConnectionResetError):
             return None
         return json.loads(got) if got else None
 
