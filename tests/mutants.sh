@@ -72,6 +72,7 @@ planted() {
 build() {
     case $1 in
     *test_durable.py) set -- all ahead ;;
+    *test_memory.py) set -- all build/tests/memory/front ;;
     *.py) set -- all ;;
     *) set -- "$1" ;;
     esac

@@ -64,7 +64,8 @@ static void answer_texts(struct control *control)
 		const struct memory_document *document = &control->part->document[d];
 
 		memcpy(control->answer.tip[d], tip_of(document), CONTROL_TIP);
-		if (document->text == NULL || is_tip(document->tip, control->ask.known[d]))
+		if (is_tip(tip_of(document), CONTROL_NO_TIP) ||
+		    is_tip(document->tip, control->ask.known[d]))
 			continue;
 		control->answer.text[d] = document->text;
 		control->answer.text_size[d] = document->size;

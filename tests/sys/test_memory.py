@@ -3,7 +3,8 @@ take is bounded, ends, and is given back; and a call that is refused changes not
 Method: random calls of hosts that are repeated, lost, cloned, restarted and malformed, with the
 time in their headers, to both: every byte of every answer is compared. SEED=N repeats a run,
 CALLS=N makes it longer. What test_script.py expects of the script is expected here as well,
-test by test, where it does not look into Redis itself."""
+test by test, where it does not look into Redis itself. "test_memory.py cost" prints what a key
+costs, and tests nothing."""
 
 import os
 import random
@@ -13,7 +14,7 @@ import test_control_script as control_cases
 import test_script as cases
 from front import CLOCK, FLUSH, SWEEP, TOTAL, Front
 from resp import Error
-from rig import contains, equal, main
+from rig import Rig, contains, equal, main
 from test_script import (BATCH, CHAINED, FORGET, LEASE_MS, PUSH_ONLY, REPORT, Answer, Script,
                          item)
 
@@ -501,5 +502,37 @@ def test_memory__malformed_call_is_an_error_and_changes_nothing(rig):
     equal(memory.batch(*good)[0], 0)
 
 
+def cost(rig):
+    """us of processor a key, of a call of 64 near the limit: the memory's process and Redis's, in
+    turns, so that both have the same neighbours. What they read and answer counts in both."""
+    script, memory = Script(rig), Memory(rig)
+    pids = rig.started[-1].pid, memory.front.process.pid
+
+    def busy_ns(pid):
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as f:
+            return int(f.read().split()[0])
+    items = [(b"key-%d" % i, item(limit=170, units=3, age=5, credit=2, demand=12))
+             for i in range(64)]
+    spent, now, calls = ([], []), 10**6, 100
+    for turn in range(12):
+        for one, pid, ns in zip((script, memory), pids, spent):
+            before = busy_ns(pid)
+            for call in range(calls):
+                one.batch("%s:1" % "abc"[call % 3], turn * calls + call + 1, items,
+                          now + 20 * call)
+            ns.append((busy_ns(pid) - before) / calls / 64)
+        now += 20 * calls
+    script_us, memory_us = (sorted(ns)[len(ns) // 2] / 1000 for ns in spent)
+    print(f"script {script_us:.2f} us a key, memory {memory_us:.2f}: {script_us / memory_us:.0f} "
+          f"times as much")
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["cost"]:
+        private = Rig()
+        try:
+            cost(private)
+        finally:
+            private.close()
+    else:
+        main()

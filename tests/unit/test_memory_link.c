@@ -346,6 +346,7 @@ static void test_memory_link__peer_that_sends_no_frames_is_hung_up_on(void **sta
 	static const unsigned char too_long[] = {0xff, 0xff, 0xff, 0x7f};
 	static const unsigned char odd[] = {4, 0, 0, 0, 99, 0, 0, 0};
 	static const unsigned char empty[] = {0, 0, 0, 0};
+	unsigned char bytes[1024];
 	const char *http = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 	(void)state;
@@ -355,10 +356,15 @@ static void test_memory_link__peer_that_sends_no_frames_is_hung_up_on(void **sta
 	hang_up_on(odd, sizeof(odd), true);
 	hang_up_on(empty, sizeof(empty), true);
 	hang_up_on(empty, sizeof(empty), false);
-	/* A call before the greeting; and one of which each number and length is off by some. */
+	/* A call before the greeting; and one that has more behind it. */
 	write_call("a", 1, 1);
 	assert_true(frame_end(&out));
 	hang_up_on(out.bytes, out.size, false);
+	write_call("a", 1, 1);
+	frame_put4(&out, 0); /* behind what is a call */
+	assert_true(frame_end(&out));
+	memcpy(bytes, out.bytes, out.size);
+	hang_up_on(bytes, out.size, true);
 	assert_int_equal(call(0, "a", 1, 60), 60);
 }
 
