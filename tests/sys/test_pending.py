@@ -137,7 +137,7 @@ def test_pending__more_checks_than_the_socket_holds_notes_are_all_answered(rig):
     for i in range(600):
         loop.start("s", f"key {i}")
     host.program.signal(signal.SIGCONT)
-    waiting = set(loop.waiting)  # on a busy machine the last ones may not: it is silent for too long
+    waiting = set(loop.waiting)  # the last ones may not: it has been silent for too long
     late = sum(due - began < 0.5 for _, began, due in loop.waiting.values())
     print(f"# {len(waiting)} wait, {late} of them come again by themselves")
     at_least(late, 1 if len(waiting) > 500 else 0)
