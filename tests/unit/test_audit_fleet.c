@@ -132,6 +132,24 @@ static void test_audit_fleet__excess_of_two_hosts_that_each_keep_the_limit_is_fo
 	log_free(&host[1].key.log);
 }
 
+/* Two admits a window apart, of hosts whose clocks are wrong by all they may be, towards each
+ * other. */
+static void test_audit_fleet__doubt_about_clocks_is_no_excess(void **state)
+{
+	struct host host[2];
+	uint64_t most = 0;
+
+	(void)state;
+	host_begin(&host[0], 1, W, 2 * (int64_t)MS, 2 * MS);
+	host_begin(&host[1], 1, 7 * W, -2 * (int64_t)MS, 2 * MS);
+	admit(&host[0], 100 * W, 0, 0);
+	admit(&host[1], 101 * W, 0, 0);
+	fleet_judge(&host[0].key, logs, gather(host, 2, 102 * W, logs), &most);
+	assert_int_equal(most, 1);
+	log_free(&host[0].key.log);
+	log_free(&host[1].key.log);
+}
+
 static void test_audit_fleet__other_terms_are_not_judged(void **state)
 {
 	struct host host[2];
@@ -185,6 +203,23 @@ static void test_audit_fleet__many_hosts_show_short_logs(void **state)
 	log_free(&host.key.log);
 }
 
+static void test_audit_fleet__log_that_says_more_than_it_has_is_not_judged(void **state)
+{
+	struct host host;
+	uint64_t most = 0;
+	size_t size;
+
+	(void)state;
+	host_begin(&host, 10, W, 0, 1000);
+	admit(&host, 100 * W, 0, 0);
+	size = gather(&host, 1, 101 * W, logs);
+	memcpy(logs + size, logs + size - 20, 20); /* what lies behind */
+	logs[4 + 40] = 2;
+	assert_int_equal(fleet_judge(&host.key, logs, size, &most), 0);
+	assert_int_equal(most, 0);
+	log_free(&host.key.log);
+}
+
 static void test_audit_fleet__damaged_logs_are_not_judged(void **state)
 {
 	uint64_t seed = t_seed();
@@ -213,9 +248,11 @@ int main(void)
 		cmocka_unit_test(test_audit_fleet__measures_nearly_all_and_never_more),
 		cmocka_unit_test(
 			test_audit_fleet__excess_of_two_hosts_that_each_keep_the_limit_is_found),
+		cmocka_unit_test(test_audit_fleet__doubt_about_clocks_is_no_excess),
 		cmocka_unit_test(test_audit_fleet__other_terms_are_not_judged),
 		cmocka_unit_test(test_audit_fleet__nothing_of_before_the_clock_moved_is_judged),
 		cmocka_unit_test(test_audit_fleet__many_hosts_show_short_logs),
+		cmocka_unit_test(test_audit_fleet__log_that_says_more_than_it_has_is_not_judged),
 		cmocka_unit_test(test_audit_fleet__damaged_logs_are_not_judged),
 	};
 
