@@ -381,7 +381,7 @@ def test_memory__two_fleets_and_partitions_do_not_meet(rig):
     memory = Memory(rig)
     equal(memory.sync("a:1", 1, 1000, waiting=60).grant, 60)
     memory.tag = b"another"
-    equal(memory.sync("a:1", 1, 1000, waiting=100).grant, 100)
+    equal(memory.sync("b:1", 1, 1000, waiting=100).grant, 100)
     equal(memory.front.use()["rows"], 2)
 
 
