@@ -39,7 +39,8 @@ RL_COLD int rl_check_claim(struct rl_seg *seg, struct rl_member *member,
 		return rl_segment_has_grown(&seg->view) ? RL_E_GROWN : RL_E_FULL;
 	rl_check_text(key, &terms.text);
 	terms.credit = blind_share(&seg->view, rule);
-	terms.hint = rl_hint(0, terms.credit / 2, rl_key_part(rule->id, &terms.text));
+	terms.hint =
+		rl_hint(0, terms.credit / RL_BLIND_LOW_PARTS, rl_key_part(rule->id, &terms.text));
 	if (rl_rule_algorithm(rule) != RL_SLIDING) {
 		terms.algorithm = rl_rule_algorithm(rule);
 		terms.q = 0;

@@ -43,6 +43,8 @@ enum rl_unreachable {
 #define RL_CREDIT_MAX    1048575u /* credit has 20 bits in a slot's head word */
 #define RL_WAIT_MAX_NS   UINT64_C(1000000000)
 
+#define RL_BLIND_LOW_PARTS 4u /* of a blind share: when so much of it is left a worker rings */
+
 #define RL_INTERVAL_MIN_NS UINT64_C(5000000) /* between two syncs of a key, as configured */
 #define RL_INTERVAL_MAX_NS UINT64_C(1000000000)
 

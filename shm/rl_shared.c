@@ -189,6 +189,7 @@ RL_COLD static int ask_for_credit(struct rl_seg *seg, const struct rl_shared_ask
 {
 	struct rl_slot *slot = &seg->slot[ask->index];
 	uint64_t again_ns = rl_hint_again_ns(word_of(&slot->hint));
+	bool sleeps;
 
 	if (again_ns > ask->now_ns) {
 		ret->window.wait_ns = again_ns - ask->now_ns;
@@ -204,18 +205,20 @@ RL_COLD static int ask_for_credit(struct rl_seg *seg, const struct rl_shared_ask
 	if (ask->ring) {
 		note_asking(slot, ask);
 		rl_dirty_mark(seg, ask->index);
-		rl_bell_ring(seg);
 	}
-	if (may_sleep(seg, ask))
-		return RL_TRY_SHORT;
-	if (fleet->no_credit == RL_NO_CREDIT_ALLOW) {
+	sleeps = may_sleep(seg, ask);
+	if (!sleeps && fleet->no_credit == RL_NO_CREDIT_ALLOW) {
 		int got = go_into_debt(seg, ask, fleet, ret);
 
 		if (got == RL_TRY_ALLOWED) /* it is in the count now */
 			add_demand(&seg->side[ask->index], -ask->cost);
 		if (got != RL_TRY_LIMITED)
-			return got;
+			return got; /* in no hurry: the agent looks every 10 ms */
 	}
+	if (ask->ring)
+		rl_bell_ring(seg);
+	if (sleeps)
+		return RL_TRY_SHORT;
 	return refuse(seg, ask, RL_DECIDED_NO_CREDIT,
 		      rl_shared_interval_ns(&seg->view, ask->rule->window_ns), ret);
 }

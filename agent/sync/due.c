@@ -26,6 +26,14 @@ uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule)
 	return rl_shared_interval_ns(&sync->seg->view, rule->window_ns);
 }
 
+static uint32_t blind_share(const struct sync *sync, const struct rl_rule *rule)
+{
+	struct rl_fleet_terms fleet;
+
+	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
+	return rl_fleet_blind(rule->limit, &fleet, rl_shared_hosts(&sync->seg->view));
+}
+
 /*
  * A key that lives on its blind share is told less often: what Redis does not know of it is at
  * most that share, at whatever age, and who runs short of it rings. So a flood of addresses that
@@ -36,15 +44,34 @@ uint64_t due_wait_ns(const struct sync *sync, const struct rl_rule *rule,
 {
 	uint64_t interval_ns = due_interval_ns(sync, rule),
 		 slow_ns = rule->window_ns / DUE_BLIND_PARTS;
-	struct rl_fleet_terms fleet;
 
-	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
 	if (entry->close || entry->recorded || word_of(&sync->seg->fleet->interval_ns) != 0 ||
-	    rl_fleet_blind(rule->limit, &fleet, rl_shared_hosts(&sync->seg->view)) == 0)
+	    blind_share(sync, rule) == 0)
 		return interval_ns;
 	if (slow_ns > BLIND_MOST_NS)
 		slow_ns = BLIND_MOST_NS;
 	return slow_ns > interval_ns ? slow_ns : interval_ns;
+}
+
+uint64_t due_next_ns(const struct sync *sync, const struct rl_rule *rule,
+		     const struct sync_entry *entry, uint32_t part, uint64_t now_ns)
+{
+	uint64_t wait_ns = due_wait_ns(sync, rule, entry), beat_ns = wait_ns / 2;
+
+	if (wait_ns == due_interval_ns(sync, rule))
+		return now_ns + wait_ns;
+	now_ns += wait_ns;
+	return now_ns - (now_ns + part * (beat_ns / RL_PARTS)) % beat_ns;
+}
+
+bool due_is_quiet(const struct sync *sync, const struct rl_rule *rule, uint64_t index)
+{
+	const struct rl_view *view = &sync->seg->view;
+
+	return !sync->totals &&
+	       sync_slot_unsent(view, index) <= blind_share(sync, rule) / DUE_QUIET_PARTS &&
+	       atomic_load_explicit(&view->side[index].refused, memory_order_relaxed) == 0 &&
+	       atomic_load_explicit(&view->slot[index].asked, memory_order_relaxed) == 0;
 }
 
 /* Demand of a key since its last call. */
@@ -54,12 +81,16 @@ struct demand {
 	bool left;        /* by callers that did not wait for it */
 };
 
-static bool has_demand(const struct sync *sync, const struct rl_rule *rule, uint64_t index)
+static bool has_demand(const struct sync *sync, const struct rl_rule *rule,
+		       const struct sync_entry *entry)
 {
 	const struct rl_view *view = &sync->seg->view;
+	uint64_t index = entry->index;
 
 	if (rl_rule_is_eventual(rule))
 		return eventual_wants(sync, index);
+	if (!entry->close && !entry->recorded && due_is_quiet(sync, rule, index))
+		return false;
 	return sync_slot_unsent(view, index) != 0 ||
 	       atomic_load_explicit(&view->side[index].refused, memory_order_relaxed) != 0 ||
 	       atomic_load_explicit(&view->slot[index].asked, memory_order_relaxed) != 0;
@@ -75,7 +106,7 @@ bool due_early(const struct sync *sync, struct sync_entry *entry, uint64_t now_n
 	named = sync_rule_of(sync, entry->index);
 	if (named == NULL || rl_rule_is_local(&named->rule) ||
 	    entry->due_ns - now_ns > due_wait_ns(sync, &named->rule, entry) / 2 ||
-	    !has_demand(sync, &named->rule, entry->index))
+	    !has_demand(sync, &named->rule, entry))
 		return false;
 	entry->due_ns = now_ns;
 	return true;
@@ -146,9 +177,7 @@ static void fill_item(struct sync_part *part, struct sync_entry *entry, const st
 {
 	struct sync *sync = part->sync;
 	uint64_t interval_ns = due_interval_ns(sync, rule);
-	struct rl_fleet_terms fleet;
 
-	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
 	/* After an outage hosts first tell what they admitted, or the first to ask takes all. */
 	if (part_in_grace(part))
 		flags |= SYNC_PUSH_ONLY;
@@ -157,7 +186,7 @@ static void fill_item(struct sync_part *part, struct sync_entry *entry, const st
 	entry->item.interval_ms = (uint32_t)(interval_ns / 1000000);
 	entry->item.demand = demand->units;
 	entry->item.waiting = demand->waiting;
-	entry->item.blind = rl_fleet_blind(rule->limit, &fleet, rl_shared_hosts(&sync->seg->view));
+	entry->item.blind = blind_share(sync, rule);
 	entry->item.flags = flags;
 	if (rl_rule_is_eventual(rule)) {
 		entry->item.demand = entry->item.waiting = 0;
@@ -254,7 +283,7 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 		*ret_gone = true;
 		return false;
 	}
-	if (entry->forget_ns == 0 && !has_demand(sync, &named->rule, entry->index)) {
+	if (entry->forget_ns == 0 && !has_demand(sync, &named->rule, entry)) {
 		entry->urgent = false;
 		return all && take_idle(part, entry, named, now_ns, ret_gone);
 	}
@@ -263,7 +292,7 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 	keep_stock(sync, entry, &demand);
 	smooth(entry, demand.units, interval_ns, now_ns);
 	entry->busy_ns = now_ns;
-	entry->due_ns = now_ns + due_wait_ns(sync, &named->rule, entry);
+	entry->due_ns = due_next_ns(sync, &named->rule, entry, part->number, now_ns);
 	return begin(part, entry, named, to_keep(sync, entry, &named->rule, &demand, interval_ns),
 		     &demand, 0);
 }
@@ -314,7 +343,7 @@ static void hint(struct sync_part *part, struct sync_entry *entry, const struct 
 	uint64_t again_ms = 0;
 
 	if ((answer->flags & SYNC_BLIND) != 0)
-		low = entry->item.blind / 2;
+		low = entry->item.blind / RL_BLIND_LOW_PARTS;
 	if ((answer->flags & SYNC_EXHAUSTED) != 0)
 		again_ms = rl_clock_now_ns(coarse) / 1000000 + answer->retry_ms;
 	else if (answer->grant == 0 && (answer->flags & SYNC_BLIND) == 0)

@@ -9,6 +9,7 @@
 #include "agent/sync/part.h"
 
 #define DUE_BLIND_PARTS 50u /* of W: how long a key that lives on its blind share may wait */
+#define DUE_QUIET_PARTS 5u  /* of the blind share: so many units need not be told of */
 
 /* How often an active key is synced. */
 uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule);
@@ -16,6 +17,19 @@ uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule);
 /* How long a key may wait for a call when nobody runs short. */
 uint64_t due_wait_ns(const struct sync *sync, const struct rl_rule *rule,
 		     const struct sync_entry *entry);
+
+/*
+ * When its next call is due. Keys that wait long are told on one beat of their partition, each
+ * after half of its time or later: so their calls are full.
+ */
+uint64_t due_next_ns(const struct sync *sync, const struct rl_rule *rule,
+		     const struct sync_entry *entry, uint32_t part, uint64_t now_ns);
+
+/*
+ * Has it, of a slot without a lease, nothing to tell that anybody need know? So few units that
+ * those of all hosts are a fifth of what the rule may be exceeded by anyhow; and nobody asked.
+ */
+bool due_is_quiet(const struct sync *sync, const struct rl_rule *rule, uint64_t index);
 
 /*
  * Not due yet, but it has something to say and waited for half of its time: in a call that is made

@@ -35,6 +35,12 @@ static bool runs_short(const struct sync *sync, uint64_t index)
 	       rl_head_credit(word_of(&slot->head)) <= rl_hint_low(hint);
 }
 
+/* It lives on its blind share, has enough of it, and told all that matters. */
+static bool rests(const struct sync *sync, const struct rl_named_rule *named, uint64_t index)
+{
+	return due_is_quiet(sync, &named->rule, index) && !runs_short(sync, index);
+}
+
 /* A worker has marked this slot: it is active from now on. */
 static void touch(uint64_t index, void *arg)
 {
@@ -56,6 +62,8 @@ static void touch(uint64_t index, void *arg)
 	}
 	if (entry == NULL && rl_rule_is_eventual(&named->rule) && !eventual_wants(sync, index))
 		return; /* refused while nothing can have changed */
+	if (entry == NULL && !rl_rule_is_eventual(&named->rule) && rests(sync, named, index))
+		return; /* what it admitted need not be told */
 	if (entry == NULL) {
 		entry = sync_active_add(&sync->active, part, index);
 		if (entry == NULL)
@@ -63,7 +71,7 @@ static void touch(uint64_t index, void *arg)
 		entry->busy_ns = entry->told_ns = now_ns;
 		entry->due_ns = now_ns;
 		if (!rl_rule_is_eventual(&named->rule)) /* else it does not know what others did */
-			entry->due_ns += due_wait_ns(sync, &named->rule, entry);
+			entry->due_ns = due_next_ns(sync, &named->rule, entry, part, now_ns);
 	}
 	if (!rl_rule_is_eventual(&named->rule) && runs_short(sync, index))
 		part_want(&sync->part[part], index);
@@ -256,7 +264,8 @@ bool sync_may_free(struct sync *sync, uint64_t index)
 		if (entry != NULL)
 			return false; /* it is given back within three intervals, or a window */
 		if ((word_of(&sync->seg->side[index].acked) & RL_TRACKED) != 0 &&
-		    sync_slot_unsent(&sync->seg->view, index) > 0) {
+		    sync_slot_unsent(&sync->seg->view, index) > 0 &&
+		    !due_is_quiet(sync, &named->rule, index)) {
 			rl_dirty_mark(sync->seg, index);
 			return false;
 		}

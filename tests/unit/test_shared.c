@@ -560,15 +560,20 @@ static void test_shared__new_bounded_key_opens_with_its_blind_share(void **state
 
 	(void)state;
 	shared_rule(&k, "100/h", bounded);
-	shared_fresh(&k, 4, rl_clock_precise_ns());
-	assert_int_equal(
-		rl_check_spend(&k.t.seg, &k.t.seg.member[0], k.handle, "new", 3, 1, 0, &got), 1);
-	assert_int_equal(got.by, RL_DECIDED_CREDIT);
-	assert_int_equal(got.remaining, 1); /* 2 of 100 / 4 / 10 */
+	shared_fresh(&k, 2, rl_clock_precise_ns());
+	for (uint32_t left = 4; left >= 1; left--) {
+		/* The agent hears when a quarter of it is left. */
+		assert_int_equal(k.t.seg.fleet->bell, 0);
+		assert_int_equal(rl_check_spend(&k.t.seg, &k.t.seg.member[0], k.handle, "new", 3, 1,
+						0, &got),
+				 1);
+		assert_int_equal(got.by, RL_DECIDED_CREDIT);
+		assert_int_equal(got.remaining, left); /* of 5: 100 / 2 / 10 */
+	}
+	assert_int_equal(k.t.seg.fleet->bell, 1);
 	k.index = shared_find(&k, "new", 3);
 	assert_int_equal(rl_hint_low(shared_slot(&k)->hint), 1);
-	assert_int_equal(shared_n(&k) - 1, rl_acked_n(shared_side(&k)->acked));
-	assert_int_equal(k.t.seg.fleet->bell, 1); /* at half of it the agent hears */
+	assert_int_equal(shared_n(&k) - 4, rl_acked_n(shared_side(&k)->acked));
 }
 
 static void test_shared__unknown_flags_are_refused(void **state)

@@ -171,7 +171,7 @@ static void test_sync_item__blind_share_of_a_bounded_rule_is_told(void **state)
 	drop();
 	make("100/s", (struct rl_fleet_terms){RL_BOUNDED, 0, 0, 100000, 0});
 	k.t.seg.fleet->hosts = 2;
-	admit(1, 0, 0);
+	admit(2, 0, 0);
 	pump();
 	assert_int_equal(rig.item[0].blind, 5);
 }
@@ -668,7 +668,7 @@ static void test_sync_item__blind_grant_is_no_lease(void **state)
 	answer_with((struct sync_answer){.grant = 10, .flags = SYNC_BLIND});
 	assert_false(entry_of()->recorded);
 	assert_int_equal(shared_credit(&k), 10);
-	assert_int_equal(rl_hint_low(shared_slot(&k)->hint), 5);
+	assert_int_equal(rl_hint_low(shared_slot(&k)->hint), 10 / 4);
 	words->lease_until_ns = 0;
 	part_drop_lapsed(part);
 	assert_int_equal(shared_credit(&k), 10);
@@ -860,7 +860,7 @@ static uint64_t wait_of_a_new_key(const char *terms)
 	drop();
 	make(terms, bounded);
 	shared_fresh(&k, 1, rl_clock_precise_ns());
-	admit(1, 0, 0);
+	admit(3, 0, 0);
 	rl_dirty_take(&k.t.seg, false, rig_touch, NULL);
 	return due_wait_ns(&rig.sync, &k.rule, entry_of());
 }
@@ -871,9 +871,9 @@ static void test_sync_item__key_on_its_blind_share_is_told_seldom(void **state)
 	assert_int_equal(wait_of_a_new_key("100/60s"), 1000 * MS);
 	pump();
 	answer_with((struct sync_answer){.grant = 1, .flags = SYNC_BLIND});
-	admit(1, 0, 0);
+	admit(3, 0, 0);
 	pump();
-	assert_in_range(entry_of()->due_ns - rl_clock_precise_ns(), 900 * MS, 1000 * MS);
+	assert_in_range(entry_of()->due_ns - rl_clock_precise_ns(), 400 * MS, 1000 * MS);
 	/* Not when it has a lease, is near its limit, has no blind share, or an interval is said.
 	 */
 	answer_with((struct sync_answer){.grant = 1});
@@ -889,6 +889,69 @@ static void test_sync_item__key_on_its_blind_share_is_told_seldom(void **state)
 	assert_int_equal(wait_of_a_new_key("100/60s"), 1000 * MS);
 	k.t.seg.fleet->interval_ns = 50 * MS;
 	assert_int_equal(due_wait_ns(&rig.sync, &k.rule, entry_of()), 50 * MS);
+}
+
+/* A fifth of the blind share, of all hosts, is 2 % of the limit. */
+static void test_sync_item__few_units_of_a_blind_share_are_not_told(void **state)
+{
+	(void)state;
+	wait_of_a_new_key("100/60s");
+	assert_false(due_is_quiet(&rig.sync, &k.rule, k.index));
+	pump();
+	assert_int_equal(rig.item[0].used, 3);
+	answer_with((struct sync_answer){.grant = 3, .flags = SYNC_BLIND});
+	admit(2, 0, 0);
+	assert_true(due_is_quiet(&rig.sync, &k.rule, k.index));
+	entry_of()->due_ns = 0;
+	rig_pump(part->number, true); /* at most it says that it lives */
+	assert_int_equal(part->count, 0);
+	if (part->in_flight)
+		rig_deliver(SYNC_APPLIED, live_hosts, "", 0);
+	admit(1, 0, 0);
+	pump();
+	assert_int_equal(rig.item[0].used, 3); /* with those that were kept back */
+	/* Who asks, or is refused, is heard; and a key that has a lease says all. */
+	answer_with((struct sync_answer){.grant = 3, .flags = SYNC_BLIND});
+	shared_slot(&k)->asked = 1;
+	assert_false(due_is_quiet(&rig.sync, &k.rule, k.index));
+	shared_slot(&k)->asked = 0;
+	shared_side(&k)->refused = 1;
+	assert_false(due_is_quiet(&rig.sync, &k.rule, k.index));
+	pump();
+	answer_with((struct sync_answer){.grant = 3});
+	admit(1, 0, 0);
+	pump();
+	assert_int_equal(rig.item[0].used, 1);
+	/* Where totals are kept, and where nobody may admit blind. */
+	shared_side(&k)->refused = 0;
+	answer_with((struct sync_answer){.grant = 0, .flags = SYNC_BLIND});
+	admit(1, 0, 0);
+	rig.sync.totals = true;
+	assert_false(due_is_quiet(&rig.sync, &k.rule, k.index));
+	rig.sync.totals = false;
+	assert_true(due_is_quiet(&rig.sync, &k.rule, k.index));
+	k.t.seg.fleet->hosts = 3; /* 3 of 100 each */
+	assert_false(due_is_quiet(&rig.sync, &k.rule, k.index));
+}
+
+static void test_sync_item__keys_that_wait_long_are_told_on_one_beat(void **state)
+{
+	uint64_t now = UINT64_C(123456789012), first;
+
+	(void)state;
+	assert_int_equal(wait_of_a_new_key("100/60s"), 1000 * MS);
+	first = due_next_ns(&rig.sync, &k.rule, entry_of(), 3, now);
+	for (uint64_t later = 0; later < 1500 * MS; later += 7 * MS) {
+		uint64_t due = due_next_ns(&rig.sync, &k.rule, entry_of(), 3, now + later);
+
+		assert_in_range(due - (now + later), 500 * MS + 1, 1000 * MS);
+		assert_int_equal((due - first) % (500 * MS), 0);
+	}
+	/* Partitions one after the other, and a key that does not wait in T. */
+	assert_int_not_equal(due_next_ns(&rig.sync, &k.rule, entry_of(), 4, now) % (500 * MS),
+			     first % (500 * MS));
+	entry_of()->close = true;
+	assert_int_equal(due_next_ns(&rig.sync, &k.rule, entry_of(), 3, now), now + 100 * MS);
 }
 
 static void test_sync_item__who_runs_short_of_a_blind_share_is_told_at_once(void **state)
@@ -920,7 +983,7 @@ static uint32_t items_with_another_due_in(uint64_t ns, bool has_demand)
 	}
 	second = k.index;
 	if (has_demand)
-		admit(1, 0, 0);
+		admit(3, 0, 0);
 	rig_touch(second, NULL);
 	entry_of()->due_ns = rl_clock_precise_ns() + ns;
 	k.index = first;
@@ -1063,6 +1126,8 @@ int main(void)
 		TEST(test_sync_item__key_whose_rule_is_local_now_is_out_of_it),
 		TEST(test_sync_item__call_takes_64_keys_and_the_next_one_the_rest),
 		TEST(test_sync_item__key_on_its_blind_share_is_told_seldom),
+		TEST(test_sync_item__few_units_of_a_blind_share_are_not_told),
+		TEST(test_sync_item__keys_that_wait_long_are_told_on_one_beat),
 		TEST(test_sync_item__who_runs_short_of_a_blind_share_is_told_at_once),
 		TEST(test_sync_item__key_that_waited_half_its_time_goes_along),
 		TEST(test_sync_item__forgotten_units_are_not_told_and_redis_is_told_to_forget),
