@@ -218,9 +218,12 @@ struct rl_part {
 	_Atomic uint64_t nonce;       /* random, drawn before anything of the call is recorded */
 	_Atomic uint64_t sent_ns;     /* precise clock: when this seq was first sent; 0 = not yet */
 	_Atomic uint64_t answered_ns; /* precise clock: when an answer last came; relaxed, as pad */
-	uint8_t pad[16];
+	_Atomic uint64_t node; /* 1 + which of rl_fleet.node has it; 0 = not known; relaxed */
+	uint8_t pad[8];
 };
 static_assert(sizeof(struct rl_part) == 64, "shared layout: bump RL_ABI_MAJOR");
+
+#define RL_NODE_WORDS 12u /* of a server's address */
 
 #define RL_REDIS_NONE 0u /* no Redis is configured */
 #define RL_REDIS_UP   1u
@@ -264,7 +267,10 @@ struct rl_fleet {
 	_Atomic uint64_t rules_version;  /* of the pushed rules in force here; 0 = the file's */
 	_Atomic uint64_t rules_wanted;   /* of those the fleet is to have; 0 = each its file's */
 	_Atomic uint64_t rules_hosts;    /* live hosts that go by them */
-	uint8_t pad3[2184];
+	_Atomic uint64_t nodes;    /* servers that have the counts, of node[]; 0 = not known */
+	_Atomic uint64_t nodes_up; /* of those: bits */
+	_Atomic uint64_t node[RL_PARTS][RL_NODE_WORDS]; /* where each is: text */
+	uint8_t pad3[632];
 	_Atomic uint64_t
 		store[24]; /* what has the fleet's counts, and where: text; 0 = never told */
 };

@@ -80,6 +80,24 @@ static void read_orders(const struct rl_fleet *from, struct fleet *ret)
 	ret->rules_hosts = number(&from->rules_hosts);
 }
 
+static void read_nodes(const struct rl_fleet *from, struct fleet *ret)
+{
+	uint64_t count = number(&from->nodes), up = number(&from->nodes_up);
+
+	ret->nodes = count > RL_PARTS ? RL_PARTS : (uint32_t)count;
+	for (uint32_t i = 0; i < ret->nodes; i++) {
+		read_text(from->node[i], RL_NODE_WORDS, ret->node[i].where,
+			  sizeof(ret->node[i].where));
+		ret->node[i].up = (up >> i & 1) != 0;
+	}
+	for (uint32_t p = 0; p < RL_PARTS; p++) {
+		uint64_t place = number(&from->part[p].node);
+
+		if (place > 0 && place <= ret->nodes)
+			ret->node[place - 1].parts |= UINT32_C(1) << p;
+	}
+}
+
 void fleet_read(const struct rl_view *view, struct fleet *ret)
 {
 	const struct rl_fleet *from = view->fleet;
@@ -98,6 +116,7 @@ void fleet_read(const struct rl_view *view, struct fleet *ret)
 	read_text(from->fleet, RL_NAME_WORDS, ret->name, sizeof(ret->name));
 	read_text(from->host, RL_NAME_WORDS, ret->host, sizeof(ret->host));
 	read_text(from->store, 24, ret->store, sizeof(ret->store));
+	read_nodes(from, ret);
 	read_parts(view, now_ns, ret);
 	read_counters(from, ret);
 	read_other(from, now_ns, ret);
@@ -110,12 +129,23 @@ bool fleet_finding(const struct fleet *fleet)
 		fleet->rules_version != fleet->rules_wanted);
 }
 
+static uint32_t nodes_up(const struct fleet *fleet)
+{
+	uint32_t up = 0;
+
+	for (uint32_t i = 0; i < fleet->nodes; i++)
+		up += fleet->node[i].up;
+	return up;
+}
+
 static void print_redis(const struct fleet *fleet)
 {
 	char since[RL_TERMS_TEXT], took[RL_TERMS_TEXT];
 
 	printf("redis    %s for %s", fleet->redis_up ? "up" : "down",
 	       rl_span_format(fleet->since_ns, since));
+	if (fleet->nodes > 1)
+		printf(", %" PRIu32 " of %" PRIu32 " nodes up", nodes_up(fleet), fleet->nodes);
 	if (fleet->redis_up)
 		printf(", round trip %s", rl_span_format(fleet->round_trip_ns, took));
 	if (fleet->silent_ns > SILENT_SHOWN_NS)
@@ -152,6 +182,24 @@ void fleet_print(const struct fleet *fleet, const struct tool *tool, uint64_t ag
 		print_twin(fleet, tool, agent_pid);
 }
 
+/* Which server has which partitions. */
+static json_t *json_nodes(const struct fleet *fleet)
+{
+	json_t *all = json_array();
+
+	for (uint32_t i = 0; i < fleet->nodes; i++) {
+		json_t *parts = json_array();
+
+		for (uint32_t p = 0; p < RL_PARTS; p++)
+			if (fleet->node[i].parts >> p & 1)
+				json_array_append_new(parts, json_integer((json_int_t)p));
+		json_array_append_new(all, json_pack("{s:o, s:b, s:o}", "where",
+						     tool_json_text(fleet->node[i].where), "up",
+						     fleet->node[i].up, "partitions", parts));
+	}
+	return all;
+}
+
 static json_t *json_twin(const struct fleet *fleet)
 {
 	if (fleet->other_age_ns == 0)
@@ -169,11 +217,11 @@ void fleet_json(const struct fleet *fleet, json_t *all)
 		return;
 	}
 	json_object_set_new(all, "redis",
-			    json_pack("{s:b, s:o, s:f, s:f, s:f}", "up", fleet->redis_up, "store",
-				      tool_json_text(fleet->store), "since_s",
-				      (double)fleet->since_ns / 1e9, "round_trip_s",
-				      (double)fleet->round_trip_ns / 1e9, "oldest_unanswered_s",
-				      (double)fleet->silent_ns / 1e9));
+			    json_pack("{s:b, s:o, s:o, s:f, s:f, s:f}", "up", fleet->redis_up,
+				      "store", tool_json_text(fleet->store), "nodes",
+				      json_nodes(fleet), "since_s", (double)fleet->since_ns / 1e9,
+				      "round_trip_s", (double)fleet->round_trip_ns / 1e9,
+				      "oldest_unanswered_s", (double)fleet->silent_ns / 1e9));
 	json_object_set_new(all, "fleet",
 			    json_pack("{s:o, s:o, s:I, s:o}", "name", tool_json_text(fleet->name),
 				      "host", tool_json_text(fleet->host), "live_hosts",

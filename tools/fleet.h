@@ -18,6 +18,7 @@
 #define FLEET_TEXT       256 /* bytes for the words about one rule */
 #define FLEET_OTHER_TEXT (32 * 8 + 1)
 #define FLEET_STORE_TEXT (24 * 8 + 1)
+#define FLEET_NODE_TEXT  (RL_NODE_WORDS * 8 + 1)
 
 struct fleet {
 	bool shared;         /* a redis is configured; else only state is filled */
@@ -35,6 +36,12 @@ struct fleet {
 	uint64_t other_age_ns;        /* since another host used our id; 0 = not lately */
 	char other[FLEET_OTHER_TEXT]; /* which */
 	char store[FLEET_STORE_TEXT]; /* what has the counts, and where; may be empty */
+	uint32_t nodes;               /* servers that have them, RL_PARTS at most */
+	struct {
+		char where[FLEET_NODE_TEXT];
+		bool up;
+		uint32_t parts; /* as bits */
+	} node[RL_PARTS];
 };
 
 void fleet_read(const struct rl_view *view, struct fleet *ret);

@@ -22,6 +22,14 @@ static void gather(const struct backend *self, struct store_server *ret)
 				ret->notice[i] = self->node[n].server.notice[i];
 }
 
+/* Sentinel may have sent us elsewhere. */
+static void name_it(struct node *node)
+{
+	redis_name(node->redis, node->where);
+	if (node->self->cluster == NULL)
+		memcpy(node->self->store->where, node->where, sizeof(node->where));
+}
+
 static void on_server(void *arg, const struct redis_server *redis)
 {
 	struct node *node = arg;
@@ -36,19 +44,11 @@ static void on_server(void *arg, const struct redis_server *redis)
 			redis_server_notice(redis, (enum redis_notice)i, server->notice[i].text,
 					    sizeof(server->notice[i].text));
 	}
-	redis_name(node->redis, node->where);
+	name_it(node);
 	all = *server;
 	gather(node->self, &all);
 	if (node->use != REDIS_GUIDE)
 		store_report_server(node->self->store, node->where, &all);
-}
-
-/* Sentinel may have sent us elsewhere. */
-static void name_it(struct node *node)
-{
-	redis_name(node->redis, node->where);
-	if (node->self->cluster == NULL)
-		memcpy(node->self->store->where, node->where, sizeof(node->where));
 }
 
 static void on_up(void *arg)

@@ -311,7 +311,22 @@ static void settle_anew(void *arg)
 			redis_ask_again(self->node[i].redis);
 }
 
+static uint32_t list_nodes(const void *arg, struct store_node ret[RL_PARTS])
+{
+	const struct backend *self = arg;
+	uint32_t count = 0;
+
+	for (size_t i = 0; i < NODES_MAX && count < RL_PARTS; i++) {
+		const struct node *node = &self->node[i];
+
+		if (node->redis != NULL && node->parts != 0)
+			ret[count++] = (struct store_node){node->where, node->up, node->parts};
+	}
+	return count;
+}
+
 const struct store_backend store_redis = {
+	.nodes = list_nodes,
 	.fault = fault,
 	.open = open_redis,
 	.close = close_redis,

@@ -70,6 +70,14 @@ bool store_is_up(const struct store *store, uint32_t part)
 	return (store->up >> part & 1) != 0;
 }
 
+uint32_t store_nodes(const struct store *store, struct store_node ret[RL_PARTS])
+{
+	if (store->backend->nodes != NULL)
+		return store->backend->nodes(store->self, ret);
+	ret[0] = (struct store_node){store->where, store->up == STORE_ALL, STORE_ALL};
+	return 1;
+}
+
 uint32_t store_up(const struct store *store)
 {
 	return store->up;

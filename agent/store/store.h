@@ -69,6 +69,13 @@ struct store_events {
 	void (*down)(void *arg, uint32_t parts, const char *where, const char *why);
 };
 
+/* A server that has partitions. */
+struct store_node {
+	const char *where; /* good until the loop goes on */
+	bool up;
+	uint32_t parts; /* as bits */
+};
+
 struct store_item {
 	const char
 		*name; /* of the key: its rule and what it is; any bytes, no two alike in a call */
@@ -129,6 +136,9 @@ void store_free(struct store *store);
 const char *store_where(const struct store *store);
 
 bool store_is_up(const struct store *store, uint32_t part);
+
+/* The servers that there are, RL_PARTS at most. Returns how many. */
+uint32_t store_nodes(const struct store *store, struct store_node ret[RL_PARTS]);
 
 /* The partitions that are. */
 uint32_t store_up(const struct store *store);

@@ -64,6 +64,7 @@ struct sync {
 	} lost;
 	struct sync_part part[RL_PARTS];
 	const char *why; /* it cannot begin */
+	uint32_t ticks;
 	uint64_t began_ns, round_trip_ns, suspend_ns;
 	uint64_t told_other_ns, told_error_ns, told_clash_ns; /* when it was last said */
 	struct sync_said said;                                /* of the connection */

@@ -77,14 +77,14 @@ void say_up(struct sync *sync)
 }
 
 /* For tools: "redis 7.0.15, redis://10.0.0.5:6379". */
-static void publish_store(struct sync *sync, const char *where)
+static void publish_store(struct sync *sync)
 {
 	const struct store_server *server = &sync->server;
 	_Atomic uint64_t *store = sync->seg->fleet->store;
 	char text[sizeof(sync->seg->fleet->store)];
 
 	snprintf(text, sizeof(text), "%s%s%s, %s", server->name,
-		 server->version[0] != '\0' ? " " : "", server->version, where);
+		 server->version[0] != '\0' ? " " : "", server->version, store_where(sync->store));
 	put_text(store, sizeof(text) / 8, text, strlen(text));
 }
 
@@ -92,7 +92,7 @@ static void publish_store(struct sync *sync, const char *where)
 void say_server(struct sync *sync, const char *where, const struct store_server *server)
 {
 	sync->server = *server;
-	publish_store(sync, where);
+	publish_store(sync);
 	for (unsigned i = 0; i < STORE_NOTICES; i++) {
 		bool is = server->notice[i].is;
 
@@ -102,6 +102,29 @@ void say_server(struct sync *sync, const char *where, const struct store_server 
 				  server->notice[i].text);
 		sync->said.noticed[i] = is;
 	}
+}
+
+void say_nodes(struct sync *sync)
+{
+	struct rl_fleet *fleet = sync->seg->fleet;
+	struct store_node node[RL_PARTS];
+	uint32_t count = store_nodes(sync->store, node);
+	uint64_t up = 0, place[RL_PARTS] = {0};
+
+	for (uint32_t i = 0; i < count; i++) {
+		size_t len = strnlen(node[i].where, 8 * RL_NODE_WORDS - 1);
+
+		put_text(fleet->node[i], RL_NODE_WORDS, node[i].where, len);
+		up |= (uint64_t)node[i].up << i;
+		for (uint32_t p = 0; p < RL_PARTS; p++)
+			if (node[i].parts >> p & 1)
+				place[p] = i + 1;
+	}
+	/* In whatever order these are seen, it is a moment's mistake in a table for people. */
+	put(&fleet->nodes, count);
+	put(&fleet->nodes_up, up);
+	for (uint32_t p = 0; p < RL_PARTS; p++)
+		put(&fleet->part[p].node, place[p]);
 }
 
 void say_works(struct sync *sync)

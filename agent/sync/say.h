@@ -37,6 +37,9 @@ void say_up(struct sync *sync);
 /* A connection begins with this server: what is worth to be known of it. */
 void say_server(struct sync *sync, const char *where, const struct store_server *server);
 
+/* For tools: which servers there are, and what they have. */
+void say_nodes(struct sync *sync);
+
 /* A call was answered: from now on what has been said of troubles is new again. */
 void say_works(struct sync *sync);
 

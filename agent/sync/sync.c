@@ -20,8 +20,9 @@
 #include "shm/rl_side.h"
 #include "shm/rl_word.h"
 
-#define HOLD_NS  RL_SECOND_NS
-#define CLASH_NS UINT64_C(1000000000) /* between two new identities that clash, too */
+#define HOLD_NS     RL_SECOND_NS
+#define NODES_TICKS 50u
+#define CLASH_NS    UINT64_C(1000000000) /* between two new identities that clash, too */
 
 /* Somebody has run short, or is about to, and asking is of use. */
 static bool runs_short(const struct sync *sync, uint64_t index)
@@ -138,6 +139,8 @@ static void on_tick(evutil_socket_t unused, short events, void *arg)
 	lost_say(sync);
 	rl_dirty_take(sync->seg, sync->whole, touch, sync);
 	sync->whole = false;
+	if (sync->ticks++ % NODES_TICKS == 0)
+		say_nodes(sync); /* they may change places without a word */
 	if (store_up(sync->store) == STORE_ALL)
 		say_up(sync); /* when it came too soon after the last word of the connection */
 	for (uint32_t p = 0; p < RL_PARTS; p++)
@@ -181,6 +184,7 @@ static void on_up(void *arg, uint32_t parts)
 {
 	struct sync *sync = arg;
 
+	say_nodes(sync);
 	if (store_up(sync->store) == STORE_ALL) {
 		say_up(sync);
 		note_redis(sync, RL_REDIS_UP);
@@ -203,6 +207,7 @@ static void on_down(void *arg, uint32_t parts, const char *where, const char *wh
 
 	if (why != NULL)
 		say_down(sync, where, why);
+	say_nodes(sync);
 	note_redis(sync, RL_REDIS_DOWN);
 	if ((parts & 1) != 0 && sync->lost_ns == 0)
 		sync->lost_ns = rl_clock_precise_ns();

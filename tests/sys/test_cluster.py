@@ -66,6 +66,12 @@ def joined(rig, cluster, rules=None, names="ab", seeds=None):
     return hosts_of(rig, rules or STRICT, names, redis=False)
 
 
+def nodes_of(host):
+    """Port -> partitions, of the nodes that are up."""
+    return {int(node["where"].rsplit(":", 1)[1]): node["partitions"]
+            for node in host.status()["redis"]["nodes"] if node["up"]}
+
+
 def test_cluster__one_limit_holds_over_hosts_and_nodes(rig):
     cluster = Cluster(rig)
     hosts = joined(rig, cluster, seeds=cluster.masters[:1])
@@ -79,6 +85,8 @@ def test_cluster__one_limit_holds_over_hosts_and_nodes(rig):
         there = {int(key.split(b"}")[0].rsplit(b":", 1)[1]) for key in node("KEYS", "{rl:*")}
         equal(there, set(own))
         equal(node.errors("MOVED"), 0)
+    equal(nodes_of(hosts[0]), {node.port: cluster.parts_of(node) for node in cluster.masters})
+    contains(hosts[0].rlctl("status")[1], ", 3 of 3 nodes up, ")
     equal(len(events(hosts[0].program, "redis_up")), 1)
     equal(len(events(hosts[0].program, "redis_server")), 1)  # appendonly is off: once, not thrice
     equal(events(hosts[0].program, "redis_down"), [])
@@ -117,6 +125,8 @@ def test_cluster__slots_that_move_under_load_lose_nothing(rig):
         equal(events(host.program, "redis_refuses"), [])
     # All of it is where it belongs, and nowhere else.
     equal(source("KEYS", "*"), [])
+    wait_for("two nodes", lambda: len(nodes_of(hosts[0])) == 2)
+    contains(hosts[0].rlctl("status")[1], ", 2 of 2 nodes up, ")
 
 
 

@@ -453,8 +453,10 @@ def test_rlctl__status_tells_of_the_fleet(rig):
 def test_rlctl__status_of_a_fleet_as_json_has_its_fields(rig):
     _, a, _, _ = fleet_of_two(rig)
     status = a.status()
-    equal(sorted(status["redis"]), ["oldest_unanswered_s", "round_trip_s", "since_s", "store",
-                                     "up"])
+    equal(sorted(status["redis"]), ["nodes", "oldest_unanswered_s", "round_trip_s", "since_s",
+                                     "store", "up"])
+    equal(status["redis"]["nodes"], [{"where": a.redis_url, "up": True,
+                                      "partitions": list(range(16))}])
     equal(status["redis"]["up"], True)
     equal(status["fleet"], {"name": "default", "host": "a", "live_hosts": 2, "duplicate": None})
     equal(sorted(status["sync"]), ["calls", "clashes", "dropped", "granted", "keys", "returned",
