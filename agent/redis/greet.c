@@ -218,7 +218,7 @@ static enum greet_outcome probed(struct redis *redis, const redisReply *reply)
 
 static bool has_no_script(const struct redis *redis)
 {
-	return redis->scripts == 0;
+	return redis->scripts == 0 && redis->use != REDIS_GUIDE; /* which has answered INFO */
 }
 
 static struct redis_request *ping(struct redis *redis)
@@ -270,7 +270,8 @@ bool redis_greet(struct redis *redis)
 {
 	for (unsigned i = 0; i < redis->scripts; i++)
 		redis->lua[i].sent = false; /* it may be another server */
-	redis->brief = redis->known_ns != 0 && rl_clock_precise_ns() - redis->known_ns < KNOWN_NS;
+	redis->brief = redis->use != REDIS_GUIDE && redis->known_ns != 0 &&
+		       rl_clock_precise_ns() - redis->known_ns < KNOWN_NS;
 	return take_step(redis, next_step(redis, 0));
 }
 

@@ -32,6 +32,7 @@ struct store_backend {
 	/* NULL: it has no room for logs, and what is measured is measured host by host. */
 	int (*share)(void *self, uint32_t part, const struct store_log *log, store_fn *fn,
 		     void *arg);
+
 	/* As in store.h. NULL: there is one, at store->where. */
 	uint32_t (*nodes)(const void *self, struct store_node ret[RL_PARTS]);
 

@@ -57,8 +57,10 @@ static void take_owner(struct backend *self, uint32_t part, const struct redis_a
 	if (owner->port != 0) {
 		if (node == NULL)
 			node = node_open(self, owner, REDIS_NODE, NULL);
-		if (node != NULL) /* else it stays where it was, and the map is asked again */
+		if (node != NULL)
 			node_route(node, part, true);
+		else
+			self->cluster->wanted = true; /* it stays where it was for now */
 		return;
 	}
 	snprintf(why, sizeof(why), "no node of the cluster has slot %u, which is of partition %u",

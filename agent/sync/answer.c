@@ -12,6 +12,7 @@
 #include "shm/rl_clock.h"
 
 #define AGAIN_HINT "the call is repeated until Redis takes it"
+#define LATER_NS   UINT64_C(5000000000)  /* a partition has been on its way for long */
 #define TURNS_MAX  5u                    /* of one call, from server to server */
 #define ALONE_NS   UINT64_C(10000000000) /* one key a call after that */
 
@@ -243,6 +244,17 @@ static void turn_to(struct sync_part *part)
 		wait_to_resend(part);
 }
 
+/* A partition is moved in moments; one that is not is said, as whoever moves it has stopped. */
+static void wait_or_complain(struct sync_part *part, const char *why)
+{
+	uint64_t silent_ns = word_of(&sync_words(part)->silent_ns);
+
+	if (silent_ns != 0 && rl_clock_precise_ns() - silent_ns > LATER_NS)
+		complain(part, why, "a slot of a cluster is being moved: is that still under way?");
+	else
+		wait_to_resend(part);
+}
+
 void answer_take(struct sync_part *part, const struct store_answer *answer)
 {
 	switch (answer->outcome) {
@@ -268,7 +280,7 @@ void answer_take(struct sync_part *part, const struct store_answer *answer)
 		turn_to(part);
 		break;
 	case STORE_LATER:
-		wait_to_resend(part);
+		wait_or_complain(part, answer->why);
 		break;
 	}
 }

@@ -40,7 +40,8 @@ def sane(tags, grant=1):
 class FakeRedis:
     """answers: a function of the tags of a call that returns the bytes of the reply, or None
     for none: then the connection is silent from there on, as replies come in order. A call that
-    was Applied is answered so again. reported: units of all such calls."""
+    was Applied is answered so again. reported: units of all such calls. path None: it is on a
+    loopback port."""
 
     def __init__(self, path, answers=sane):
         self.answers = answers
@@ -49,10 +50,15 @@ class FakeRedis:
         self.reported = 0
         self.applied = {}
         self.lock = threading.Lock()
-        if os.path.exists(path):
-            os.unlink(path)
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
+        self.key = None  # the first of the call that is being answered
+        if path is None:
+            self.listener = socket.create_server(("127.0.0.1", 0))
+            self.port = self.listener.getsockname()[1]
+        else:
+            if os.path.exists(path):
+                os.unlink(path)
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(path)
         self.listener.listen(64)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -106,6 +112,7 @@ class FakeRedis:
         tags = [struct.unpack_from("<Q", arguments[4], item + 20)[0] for item in items]
         with self.lock:
             self.calls += 1
+            self.key = words[3]
             call = (arguments[1], words[3], arguments[3][:16])  # row, partition, number and nonce
             data = self.applied.get(call) or self.answers(tags)
             if isinstance(data, Applied) and call not in self.applied:

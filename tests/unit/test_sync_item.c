@@ -285,6 +285,11 @@ static void test_sync_item__partition_being_moved_is_waited_for_without_a_word(v
 	assert_int_equal(rig.calls, 1);
 	assert_int_equal(rig.logged, 0);
 	part_resend(part);
+	words->silent_ns -= 6 * RL_SECOND_NS; /* but not for ever */
+	rig_tell(STORE_LATER, "TRYAGAIN");
+	assert_true(part->in_flight && part->refused);
+	assert_int_equal(rig.logged, 1);
+	part_resend(part);
 	rig_tell(STORE_LOST, "");
 	assert_true(part->in_flight && !part->refused); /* until it is up again */
 	part_resend(part);
