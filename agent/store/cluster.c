@@ -52,7 +52,6 @@ static struct node *somebody(struct backend *self)
 static void take_owner(struct backend *self, uint32_t part, const struct redis_address *owner)
 {
 	struct node *node = node_at(self, owner);
-	char why[96];
 
 	if (owner->port != 0) {
 		if (node == NULL)
@@ -63,13 +62,12 @@ static void take_owner(struct backend *self, uint32_t part, const struct redis_a
 			self->cluster->wanted = true; /* it stays where it was for now */
 		return;
 	}
-	snprintf(why, sizeof(why), "no node of the cluster has slot %u, which is of partition %u",
-		 self->cluster->slot[part], part);
 	if (self->route[part] != NULL) {
 		self->route[part]->parts &= ~(UINT32_C(1) << part);
 		self->route[part] = NULL;
 	}
-	store_report_down(self->store, UINT32_C(1) << part, self->store->where, why);
+	store_report_down(self->store, UINT32_C(1) << part, self->store->where,
+			  "no node serves some slots that are ours: redis-cli --cluster check");
 }
 
 static void take_map(struct backend *self, const struct node *from, const redisReply *reply)

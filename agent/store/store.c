@@ -130,6 +130,8 @@ void store_report_up(struct store *store, uint32_t parts)
 
 void store_report_down(struct store *store, uint32_t parts, const char *where, const char *why)
 {
+	if (parts == 0)
+		return; /* nothing is worse than before */
 	store->up &= ~parts;
 	store->events.down(store->arg, parts, where, why);
 }
