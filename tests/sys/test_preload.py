@@ -681,7 +681,8 @@ def test_preload__segment_of_another_release_is_waited_out(rig):
     equal([http.request()[0] for _ in range(16)], [200] * 15 + [429])  # by what it has
     code, _, err = rig.run(AGENT, "--config", rig.path("rl.yaml"))
     equal(code, 2)
-    contains(err, "remove it: a new one is made")
+    contains(err, "start that release's rl-agent")
+    contains(err, "--export")
     os.unlink(rig.segment)
     rig.agent({"web": "20/h"})
     wait_for("the new segment", lambda: http.request()[0] == 200, seconds=15)
