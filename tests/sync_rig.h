@@ -24,7 +24,8 @@
 struct rig_item {
 	uint64_t tag, window_ms, used, age_ms, demand;
 	uint32_t limit, interval_ms, credit, waiting, blind, flags, pieces;
-	uint64_t piece_units; /* of all pieces */
+	uint64_t piece_units;  /* of all pieces */
+	uint64_t piece_age_ms; /* of the last */
 };
 
 static struct {
@@ -132,7 +133,7 @@ static inline void rig_read_item(const char *at, size_t len, struct rig_item *re
 	ret->piece_units = 0;
 	for (uint32_t i = 0; i < ret->pieces; i++) {
 		ret->piece_units += rig_number(&at, 8);
-		rig_number(&at, 8);
+		ret->piece_age_ms = rig_number(&at, 8);
 	}
 }
 

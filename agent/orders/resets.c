@@ -108,6 +108,15 @@ static uint64_t moment(const struct orders *orders, const struct reset *reset,
 	       (coarse ? 2 * orders->seg->view.tick_ns : 0);
 }
 
+/*
+ * Commanded here a moment ago? "at" is the latest that it can have been, by the answer of the store
+ * before: by the one after it that may be ahead.
+ */
+static bool is_fresh(const struct orders *orders, const struct reset *reset)
+{
+	return reset->mine && (int64_t)(orders_high_ms(orders) - reset->order.at_ms) < FRESH_MS;
+}
+
 /* A key that no host has a slot of may still have a count in Redis: who commands makes one. */
 static bool make_slot(struct orders *orders, struct place *place)
 {
@@ -119,7 +128,7 @@ static bool make_slot(struct orders *orders, struct place *place)
 /* True when it is over, one way or the other. */
 static bool step_shared(struct orders *orders, struct reset *reset, struct place *place)
 {
-	bool fresh = reset->mine && orders_high_ms(orders) - reset->order.at_ms < FRESH_MS;
+	bool fresh = is_fresh(orders, reset);
 	uint64_t before_ns, since_ns;
 
 	if (reset->done_here && reset->index == place->index)

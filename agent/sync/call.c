@@ -44,8 +44,9 @@ static void write_header(struct call *call, const struct sync_part *part, uint32
 /* Behind the item: since when its key's units count. */
 static size_t write_forget(const struct sync_entry *entry, unsigned char *out)
 {
-	const struct sync_piece since = {.age_ms = (rl_clock_precise_ns() - entry->forget_ns) /
-						   1000000};
+	/* Signed: it may be of before this host's clock began, or by a little still to come. */
+	int64_t age_ns = (int64_t)(rl_clock_precise_ns() - entry->forget_ns);
+	const struct sync_piece since = {.age_ms = age_ns > 0 ? (uint64_t)age_ns / 1000000 : 0};
 
 	if ((entry->item.flags & SYNC_FORGET) == 0)
 		return 0;

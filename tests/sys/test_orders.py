@@ -170,6 +170,23 @@ def test_orders__reset_gives_the_limit_again_to_the_whole_fleet_and_no_more(rig)
     done(hosts[2], "reset", "login", "never seen")
 
 
+def test_orders__reset_behind_a_slow_answer_is_of_now(rig):
+    hosts = fleet(rig)
+    equal(spend(hosts, "full", 0.5), 30)
+    for key, most_of_it in (("full", 30), ("half", 15), ("third", 9)):
+        while sum(host.client.units(key) for host in hosts) < most_of_it:
+            for host in hosts:
+                host.client.check("login", key)
+            time.sleep(0.001)
+        rig.started[0].signal(signal.SIGSTOP)  # Redis, for longer than between two questions
+        time.sleep(0.6)
+        rig.started[0].signal(signal.SIGCONT)
+        for host in hosts:
+            host.wait_state("fresh")
+        done(hosts[1], "reset", "login", key)
+        equal(spend(hosts, key, 1.0), 30)
+
+
 def test_orders__reset_under_load_does_not_come_back(rig):
     hosts = fleet(rig, {"login": {"limit": "30/10s", "consistency": "strict"}})
     stop = threading.Event()

@@ -1083,6 +1083,24 @@ test_sync_item__what_was_to_be_forgotten_is_said_again_when_the_call_is_lost(voi
 	assert_false(sync_forget_waits(&rig.sync, k.index));
 }
 
+/* By a clock that is known to some milliseconds only; and of before this host was started. */
+static void test_sync_item__moment_to_come_is_told_as_now_and_any_other_as_it_is(void **state)
+{
+	uint64_t now_ns = rl_clock_precise_ns(), long_ns = now_ns + 3600 * RL_SECOND_NS;
+
+	(void)state;
+	admit(60, 0, 300 * MS);
+	assert_true(sync_forget(&rig.sync, k.index, rl_clock_precise_ns(),
+				rl_clock_precise_ns() + 500 * MS));
+	assert_int_equal(rig.item[0].flags, SYNC_FORGET);
+	assert_int_equal(rig.item[0].piece_age_ms, 0);
+	grant(0);
+	assert_true(sync_forget(&rig.sync, k.index, now_ns, now_ns - long_ns));
+	pump();
+	assert_int_equal(rig.item[0].flags, SYNC_FORGET);
+	assert_in_range(rig.item[0].piece_age_ms, long_ns / MS, long_ns / MS + 10000);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -1138,6 +1156,7 @@ int main(void)
 		TEST(test_sync_item__forgotten_units_are_not_told_and_redis_is_told_to_forget),
 		TEST(test_sync_item__units_since_the_moment_are_not_forgotten),
 		TEST(test_sync_item__nothing_is_forgotten_amid_a_call),
+		TEST(test_sync_item__moment_to_come_is_told_as_now_and_any_other_as_it_is),
 		TEST(test_sync_item__what_was_to_be_forgotten_is_said_again_when_the_call_is_lost),
 	};
 
