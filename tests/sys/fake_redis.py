@@ -102,7 +102,7 @@ class FakeRedis:
 
     def _sync(self, words):
         keys = int(words[2])
-        if keys == 3:  # no sync: those have two for all, and two for each item
+        if not words[3].endswith(b"}:s"):  # no sync
             return NO_ORDERS
         arguments = words[3 + keys:]
         items, at = [], 0  # offsets
