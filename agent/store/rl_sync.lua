@@ -205,7 +205,7 @@ if holder then
 end
 
 local function live() -- rows seen within lease_ms
-	return call('ZCOUNT', KEYS[2], text(now - lease_ms), '+inf')
+	return readable(redis.pcall('ZCOUNT', KEYS[2], text(now - lease_ms), '+inf'), KEYS[2]) or 0
 end
 
 local now_text = stamp(now)
@@ -416,8 +416,8 @@ local awake -- rows seen within lease_ms and their ids: read once, when the firs
 local function is_awake(name)
 	if not awake then
 		awake = {}
-		local rows = call('ZRANGEBYSCORE', KEYS[2], stamp(now - lease_ms), '+inf')
-		for _, seen_row in ipairs(rows) do
+		local rows = redis.pcall('ZRANGEBYSCORE', KEYS[2], stamp(now - lease_ms), '+inf')
+		for _, seen_row in ipairs(readable(rows, KEYS[2]) or {}) do
 			awake[seen_row], awake[id_of(seen_row)] = true, true
 		end
 	end
@@ -482,14 +482,18 @@ end
 
 -- The caller's lease into the hash.
 local function spill(i, held, own)
-	call('HSET', lease_key(i), row, pack(SPILL, held, own, ticks))
-	call('PEXPIRE', lease_key(i), time_to_live())
+	local key, lease = lease_key(i), pack(SPILL, held, own, ticks)
+	if readable(redis.pcall('HSET', key, row, lease), key) == false then
+		call('HSET', key, row, lease)
+	end
+	call('PEXPIRE', key, time_to_live())
 end
 
 -- Rows of hosts that are gone for good, a few at a time.
 local function forget()
 	local before = '(' .. stamp(now - FORGET_MS)
-	for _, gone in ipairs(call('ZRANGEBYSCORE', KEYS[2], '-inf', before, 'LIMIT', 0, 2)) do
+	local rows = redis.pcall('ZRANGEBYSCORE', KEYS[2], '-inf', before, 'LIMIT', 0, 2)
+	for _, gone in ipairs(readable(rows, KEYS[2]) or {}) do
 		local id = '@' .. (gone:match('^(.*):') or '')
 		local named = call('HGET', KEYS[1], id)
 		if named and named:sub(1, #gone + 1) == gone .. '\0' then
@@ -553,7 +557,7 @@ for i = 1, items do
 		end
 		ring_at = ring_at + rows * LEASE_SIZE
 		stored = format == FORMAT and #log == ring_at - 1 + ring * GROUP_SIZE
-			and groups <= ring + 1 and (oldest < ring or oldest == 0)
+			and ring < K and groups <= ring + 1 and (oldest < ring or oldest == 0)
 			and demand >= 0 and demand < EXACT
 	end
 	local changed, anew = false, false -- to be written; all of it
@@ -561,9 +565,10 @@ for i = 1, items do
 	if not stored then
 		log, ring_at, rows, ring, oldest, groups, looked = '', 1, 0, 0, 0, 0, NEVER
 		count, out, demand, at, t, n, anew, spilled = 0, 0, 0, ticks, 0, 0, true, false
-	elseif at > ticks then
-		-- Whoever wrote it was ahead of us (the partition's time was lost with {tag}:s): all is
-		-- dated now, the latest it can be. Else it would stay longer by as much as that.
+	elseif at > ticks or t > at + 1 then
+		-- Whoever wrote it was ahead of us (the partition's time was lost with {tag}:s), or it is
+		-- damaged: nobody dates a unit later than the record. All is dated now, the latest it can
+		-- be. Else it would stay longer by as much as that.
 		list = older_groups(log, ring_at, ring, oldest, groups)
 		for k = 1, #list, 2 do
 			list[k] = min(list[k], latest)
@@ -582,6 +587,13 @@ for i = 1, items do
 			t_at, n_at = from_bytes(GROUP, log, ring_at + oldest * GROUP_SIZE)
 		end
 		if t_at > since then
+			if t_at > t then -- damaged, as they are in order: it would stay, and all behind it
+				list = list or older_groups(log, ring_at, ring, oldest, groups)
+				for k = 1, #list, 2 do
+					list[k] = min(list[k], t)
+				end
+				t_at, changed, anew = list[1], true, true
+			end
 			break
 		end
 		count, groups, changed = count - n_at, groups - 1, true

@@ -809,6 +809,145 @@ def test_script__fleet_that_is_gone_leaves_nothing_of_its_partitions(rig):
     assert min(lives()) > 2 * DAY_MS - 10000
 
 
+def record(groups, at=None, ring=None, rows=b""):
+    """A key's string of (ms, units) groups, the newest one last, written at a time (ms)."""
+    older, (t, n) = groups[:-1], groups[-1]
+    ring = len(older) if ring is None else ring
+    places = b"".join((16 * ms).to_bytes(6, "little") + struct.pack("<I", units)
+                      for ms, units in older)
+    return HEAD.pack(3, len(rows) // 22, ring, 0, len(groups), 0, sum(n for _, n in groups), 0, 0,
+                     16 * (t if at is None else at), 16 * t, n) + rows + places.ljust(ring * GROUP,
+                                                                                     b"\0")
+
+
+def test_script__string_of_more_places_than_a_ring_has_is_taken_for_none(rig):
+    script = Script(rig)
+    for seq, (ring, groups, count) in enumerate(((31, 32, 37), (32, 33, 5), (200, 40, 5),
+                                                 (255, 200, 5))):
+        script.redis("SET", script.key(b"k", b"k"),
+                     record([(1000 + i, 1) for i in range(groups)], ring=ring))
+        # The second item is written before the first one is met again.
+        reply = script.batch("a:1", 1 + seq, [(b"first%d" % seq, item(units=2)),
+                                              (b"k", item(units=5, credit=3, demand=9))], 1300)
+        equal([Answer(reply[4][at:at + 32]).count for at in (0, 32)], [2, count])
+        equal(script.sync("b:1", 1 + seq, 1300, units=1).count, count + 1)
+
+
+def test_script__unit_dated_in_the_time_to_come_leaves_w_after_it_is_met(rig):
+    script, far = Script(rig), 10**12
+    for turn, ages in enumerate((((-far, 50),), ((100, 10), (-far, 40)), ((-far, 20), (50, 30)),
+                                 ((100, 5), (-far, 20), (-far, 20), (50, 5)))):
+        now = 10000 * (1 + turn)
+        script.redis("SET", script.key(b"k", b"k"),
+                     record([(now - age, units) for age, units in ages], at=now - 40))
+        equal(script.sync("a:1", 3 * turn + 1, now, waiting=100, demand=9).count, 50)
+        script.sync("a:1", 3 * turn + 2, now + 960, units=1)
+        got = script.sync("a:1", 3 * turn + 3, now + 1000, waiting=100)
+        equal((got.count, got.grant), (1, 99))
+        script.redis("DEL", script.key(b"k", b"k"))
+
+
+def test_script__names_of_another_type_that_are_met_late_stop_nothing(rig):
+    script = Script(rig)
+    # A look at the leases needs to know who is awake; the caller was noted a moment ago.
+    script.sync("a:1", 1, 1000, waiting=100)
+    script.sync("b:1", 1, 1000, waiting=1)
+    script.redis("SET", script.key(b"h"), "x")
+    reply = script.batch("b:1", 2, [(b"first", item(units=2)), (b"k", item(waiting=50))], 1001)
+    equal(reply[0], 0)
+    script.redis("SET", script.key(b"h"), "x")
+    equal(script.batch("b:1", 1, [], 1001)[0], -1)
+    script.redis("SET", script.key(b"h"), "x")
+    equal(script.batch("b:1", 16, [], 1002)[0], 0)  # looks for rows that are gone
+    # The first lease that finds no room in the string.
+    for host in range(ROOM):
+        script.sync("h%d:1" % host, 1, 2500, waiting=1, name=b"many")
+    script.redis("LPUSH", script.key(b"l", b"many"), "x")
+    for seq in (1, 2):
+        script.sync("z:1", seq, 2501, waiting=3, credit=3 * (seq - 1), name=b"many")
+    equal(sum(script.leases(b"many").values()), ROOM + 3)
+
+
+def damaged(rand, data):
+    """The bytes as somebody else may have left them."""
+    data = bytearray(data)
+    how = rand.randrange(6)
+    if how == 0:
+        return rand.randbytes(rand.randrange(120))
+    if how == 1:
+        return bytes(data[:rand.randrange(len(data) + 1)]) + rand.randbytes(rand.choice((0, 9, 22)))
+    if how == 2 and len(data) >= HEAD.size:  # of a length that is right
+        rows, ring = rand.choice((0, 1, 16, 17, 31)), rand.choice((0, 1, 3, 31, 32, 33, 100, 255))
+        data[0:5] = bytes((3, rows + rand.choice((0, 0, SPILLED)), ring, rand.randrange(ring + 1),
+                           rand.randrange(min(ring + 2, 256))))
+        size = HEAD.size + 22 * rows + GROUP * ring
+        return bytes((data + rand.randbytes(size))[:size])
+    for _ in range(rand.choice((1, 1, 3, 20))):
+        if data:
+            at = rand.randrange(len(data) if rand.random() < 0.5 else min(len(data), HEAD.size))
+            data[at] = data[at] ^ 1 << rand.randrange(8) if how < 5 else rand.choice((0, 255))
+    return bytes(data)
+
+
+def test_script__random_damage_stops_nothing_and_is_over_when_the_window_is(rig):
+    script, rand = seeded(rig)
+    names, now, lives, calls = [b"k0", b"k1", b"k2"], 10**6, 0, 0
+    kinds = [(kind, name) for kind in (b"k", b"k", b"k", b"l") for name in names]
+    kinds += 3 * [(b"s", b"")] + [(b"h", b"")]
+    hosts = {"h%d" % i: ["h%d:0" % i, 0] for i in range(ROOM + 4)}
+
+    def call(host, **kwargs):
+        """As an agent calls: a row that is not believed is left for another one."""
+        nonlocal lives, calls
+        chosen = [(name, item(**{key: value() for key, value in kwargs.items()}))
+                  for name in rand.sample(names, len(names))]
+        while True:
+            row, seq = hosts[host]
+            hosts[host][1], calls = seq + 1, calls + 1
+            reply = script.batch(row, seq + 1, chosen, now, lease_ms=1000)
+            if reply[0] == 0:
+                equal(len(reply[4]), ANSWER.size * len(names))
+                return sum(Answer(reply[4][at:at + 32]).grant for at in (0, 32, 64))
+            assert reply[0] in (1, -1, -2), reply
+            lives += 1
+            hosts[host] = ["%s:%d" % (host, lives), 0]
+
+    def some(most):
+        return lambda: rand.randrange(most)
+
+    for _ in range(int(os.environ.get("ROUNDS", 150))):
+        for host in rand.choices(list(hosts), k=20):
+            now += rand.randrange(60)
+            call(host, units=some(5), age=some(100), credit=some(4), demand=some(30),
+                 waiting=some(3))
+        for kind, name in rand.sample(kinds, rand.choice((1, 1, 2, 5))):
+            key = script.key(kind, name)
+            if rand.random() < 0.05:
+                script.redis("DEL", key)
+                script.redis(*rand.choice((("SET", key, "x"), ("LPUSH", key, "x"),
+                                           ("ZADD", key, 1, "x"), ("HSET", key, "x", "y"))))
+            elif kind == b"k":
+                was = script.redis("GET", key) if script.redis("TYPE", key) == b"string" else None
+                script.redis("SET", key, damaged(rand, was or b""))
+            elif kind != b"h" and script.redis("TYPE", key) == b"hash":
+                field = rand.choice(script.redis("HKEYS", key))
+                if field != b"format":  # that is no damage
+                    script.redis("HSET", key, field, damaged(rand, script.redis("HGET", key, field)))
+        for host in rand.choices(list(hosts), k=5):
+            call(host, units=some(5), credit=some(4), demand=some(30), waiting=some(200))
+        # Nobody holds anything; what was spent, or is taken for spent, leaves; all is free again.
+        for host in hosts:
+            call(host, flags=lambda: PUSH_ONLY)
+        for _ in range(3):
+            now += 1100
+            call("h0", demand=lambda: 9, waiting=lambda: 1000)
+            call("h0", flags=lambda: PUSH_ONLY)
+        now += 2000
+        equal(call("h1", waiting=lambda: 100), 300)
+        call("h1", flags=lambda: PUSH_ONLY)
+    print(f"# {calls} calls, {lives} rows that were not believed", flush=True)
+
+
 def test_script__damaged_end_of_a_partition_is_set_anew(rig):
     script = Script(rig)
     for seq, ends in enumerate((b"nan", b"x", b"inf", b"-1", b"")):
