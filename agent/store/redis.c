@@ -201,8 +201,10 @@ static int run(struct backend *self, uint32_t part, unsigned script, const struc
 	if (ticket == NULL)
 		return wrong;
 	*ticket = (struct ticket){node, part, fn, fn_arg};
-	wrong = redis_script(node->redis, script, words->keys, words->count,
-			     (const char **)(uintptr_t)words->argv, words->len, heard, ticket);
+	wrong = node == NULL ? -ENOTCONN
+			     : redis_script(node->redis, script, words->keys, words->count,
+					    (const char **)(uintptr_t)words->argv, words->len,
+					    heard, ticket);
 	if (wrong != 0)
 		free(ticket);
 	return wrong;

@@ -162,9 +162,9 @@ static bool each(struct reading *r, const struct audit_key *key, const unsigned 
 		 size_t size, bool times)
 {
 	for (size_t at = 0; at < size;) {
-		size_t len = size - at >= 4 ? get(logs + at, 4) : size;
+		size_t left = size - at, len = left >= 4 ? get(logs + at, 4) : 0;
 
-		if (len > size - at - 4 || len < FLEET_HEAD)
+		if (len < FLEET_HEAD || len > left - 4)
 			return false;
 		if (times)
 			note_times(r, key, logs + at + 4);

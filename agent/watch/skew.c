@@ -58,12 +58,13 @@ static void know(struct skew *skew, struct skew_range range, uint64_t now_ns)
 enum skew_news skew_answer(struct skew *skew, uint64_t sent_ns, uint64_t now_ns, uint64_t store_ms,
 			   int64_t *ret_step_ns)
 {
-	int64_t store_ns = (int64_t)store_ms * MS_NS;
-	struct skew_range said = {store_ns - (int64_t)now_ns, store_ns + MS_NS - (int64_t)sent_ns};
-	struct skew_range known;
+	struct skew_range said, known;
+	int64_t store_ns;
 
 	if (now_ns < sent_ns || store_ms > (uint64_t)(INT64_MAX / MS_NS / 2))
 		return SKEW_SAME;
+	store_ns = (int64_t)store_ms * MS_NS;
+	said = (struct skew_range){store_ns - (int64_t)now_ns, store_ns + MS_NS - (int64_t)sent_ns};
 	if (skew->known_ns == 0) {
 		know(skew, said, now_ns);
 		return SKEW_SAME;

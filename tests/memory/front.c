@@ -55,7 +55,8 @@ static double take_double(struct frame *frame)
 
 static void put(struct frame *frame, const void *bytes, size_t len)
 {
-	memcpy(frame->bytes + frame->size, bytes, len);
+	if (len > 0)
+		memcpy(frame->bytes + frame->size, bytes, len);
 	frame->size += (uint32_t)len;
 }
 

@@ -220,6 +220,32 @@ static void test_audit_fleet__log_that_says_more_than_it_has_is_not_judged(void 
 	log_free(&host.key.log);
 }
 
+/* Under a sanitizer, which sees what is read beyond. */
+static void test_audit_fleet__bytes_behind_the_last_log_are_no_log(void **state)
+{
+	struct host host;
+	uint64_t most = 0;
+	size_t size;
+
+	(void)state;
+	host_begin(&host, 10, W, 0, 1000);
+	admit(&host, 100 * W, 0, 0);
+	size = gather(&host, 1, 101 * W, logs);
+	for (size_t more = 0; more < 4; more++) {
+		unsigned char *copy = malloc(size + more);
+
+		assert_non_null(copy);
+		memset(copy, 0, size + more);
+		memcpy(copy, logs, size);
+		host.key.fleet_until_us = 0;
+		most = 0;
+		fleet_judge(&host.key, copy, size + more, &most);
+		assert_int_equal(most, more == 0);
+		free(copy);
+	}
+	log_free(&host.key.log);
+}
+
 static void test_audit_fleet__damaged_logs_are_not_judged(void **state)
 {
 	uint64_t seed = t_seed();
@@ -253,6 +279,7 @@ int main(void)
 		cmocka_unit_test(test_audit_fleet__nothing_of_before_the_clock_moved_is_judged),
 		cmocka_unit_test(test_audit_fleet__many_hosts_show_short_logs),
 		cmocka_unit_test(test_audit_fleet__log_that_says_more_than_it_has_is_not_judged),
+		cmocka_unit_test(test_audit_fleet__bytes_behind_the_last_log_are_no_log),
 		cmocka_unit_test(test_audit_fleet__damaged_logs_are_not_judged),
 	};
 

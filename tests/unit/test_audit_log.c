@@ -144,6 +144,20 @@ static void test_audit_log__flood_takes_a_bounded_number_of_spans(void **state)
 	log_free(&log);
 }
 
+/* As somebody may write it to make it long: of each the beginning is before all of before. */
+static void test_audit_log__spans_in_the_worst_order_are_measured_alike(void **state)
+{
+	static struct log_span span[16384], scratch[16384];
+	const uint32_t count = sizeof(span) / sizeof(span[0]);
+
+	(void)state;
+	for (uint32_t i = 0; i < count; i++)
+		span[i] = (struct log_span){10 * W - i, 10 * W + i, 1};
+	assert_int_equal(log_most(span, count, W, 0, scratch), count);
+	for (uint32_t i = 1; i < count; i++)
+		assert_true(scratch[i - 1].begun_ns < scratch[i].begun_ns);
+}
+
 static void test_audit_log__units_that_were_given_back_are_gone(void **state)
 {
 	struct key_log log = {0};
@@ -207,6 +221,7 @@ int main(void)
 		cmocka_unit_test(test_audit_log__instants_are_counted_exactly),
 		cmocka_unit_test(test_audit_log__measures_no_excess_that_was_none),
 		cmocka_unit_test(test_audit_log__flood_takes_a_bounded_number_of_spans),
+		cmocka_unit_test(test_audit_log__spans_in_the_worst_order_are_measured_alike),
 		cmocka_unit_test(test_audit_log__units_that_were_given_back_are_gone),
 		cmocka_unit_test(test_audit_log__what_was_forgotten_is_gone),
 		cmocka_unit_test(test_audit_log__coarser_is_never_more),

@@ -170,6 +170,7 @@ static void test_skew__nonsense_is_not_believed(void **state)
 	(void)state;
 	skew_answer(&skew, 2 * SEC, SEC, 5, &step_ns); /* answered before it was sent */
 	skew_answer(&skew, SEC, 2 * SEC, UINT64_MAX, &step_ns);
+	skew_answer(&skew, SEC, 2 * SEC, INT64_MAX / 2, &step_ns); /* beyond 64 bits of ns */
 	assert_false(skew_now(&skew, SEC, &add_ns, &by_ns));
 }
 
