@@ -851,7 +851,7 @@ def test_script__names_of_another_type_that_are_met_late_stop_nothing(rig):
     script = Script(rig)
     # A look at the leases needs to know who is awake; the caller was noted a moment ago.
     script.sync("a:1", 1, 1000, waiting=100)
-    script.sync("b:1", 1, 1000, waiting=1)
+    script.sync("b:1", 1, 1000, name=b"another")
     script.redis("SET", script.key(b"h"), "x")
     reply = script.batch("b:1", 2, [(b"first", item(units=2)), (b"k", item(waiting=50))], 1001)
     equal(reply[0], 0)
