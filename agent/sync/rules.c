@@ -65,6 +65,10 @@ static void apply_changes(struct sync *sync, const struct rl_named_rule *old, ui
 		if (before == NULL || rl_rule_is_local(&before->rule))
 			put(&sync->seg->side[i].total, 0); /* rl_mark.h's until now */
 		put(&sync->seg->slot[i].hint, rl_hint(0, 0, sync_part_of(sync, i)));
+		/* Units that were too few to be told of by the old terms may not be by the new
+		 * ones. */
+		if (sync_slot_unsent(view, i) > 0)
+			rl_dirty_mark(sync->seg, i);
 	}
 }
 

@@ -82,7 +82,8 @@ def test_lost__redis_that_is_emptied_under_load_is_told_all_of_the_window(rig):
 def test_lost__every_unit_is_in_redis_once_after_it(rig):
     """Of keys that are told in many calls; their window does not end meanwhile."""
     server = Server(rig)
-    hosts, clients = two_hosts(rig, server, {"s": {"limit": "100000/10m"}})
+    hosts, clients = two_hosts(rig, server, {"s": {"limit": "100000/10m",
+                                                   "consistency": "strict"}})
     for turn, _ in enumerate(during(1)):
         for client in clients:
             client.check("s", f"k{turn % 300}")
