@@ -29,15 +29,17 @@ static double need_of(const struct memory_work *work, bool cold)
 
 /*
  * Half of the fair part: the rest is for those who call next, if there are any. Near the limit
- * who is nearly alone gets all of it: it is what leaves the window just now, and nobody else asks
- * for it.
+ * there is little to give but what leaves the window just now, and what is kept back is of no use
+ * to anybody: more of it, and all to who is nearly alone.
  */
 static double want_of(const struct memory_work *work, double need)
 {
 	double want = work->L - work->count;
 
-	if (work->live > 1 && (work->own < 0.9 * work->demand || want > work->L / 8))
+	if (work->live > 1 && want > work->L / 8)
 		want *= 0.5;
+	else if (work->live > 1 && work->own < 0.9 * work->demand)
+		want *= 0.8;
 	if (work->own < work->demand)
 		want *= work->own / work->demand;
 	return (need < want ? need : want) - work->item->credit;

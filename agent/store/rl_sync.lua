@@ -521,6 +521,7 @@ local touched = ticks - ticks % (TOUCH_MS * TICKS) -- what is older is given its
 local second = (now - now % 1000) / 1000 % 250
 local coin_of_batch = seq % 65536 * 40503
 local part_of_room = live_rows > 1 and 0.5 or 1 -- of the fair part: the rest is for who calls next
+local part_near = live_rows > 1 and 0.8 or 1 -- the same near the limit
 
 -- All of one key after the other: what the host reports is taken, what it may spend from now on is
 -- answered. All logs in one call, which is cheaper. A key of another type reads as absent.
@@ -714,12 +715,14 @@ for i = 1, items do
 				need = waiting
 			end
 			-- Half of the fair part: the rest is for those who call next, if there are any.
-			-- Near the limit who is nearly alone gets all of it: it is what leaves the window
-			-- just now, and nobody else asks for it.
+			-- Near the limit there is little to give but what leaves the window just now, and
+			-- what is kept back is of no use to anybody: more of it, and all to who is nearly alone.
 			room = L - count - others - credit
 			local want = L - count
-			if own < 0.9 * demand or want > L / 8 then
+			if want > L / 8 then
 				want = part_of_room * want
+			elseif own < 0.9 * demand then
+				want = part_near * want
 			end
 			if own < demand then
 				want = want * (own / demand)
