@@ -116,8 +116,10 @@ static void run_lines(struct caller *caller)
 		free(line);
 	}
 	caller->inside = false;
+	/* One answer may be longer than that, as a list of orders is; who asks on is to read it. */
 	if (!good || (!caller->waits && (evbuffer_get_length(input) > COMMAND_MAX ||
-					 evbuffer_get_length(output) > UNREAD_MAX)))
+					 (evbuffer_get_length(output) > UNREAD_MAX &&
+					  evbuffer_get_length(input) > 0))))
 		hang_up(caller);
 }
 

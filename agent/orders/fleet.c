@@ -17,11 +17,10 @@
 #include "agent/sync/identity.h"
 #include "agent/sync/sync.h"
 
-#define REPORT_NS   (20 * RL_SECOND_NS) /* a store keeps what a row said for a minute */
-#define COUNT_NS    (2 * RL_SECOND_NS)
-#define WAIT_ASK_NS UINT64_C(90000000)
-#define JUMP_MS     1000 /* the store's clock goes on from elsewhere: ends are written anew */
-#define LOG_ORDERS  8
+#define REPORT_NS  (20 * RL_SECOND_NS) /* a store keeps what a row said for a minute */
+#define COUNT_NS   (2 * RL_SECOND_NS)
+#define JUMP_MS    1000 /* the store's clock goes on from elsewhere: ends are written anew */
+#define LOG_ORDERS 8
 
 static void draw(char ret[CONTROL_TIP])
 {
@@ -89,8 +88,9 @@ static const char *late(const struct pending *pending)
 {
 	switch (pending->state) {
 	case PENDING_RESET:
-		return "the fleet is told, but Redis does not answer: the count is forgotten as "
-		       "soon as it does";
+		return "the fleet is told, but the count in Redis is not forgotten yet: that is "
+		       "done as soon as Redis answers, and this host's table has room for the "
+		       "key";
 	case PENDING_SENT:
 		return "Redis does not answer: it is not known whether the fleet was told; 'rlctl "
 		       "orders' says so when it is back";
@@ -111,7 +111,7 @@ static void end_pendings(struct orders *orders)
 			continue;
 		pending = orders->pending[i];
 		if (pending->state == PENDING_RESET && !resets_wait(orders, &pending->order))
-			pending_finish(orders, pending, NULL, 0);
+			pending_stored(orders, pending); /* --wait: then the hosts */
 		else if (now_ns < pending->end_ns || pending->restore)
 			continue;
 		else if (pending->state == PENDING_HOSTS)
@@ -478,6 +478,14 @@ static bool send_pending(struct orders *orders, struct pending *pending)
 	return sent;
 }
 
+static struct pending *sent_pending(const struct orders *orders)
+{
+	for (size_t i = 0; i < orders->pendings; i++)
+		if (orders->pending[i]->state == PENDING_SENT)
+			return orders->pending[i];
+	return NULL;
+}
+
 static struct pending *next_pending(const struct orders *orders)
 {
 	for (size_t i = 0; i < orders->pendings; i++)
@@ -493,8 +501,10 @@ void fleet_ask(struct orders *orders)
 
 	if (orders->asking || !sync_can_control(orders->sync))
 		return;
-	/* What the store has is asked first: what is commanded is made from it. */
-	while (orders->heard && (pending = next_pending(orders)) != NULL)
+	/* What the store has is asked first: what is commanded is made from it. Also when the
+	 * answer to one before was lost: the next one's would be taken for it. */
+	while (orders->heard && sent_pending(orders) == NULL &&
+	       (pending = next_pending(orders)) != NULL)
 		if (!send_pending(orders, pending) || orders->asking)
 			return;
 	fill_ask(orders, false, &ask);
@@ -502,14 +512,6 @@ void fleet_ask(struct orders *orders)
 }
 
 /* --- answers --- */
-
-static struct pending *sent_pending(const struct orders *orders)
-{
-	for (size_t i = 0; i < orders->pendings; i++)
-		if (orders->pending[i]->state == PENDING_SENT)
-			return orders->pending[i];
-	return NULL;
-}
 
 /* Its answer may have been lost. */
 static bool is_there(const struct orders *orders, const struct pending *pending)

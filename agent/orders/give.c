@@ -72,14 +72,33 @@ static bool change_local(struct orders *orders, const struct orders_command *com
 	return order_put(&orders->local.set, &order);
 }
 
+/* Else it would be in force, and not be kept. */
+static bool can_be_kept(const struct orders *orders)
+{
+	char *text = order_doc_write(&orders->local);
+
+	free(text);
+	return text != NULL;
+}
+
 /* 0, or an error and nothing has changed. */
 static const char *give_local(struct orders *orders, const struct orders_command *command)
 {
 	struct order_set before;
+	const char *why = NULL;
 
 	if (!order_copy(&orders->local.set, &before))
 		return "no memory";
-	if (change_local(orders, command) && orders_publish(orders, false)) {
+	if (!change_local(orders, command))
+		why = "this host has a thousand standing orders of its own already: take some back "
+		      "first";
+	else if (!can_be_kept(orders))
+		why = "this host's own standing orders would be longer than 512 KiB: take some "
+		      "back first";
+	else if (!orders_publish(orders, false))
+		why = "this host has no room for another order: its segment was made for so many "
+		      "entries of lists, of rules and of orders together";
+	if (why == NULL) {
 		order_free(&before);
 		keep_write(orders);
 		if (command->order.kind == ORDER_OVERRIDE)
@@ -89,8 +108,7 @@ static const char *give_local(struct orders *orders, const struct orders_command
 	order_free(&orders->local.set);
 	orders->local.set = before;
 	orders_publish(orders, false);
-	return "this host has no room for another order: its segment was made for so many entries "
-	       "of lists, of rules and of orders together";
+	return why;
 }
 
 static void run_local(struct orders *orders, const struct orders_command *command,

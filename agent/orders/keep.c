@@ -7,6 +7,7 @@
  * from the fleet if there is one.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,13 +63,20 @@ static const char *write_file(const char *path, const char *text)
 	char temporary[PATH_MAX + 8];
 	FILE *out;
 	bool good;
+	int fd;
 
 	snprintf(temporary, sizeof(temporary), "%s.tmp", path);
 	unlink(temporary);
-	out = fopen(temporary, "wx");
-	if (out == NULL)
-		return strerror(errno);
-	good = fchmod(fileno(out), 0600) == 0 && fputs(text, out) >= 0;
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	out = fd >= 0 ? fdopen(fd, "w") : NULL;
+	if (out == NULL) {
+		int error = errno;
+
+		if (fd >= 0)
+			close(fd);
+		return strerror(error);
+	}
+	good = fputs(text, out) >= 0;
 	good = fclose(out) == 0 && good && rename(temporary, path) == 0;
 	return good ? NULL : strerror(errno);
 }
@@ -94,21 +102,31 @@ void keep_write(struct orders *orders)
 			  orders->path, why);
 }
 
-/* The file's text, to be freed; NULL with *ret_why, or without: there is none. */
-static char *read_file(const char *path, const char **ret_why)
+/* Whoever may write it could switch rules off, or push others. NULL: it is the agent's own. */
+static const char *fault_of(int fd)
 {
-	FILE *in = fopen(path, "r");
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return strerror(errno);
+	if (!S_ISREG(st.st_mode))
+		return "it is not a regular file";
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return "it belongs to another user, not to root or this one";
+	return (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ? "others may write it: chmod go-w it"
+						       : NULL;
+}
+
+static char *read_open(int fd, const char **ret_why)
+{
 	char *text = malloc(FILE_MAX + 1);
+	FILE *in = fdopen(fd, "r");
 	size_t size = 0;
 
-	*ret_why = NULL;
-	if (in == NULL && errno != ENOENT)
-		*ret_why = strerror(errno);
 	if (in != NULL && text != NULL)
 		size = fread(text, 1, FILE_MAX + 1, in);
-	if (in != NULL && (text == NULL || ferror(in) || size > FILE_MAX))
+	if (in == NULL || text == NULL || ferror(in) || size > FILE_MAX) {
 		*ret_why = "it cannot be read, or is too long";
-	if (in == NULL || *ret_why != NULL) {
 		free(text);
 		text = NULL;
 	} else {
@@ -116,7 +134,23 @@ static char *read_file(const char *path, const char **ret_why)
 	}
 	if (in != NULL)
 		fclose(in);
+	else
+		close(fd);
 	return text;
+}
+
+/* The file's text, to be freed; NULL with *ret_why, or without: there is none. */
+static char *read_file(const char *path, const char **ret_why)
+{
+	/* Not waiting for whoever may write into a pipe of this name. */
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	*ret_why = fd >= 0 ? fault_of(fd) : errno != ENOENT ? strerror(errno) : NULL;
+	if (fd >= 0 && *ret_why == NULL)
+		return read_open(fd, ret_why);
+	if (fd >= 0)
+		close(fd);
+	return NULL;
 }
 
 static void take_tip(json_t *object, const char *name, struct kept_doc *ret)

@@ -118,11 +118,11 @@ static bool is_fresh(const struct orders *orders, const struct reset *reset)
 }
 
 /* A key that no host has a slot of may still have a count in Redis: who commands makes one. */
-static bool make_slot(struct orders *orders, struct place *place)
+static void make_slot(struct orders *orders, struct place *place)
 {
 	static struct rl_member nobody;
 
-	return rl_check_make(orders->seg, &nobody, place->handle, &place->key) == 0;
+	rl_check_make(orders->seg, &nobody, place->handle, &place->key);
 }
 
 /* True when it is over, one way or the other. */
@@ -134,10 +134,11 @@ static bool step_shared(struct orders *orders, struct reset *reset, struct place
 	if (reset->done_here && reset->index == place->index)
 		return !sync_forget_waits(orders->sync, place->index);
 	reset->done_here = false;
-	if (place->index == RL_NO_SLOT && reset->mine)
-		return !make_slot(orders, place); /* and the next step finds it */
-	if (place->index == RL_NO_SLOT)
-		return true;
+	if (place->index == RL_NO_SLOT) {
+		if (reset->mine)
+			make_slot(orders, place); /* the next step finds it, or tries again */
+		return !reset->mine;
+	}
 	before_ns = moment(orders, reset, place, fresh);
 	since_ns = fresh ? before_ns : orders_precise_ns(orders, reset->order.at_ms);
 	if (!sync_forget(orders->sync, place->index, before_ns, reset->mine ? since_ns : 0))

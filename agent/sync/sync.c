@@ -262,7 +262,7 @@ bool sync_may_free(struct sync *sync, uint64_t index)
 
 	if (sync == NULL)
 		return true;
-	if (entry != NULL && entry->in_flight)
+	if (entry != NULL && (entry->in_flight || entry->forget_ns != 0))
 		return false;
 	if (store_is_up(sync->store, sync_part_of(sync, index)) && named != NULL &&
 	    !rl_rule_is_local(&named->rule)) {

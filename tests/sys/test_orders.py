@@ -167,7 +167,7 @@ def test_orders__reset_gives_the_limit_again_to_the_whole_fleet_and_no_more(rig)
     print(f"# reset took {1000 * (time.monotonic() - began):.0f} ms")
     equal(spend(hosts, "k", 2.0), 30)
     at_most(most([host.client for host in hosts], "k", 60), 60)
-    done(hosts[2], "reset", "login", "never seen")
+    contains(done(hosts[2], "reset", "login", "never seen", "--wait"), "in force on all of 3 live hosts")
 
 
 def test_orders__reset_behind_a_slow_answer_is_of_now(rig):
@@ -281,6 +281,23 @@ def test_orders__redis_that_stops_in_the_middle_is_not_waited_for(rig):
     equal(len(orders(a)), 1)
 
 
+def test_orders__two_commands_amid_a_lost_connection_are_both_done(rig):
+    a, _ = fleet(rig, names="ab")
+    redis = rig.started[0]
+    redis.signal(signal.SIGSTOP)
+    threads = [threading.Thread(target=done, args=(a, "block", "login", key, "1h")) for key in "xyz"]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)  # one is on its way, the others wait for its answer
+    redis.signal(signal.SIGKILL)
+    redis.wait()
+    rig.redis()
+    for thread in threads:
+        thread.join()
+    equal(sorted(order["key"] for order in orders(a)), ["78", "79", "7a"])
+    equal([peek(a, "login", key)[1] for key in "xyz"], ["block"] * 3)
+
+
 def test_orders__what_others_write_there_is_refused_with_a_message(rig):
     a, b = fleet(rig, names="ab")
     done(a, "block", "login", "bad", "1h", "--wait")
@@ -370,6 +387,49 @@ def test_orders__list_that_is_full_takes_no_more_and_changes_nothing(rig):
     contains(refused(rig, "block", "login", "three", "1h"), "this host has no room for another order")
     equal([peek(rig, "login", key)[0] for key in ("one", "two", "three")], [1, 1, 0])
     equal(len(orders(rig)), 2)
+
+
+def command_of(rig, count, **command):
+    """Answers of the agent's own socket to as many commands, each with another key of 1 KiB."""
+    with socket.socket(socket.AF_UNIX) as ctl:
+        ctl.connect(rig.segment + ".ctl")
+        lines = ctl.makefile("rw")
+        for i in range(count):
+            key = (b"%04d" % i).ljust(1024, b"k").hex()
+            lines.write(json.dumps(dict(command, key=key)) + "\n")
+            lines.flush()
+            yield json.loads(lines.readline())
+
+
+def test_orders__what_cannot_be_kept_is_not_done(rig):
+    rig.agent({"login": "2/hour"})
+    given = 0
+    for answer in command_of(rig, 400, do="block", rule="login", for_s=3600):
+        if not answer["ok"]:
+            break
+        given += 1
+    contains(answer["error"], "own standing orders would be longer than 512 KiB: take some back first")
+    at_least(given, 200)
+    equal(len(orders(rig)), given)  # an answer of 600 KB
+    rig.started[-1].signal(signal.SIGKILL)
+    rig.started[-1].wait()
+    rig.agent_again()
+    equal(len(orders(rig)), given)
+
+
+def test_orders__file_that_others_may_write_is_not_gone_by(rig):
+    agent = rig.agent({"login": "2/hour"})
+    done(rig, "off", "login")
+    path = rig.segment + ".orders"
+    for spoil, why in ((lambda: os.chmod(path, 0o666), "others may write it: chmod go-w it"),
+                       (lambda: (os.unlink(path), os.mkfifo(path, 0o600)), "not a regular file"),
+                       (lambda: (os.unlink(path), os.symlink("/dev/zero", path)), "symbolic")):
+        agent.signal(signal.SIGKILL)
+        agent.wait()
+        spoil()
+        agent = rig.agent_again()
+        contains(agent.output(), f"event=orders_lost file={path} msg=\"")
+        contains(agent.output(), why)
 
 
 def test_orders__options_that_do_not_go_together_are_explained(rig):
