@@ -4,6 +4,7 @@
 
 #include "agent/sync/eventual.h"
 #include "agent/sync/slot.h"
+#include "agent/sync/untold.h"
 #include "agent/sync/word.h"
 #include "shm/rl_bell.h"
 #include "shm/rl_clock.h"
@@ -26,12 +27,17 @@ uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule)
 	return rl_shared_interval_ns(&sync->seg->view, rule->window_ns);
 }
 
-static uint32_t blind_share(const struct sync *sync, const struct rl_rule *rule)
+static uint32_t blind_of(const struct rl_rule *rule, uint32_t hosts)
 {
 	struct rl_fleet_terms fleet;
 
 	rl_fleet_unpack(rule->fleet, rule->wait_ns, &fleet);
-	return rl_fleet_blind(rule->limit, &fleet, rl_shared_hosts(&sync->seg->view));
+	return rl_fleet_blind(rule->limit, &fleet, hosts);
+}
+
+uint32_t due_blind(const struct sync *sync, const struct rl_rule *rule)
+{
+	return blind_of(rule, rl_shared_hosts(&sync->seg->view));
 }
 
 /*
@@ -46,7 +52,7 @@ uint64_t due_wait_ns(const struct sync *sync, const struct rl_rule *rule,
 		 slow_ns = rule->window_ns / DUE_BLIND_PARTS;
 
 	if (entry->close || entry->recorded || word_of(&sync->seg->fleet->interval_ns) != 0 ||
-	    blind_share(sync, rule) == 0)
+	    due_blind(sync, rule) == 0)
 		return interval_ns;
 	if (slow_ns > BLIND_MOST_NS)
 		slow_ns = BLIND_MOST_NS;
@@ -69,7 +75,8 @@ bool due_is_quiet(const struct sync *sync, const struct rl_rule *rule, uint64_t 
 	const struct rl_view *view = &sync->seg->view;
 
 	return !sync->totals &&
-	       sync_slot_unsent(view, index) <= blind_share(sync, rule) / DUE_QUIET_PARTS &&
+	       sync_slot_unsent(view, index) <=
+		       blind_of(rule, untold_hosts(sync)) / DUE_QUIET_PARTS &&
 	       atomic_load_explicit(&view->side[index].refused, memory_order_relaxed) == 0 &&
 	       atomic_load_explicit(&view->slot[index].asked, memory_order_relaxed) == 0;
 }
@@ -186,7 +193,7 @@ static void fill_item(struct sync_part *part, struct sync_entry *entry, const st
 	entry->item.interval_ms = (uint32_t)(interval_ns / 1000000);
 	entry->item.demand = demand->units;
 	entry->item.waiting = demand->waiting;
-	entry->item.blind = blind_share(sync, rule);
+	entry->item.blind = due_blind(sync, rule);
 	entry->item.flags = flags;
 	if (rl_rule_is_eventual(rule)) {
 		entry->item.demand = entry->item.waiting = 0;
@@ -382,6 +389,25 @@ static void wake_waiters(struct sync *sync, const struct sync_entry *entry,
 		atomic_store_explicit(counted, 0, memory_order_relaxed);
 }
 
+/*
+ * What of a grant may be taken by the rule as it is now, which may not be the one of the call. A
+ * blind share is in nobody's account: never more than one of today. Of another limit or window,
+ * nothing: Redis lends it until it is told.
+ */
+static uint32_t allowed(const struct sync *sync, const struct sync_entry *entry,
+			const struct rl_rule *rule, const struct sync_answer *answer)
+{
+	uint32_t most = entry->item.limit;
+
+	if (rl_rule_is_local(rule) || rl_rule_is_eventual(rule) ||
+	    entry->item.limit > rule->limit || entry->item.window_ms != rule->window_ns / 1000000)
+		return 0;
+	if ((answer->flags & SYNC_BLIND) != 0)
+		most = due_blind(sync, rule);
+	most = most > entry->item.credit ? most - entry->item.credit : 0; /* whatever Redis says */
+	return answer->grant < most ? answer->grant : most;
+}
+
 void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sync_answer *answer,
 	       bool lapsed)
 {
@@ -389,20 +415,14 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	const struct rl_named_rule *named = sync_rule_of(sync, entry->index);
 	bool report = named != NULL && rl_rule_is_eventual(&named->rule) &&
 		      (entry->item.flags & SYNC_REPORT) != 0;
-	uint32_t grant = lapsed ? 0 : answer->grant;
-	uint32_t room =
-		entry->item.limit > entry->item.credit ? entry->item.limit - entry->item.credit : 0;
+	uint32_t grant = lapsed || named == NULL ? 0 : allowed(sync, entry, &named->rule, answer);
 
 	entry->in_flight = false;
 	if ((entry->item.flags & SYNC_FORGET) != 0)
 		entry->forget_ns = 0;
 	entry->told_ns = entry->asked_ns;
-	if (named == NULL || rl_rule_is_local(&named->rule) || rl_rule_is_eventual(&named->rule))
-		grant = 0;
 	if (report)
 		eventual_note(part, entry, &named->rule, answer);
-	if (grant > room) /* whatever Redis says */
-		grant = room;
 	sync_slot_apply(sync->seg, entry->index, grant);
 	settle_debt(&sync->seg->side[entry->index], entry->debt);
 	if (grant > 0)

@@ -25,6 +25,9 @@ uint64_t due_wait_ns(const struct sync *sync, const struct rl_rule *rule,
 uint64_t due_next_ns(const struct sync *sync, const struct rl_rule *rule,
 		     const struct sync_entry *entry, uint32_t part, uint64_t now_ns);
 
+/* Units of a key that this host may admit blind, by the hosts there are now. */
+uint32_t due_blind(const struct sync *sync, const struct rl_rule *rule);
+
 /*
  * Has it, of a slot without a lease, nothing to tell that anybody need know? So few units that
  * those of all hosts are a fifth of what the rule may be exceeded by anyhow; and nobody asked.

@@ -2,6 +2,7 @@
 
 #include "agent/sync/part.h"
 #include "agent/sync/slot.h"
+#include "agent/sync/untold.h"
 #include "agent/sync/word.h"
 #include "shm/rl_audit.h"
 #include "shm/rl_bell.h"
@@ -92,4 +93,6 @@ void sync_limit_changed(struct sync *sync, uint64_t index)
 		return;
 	sync_slot_take_credit(sync->seg, index);
 	put(&sync->seg->slot[index].hint, rl_hint(0, 0, sync_part_of(sync, index)));
+	untold_tell(sync, index);
+	untold_send(sync);
 }

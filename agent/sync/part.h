@@ -75,6 +75,10 @@ struct sync {
 	uint64_t hold_ns; /* until then no new call is put together */
 	bool whole;       /* the next look at the dirty bits is at all of them */
 	bool totals;
+	struct {
+		uint32_t hosts; /* the most that were seen lately: untold.h */
+		uint64_t seen_ns;
+	} shared_by;
 	uint32_t rule_count; /* sorted by id */
 	struct rl_named_rule rule[RL_RULES_MAX];
 };

@@ -7,6 +7,7 @@
 #include "agent/sync/part.h"
 #include "agent/sync/slot.h"
 #include "agent/sync/sync.h"
+#include "agent/sync/untold.h"
 #include "agent/sync/word.h"
 #include "shm/rl_algorithm.h"
 #include "shm/rl_side.h"
@@ -65,10 +66,7 @@ static void apply_changes(struct sync *sync, const struct rl_named_rule *old, ui
 		if (before == NULL || rl_rule_is_local(&before->rule))
 			put(&sync->seg->side[i].total, 0); /* rl_mark.h's until now */
 		put(&sync->seg->slot[i].hint, rl_hint(0, 0, sync_part_of(sync, i)));
-		/* Units that were too few to be told of by the old terms may not be by the new
-		 * ones. */
-		if (sync_slot_unsent(view, i) > 0)
-			rl_dirty_mark(sync->seg, i);
+		untold_tell(sync, i);
 	}
 }
 
@@ -89,6 +87,7 @@ void sync_rules_changed(struct sync *sync)
 	memcpy(old, sync->rule, old_count * sizeof(old[0]));
 	rules_read(sync);
 	apply_changes(sync, old, old_count);
+	untold_send(sync);
 	store_ask_again(sync->store); /* who reloads has changed something, there too perhaps */
 }
 

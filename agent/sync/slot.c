@@ -262,6 +262,13 @@ uint32_t sync_slot_take_credit(struct rl_seg *seg, uint64_t index)
 	return lower_credit(seg, index, 0, &before) != 0 ? before : 0;
 }
 
+void sync_slot_lower_credit(struct rl_seg *seg, uint64_t index, uint32_t keep)
+{
+	uint32_t unused;
+
+	lower_credit(seg, index, keep, &unused);
+}
+
 void sync_slot_retire(struct rl_seg *seg, uint64_t index)
 {
 	uint64_t acked = word_of(&seg->side[index].acked);
@@ -281,4 +288,14 @@ uint64_t sync_slot_unsent(const struct rl_view *view, uint64_t index)
 	uint64_t acked = rl_acked_n(word_of(&view->side[index].acked));
 
 	return n > acked ? n - acked : 0;
+}
+
+bool sync_slot_owes(const struct rl_view *view, uint64_t index, uint64_t window_ns)
+{
+	uint64_t head = head_of(view, index);
+
+	return rl_head_is_open(head) && sync_slot_unsent(view, index) != 0 &&
+	       rl_shape_algorithm(word_of(&view->slot[index].shape)) == RL_SLIDING &&
+	       sound_q(view, index, head) != 0 &&
+	       age_ms(view, index, rl_head_n(head)) < window_ns / 1000000;
 }

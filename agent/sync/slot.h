@@ -73,7 +73,16 @@ uint32_t sync_slot_take_credit(struct rl_seg *seg, uint64_t index);
 /* The slot is no longer reported, its rule is local now: no credit, no call. */
 void sync_slot_retire(struct rl_seg *seg, uint64_t index);
 
+/* Leave it no more credit than that. */
+void sync_slot_lower_credit(struct rl_seg *seg, uint64_t index, uint32_t keep);
+
 /* Units admitted that Redis has not acknowledged. */
 uint64_t sync_slot_unsent(const struct rl_view *view, uint64_t index);
+
+/*
+ * Is one of them still in such a window? Also of a slot that was never told of. The newest says
+ * so, as they are acknowledged in order. False of a damaged slot.
+ */
+bool sync_slot_owes(const struct rl_view *view, uint64_t index, uint64_t window_ns);
 
 #endif

@@ -13,6 +13,7 @@
 #include "agent/sync/part.h"
 #include "agent/sync/share.h"
 #include "agent/sync/slot.h"
+#include "agent/sync/untold.h"
 #include "agent/sync/waiters.h"
 #include "agent/sync/word.h"
 #include "shm/rl_clock.h"
@@ -139,6 +140,7 @@ static void on_tick(evutil_socket_t unused, short events, void *arg)
 	lost_say(sync);
 	rl_dirty_take(sync->seg, sync->whole, touch, sync);
 	sync->whole = false;
+	untold_tick(sync, rl_clock_precise_ns());
 	if (sync->ticks++ % NODES_TICKS == 0)
 		say_nodes(sync); /* they may change places without a word */
 	if (store_up(sync->store) == STORE_ALL)
