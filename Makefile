@@ -150,13 +150,13 @@ $(B)/bench/peers/%: bench/peers/%
 FLEET   := $(wildcard bench/fleet/*.c) $(filter-out bench/cases/skew.c,$(wildcard bench/cases/*.c))
 SKEW     = $(call obj,bench/cases/skew.c tests/skew/skew.c) $(B)/tests/skew/skew.so
 RIG      = $(B)/rl-agent $(B)/tests/fault_proxy $(B)/tests/memory/keeper
-FLEETED := $(addprefix $(B)/bench/figure_,strict outage rediscost cold bounded onehost agentkill skew) \
+FLEETED := $(addprefix $(B)/bench/figure_,strict outage rediscost cold bounded onehost agentkill skew sync) \
            $(B)/bench/proof_fleet
 $(FLEETED): $(call obj,$(FLEET)) $(RIG)
 $(B)/bench/figure_skew $(B)/bench/proof_fleet: $(SKEW)
 $(FLEETED): FLEET_LIBS = -lhiredis
 $(B)/bench/figure_rediscost: $(call obj,$(wildcard bench/rediscost/*.c) agent/store/item.c)
-$(B)/bench/figure_cold: $(call obj,bench/rediscost/server.c)
+$(B)/bench/figure_cold $(B)/bench/figure_sync: $(call obj,bench/rediscost/server.c)
 $(B)/bench/figure_rediscost.o: $(B)/gen/agent/store/rl_sync.lua.h
 $(B)/tests/fleet/%: $(B)/tests/fleet/%.o $(call obj,$(FLEET) bench/bench.c bench/judge.c) \
                     $(B)/libtest.a $(RIG)
