@@ -255,7 +255,11 @@ static inline bool rig_start(struct rl_seg *seg)
 /* Put together and send, as soon as a tick or a ring would; all: as a tick. */
 static inline void rig_pump(uint32_t part, bool all)
 {
+	struct sync_list *list = &rig.sync.active.part[part];
+
 	rl_dirty_take(rig.seg, false, rig_touch, NULL);
+	for (uint32_t i = 0; i < list->count; i++) /* tests say themselves when a key is due */
+		sync_active_sooner(&rig.sync.active, &list->entry[i], list->entry[i].due_ns);
 	rig.sync.part[part].sent_ns = 0; /* the last one was long ago */
 	part_pump(&rig.sync.part[part], all);
 }

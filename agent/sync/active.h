@@ -17,7 +17,7 @@
 
 struct sync_entry {
 	uint64_t index;
-	uint64_t due_ns;     /* of the next call for this key, precise clock */
+	uint64_t due_ns;     /* of the next call, precise clock; sooner: sync_active_sooner() */
 	uint64_t busy_ns;    /* when it last had demand */
 	uint64_t taken_ns;   /* when it was last part of a call */
 	uint64_t asked_ns;   /* when the call that it is part of was put together */
@@ -35,8 +35,11 @@ struct sync_entry {
 	struct sync_item item; /* what the call under way says of it */
 };
 
+#define SYNC_BLOCK 16u /* entries that share a word of when the first of them is due */
+
 struct sync_list {
 	struct sync_entry *entry;
+	uint64_t *soonest_ns; /* of each block: no entry of it is due before; it may be too early */
 	uint32_t count, room;
 };
 
@@ -61,5 +64,17 @@ uint32_t sync_active_part(const struct sync_active *active, uint64_t index);
 
 /* Remove it; the last of its partition takes its place in the list. */
 void sync_active_remove(struct sync_active *active, struct sync_entry *entry);
+
+/* It is due at due_ns, which may be before it was. */
+void sync_active_sooner(struct sync_active *active, struct sync_entry *entry, uint64_t due_ns);
+
+/*
+ * The first place from at on, or the list's count, whose entry may be due: whole blocks in which
+ * none is are passed over, so that a look at all keys costs what is due and not what is active.
+ */
+uint32_t sync_list_due(const struct sync_list *list, uint32_t at, uint64_t now_ns);
+
+/* All of the block that ends before place at was looked at; what of it is due was taken. */
+void sync_list_looked(struct sync_list *list, uint32_t at);
 
 #endif

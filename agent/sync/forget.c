@@ -51,7 +51,7 @@ static void tell_redis(struct sync *sync, struct sync_entry *entry, uint64_t sin
 	struct sync_part *part = &sync->part[sync_active_part(&sync->active, entry->index)];
 
 	entry->forget_ns = since_ns;
-	entry->due_ns = 0;
+	sync_active_sooner(&sync->active, entry, 0);
 	part_want(part, entry->index);
 	part_pump(part, false);
 }

@@ -91,7 +91,7 @@ static uint64_t untell(struct sync_part *part, uint64_t index, uint64_t units)
 	if (entry == NULL)
 		return units; /* no memory: its next mark, or the next agent, tells it */
 	entry->recorded = entry->close = true;
-	entry->due_ns = 0;
+	sync_active_sooner(&sync->active, entry, 0);
 	return units;
 }
 

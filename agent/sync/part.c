@@ -127,17 +127,32 @@ static void collect_wanted(struct sync_part *part, uint32_t most, uint64_t now_n
 	part->wanted_count = 0;
 }
 
-static void collect_due(struct sync_part *part, uint32_t most, uint64_t now_ns)
+/* The places from .. to of the list. Returns where the call was full, or to. */
+static uint32_t collect_range(struct sync_part *part, uint32_t from, uint32_t to, uint32_t most,
+			      uint64_t now_ns)
 {
 	struct sync_list *list = &part->sync->active.part[part->number];
+	uint32_t at = sync_list_due(list, from, now_ns);
 
-	for (uint32_t left = list->count; left > 0 && part->count < most; left--) {
-		if (part->cursor >= list->count)
-			part->cursor = 0;
-		if (list->entry[part->cursor].in_flight ||
-		    !take(part, &list->entry[part->cursor], true, now_ns))
-			part->cursor++;
+	while (at < to && at < list->count && part->count < most) {
+		if (!list->entry[at].in_flight && take(part, &list->entry[at], true, now_ns))
+			continue; /* it is gone: the last one is in its place */
+		if (++at % SYNC_BLOCK == 0 || at == list->count) {
+			sync_list_looked(list, at);
+			at = sync_list_due(list, at, now_ns);
+		}
 	}
+	return at;
+}
+
+/* From where the last call was full: each has its turn. */
+static void collect_due(struct sync_part *part, uint32_t most, uint64_t now_ns)
+{
+	uint32_t from = part->cursor;
+
+	part->cursor = collect_range(part, from, UINT32_MAX, most, now_ns);
+	if (part->count < most)
+		part->cursor = collect_range(part, 0, from, most, now_ns);
 }
 
 /*
