@@ -48,6 +48,21 @@ enum rl_unreachable {
 #define RL_INTERVAL_MIN_NS UINT64_C(5000000) /* between two syncs of a key, as configured */
 #define RL_INTERVAL_MAX_NS UINT64_C(1000000000)
 
+/* What rl_fleet.slowed says: keys far from their limit first, then all, 2, 4, 8 times as seldom. */
+#define RL_SLOWED_STEP 3u
+#define RL_SLOWED_MOST (2 * RL_SLOWED_STEP)
+
+static inline uint32_t rl_slowed_far(uint64_t level)
+{
+	return 1u << (level < RL_SLOWED_MOST ? level : RL_SLOWED_MOST);
+}
+
+static inline uint32_t rl_slowed_all(uint64_t level)
+{
+	return rl_slowed_far(level) >> RL_SLOWED_STEP > 1 ? rl_slowed_far(level) >> RL_SLOWED_STEP
+							  : 1;
+}
+
 /*
  * All zero is a local rule. Terms are valid when each field is in range and
  *	local:  every other field is 0, as none of them is used

@@ -270,7 +270,8 @@ struct rl_fleet {
 	_Atomic uint64_t nodes;    /* servers that have the counts, of node[]; 0 = not known */
 	_Atomic uint64_t nodes_up; /* of those: bits */
 	_Atomic uint64_t node[RL_PARTS][RL_NODE_WORDS]; /* where each is: text */
-	uint8_t pad3[632];
+	_Atomic uint64_t slowed; /* keys are told less often: rl_slowed_far(); 0 = not */
+	uint8_t pad3[624];
 	_Atomic uint64_t
 		store[24]; /* what has the fleet's counts, and where: text; 0 = never told */
 };

@@ -50,6 +50,7 @@ static void read_parts(const struct rl_view *view, uint64_t now_ns, struct fleet
 static void read_counters(const struct rl_fleet *from, struct fleet *ret)
 {
 	ret->round_trip_ns = number(&from->round_trip_ns);
+	ret->slowed = number(&from->slowed);
 	ret->calls = number(&from->syncs);
 	ret->resends = number(&from->resends);
 	ret->keys = number(&from->keys_synced);
@@ -153,6 +154,19 @@ static void print_redis(const struct fleet *fleet)
 	putchar('\n');
 }
 
+/* Overload is seen before anything goes stale. */
+static void print_slowed(const struct fleet *fleet)
+{
+	char took[RL_TERMS_TEXT];
+
+	if (fleet->slowed == 0)
+		return;
+	printf("slowed   keys far from their limit are told x%" PRIu32
+	       " as seldom, others x%" PRIu32 ": a call takes %s\n",
+	       rl_slowed_far(fleet->slowed), rl_slowed_all(fleet->slowed),
+	       rl_span_format(fleet->round_trip_ns, took));
+}
+
 /* This host as its agent describes it to the others. */
 static void print_twin(const struct fleet *fleet, const struct tool *tool, uint64_t agent_pid)
 {
@@ -169,6 +183,7 @@ static void print_twin(const struct fleet *fleet, const struct tool *tool, uint6
 void fleet_print(const struct fleet *fleet, const struct tool *tool, uint64_t agent_pid)
 {
 	print_redis(fleet);
+	print_slowed(fleet);
 	if (fleet->store[0] != '\0')
 		printf("store    %s\n", fleet->store);
 	printf("fleet    %s, this host is %s, %" PRIu32 " live host%s\n", fleet->name, fleet->host,
@@ -228,11 +243,13 @@ void fleet_json(const struct fleet *fleet, json_t *all)
 				      (json_int_t)fleet->hosts, "duplicate", json_twin(fleet)));
 	json_object_set_new(
 		all, "sync",
-		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "calls", (json_int_t)fleet->calls,
-			  "sent_again", (json_int_t)fleet->resends, "keys", (json_int_t)fleet->keys,
-			  "granted", (json_int_t)fleet->granted, "returned",
-			  (json_int_t)fleet->returned, "dropped", (json_int_t)fleet->dropped,
-			  "clashes", (json_int_t)fleet->clashes));
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "calls",
+			  (json_int_t)fleet->calls, "sent_again", (json_int_t)fleet->resends,
+			  "keys", (json_int_t)fleet->keys, "granted", (json_int_t)fleet->granted,
+			  "returned", (json_int_t)fleet->returned, "dropped",
+			  (json_int_t)fleet->dropped, "clashes", (json_int_t)fleet->clashes,
+			  "slowed_far", (json_int_t)rl_slowed_far(fleet->slowed), "slowed_all",
+			  (json_int_t)rl_slowed_all(fleet->slowed)));
 }
 
 const char *fleet_state_name(unsigned state)

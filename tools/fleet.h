@@ -27,6 +27,7 @@ struct fleet {
 	uint32_t hosts;      /* live, this one included; at least 1 */
 	uint64_t since_ns;   /* how long redis_up is as it is */
 	uint64_t round_trip_ns;
+	uint64_t slowed;    /* a level, rl_slowed_far(); 0: not */
 	uint64_t silent_ns; /* age of the oldest unanswered call; 0 = none is under way */
 	char name[RL_NAME_MAX + 1];
 	char host[RL_NAME_MAX + 1];

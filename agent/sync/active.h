@@ -27,7 +27,8 @@ struct sync_entry {
 	double rate;         /* units of demand a nanosecond, smoothed */
 	uint32_t stock;      /* credit that is kept for callers that do not wait */
 	uint16_t debt;       /* the slot's debt when it was taken */
-	bool pressed;        /* half of the limit is in use: no stock */
+	bool near;           /* half of the limit is in use */
+	bool pressed;        /* and others may want the rest: no stock */
 	bool recorded;       /* Redis has a lease of it */
 	bool close;          /* its last answer gave no blind share: busy, or near its limit */
 	bool urgent;         /* somebody runs short */

@@ -168,6 +168,7 @@ static void count_answer(struct sync_part *part, const struct store_answer *answ
 
 	part->sync->round_trip_ns = (part->sync->round_trip_ns * 7 + took_ns) / 8;
 	put(&fleet->round_trip_ns, part->sync->round_trip_ns);
+	load_answered(&part->sync->load, took_ns);
 	put(&sync_words(part)->answered_ns, now_ns);
 	if (part->sync->watch != NULL)
 		watch_answer(part->sync->watch, part->sent_ns, now_ns, answer->now_ms);

@@ -27,6 +27,16 @@ uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule)
 	return rl_shared_interval_ns(&sync->seg->view, rule->window_ns);
 }
 
+/* And as it is now: load.h. */
+static uint64_t slowed_ns(const struct sync *sync, const struct rl_rule *rule,
+			  const struct sync_entry *entry)
+{
+	bool far = !entry->near && atomic_load_explicit(&sync->seg->slot[entry->index].asked,
+							memory_order_relaxed) == 0;
+
+	return load_interval_ns(&sync->load, due_interval_ns(sync, rule), rule->window_ns, far);
+}
+
 static uint32_t blind_of(const struct rl_rule *rule, uint32_t hosts)
 {
 	struct rl_fleet_terms fleet;
@@ -48,7 +58,7 @@ uint32_t due_blind(const struct sync *sync, const struct rl_rule *rule)
 uint64_t due_wait_ns(const struct sync *sync, const struct rl_rule *rule,
 		     const struct sync_entry *entry)
 {
-	uint64_t interval_ns = due_interval_ns(sync, rule),
+	uint64_t interval_ns = slowed_ns(sync, rule, entry),
 		 slow_ns = rule->window_ns / DUE_BLIND_PARTS;
 
 	if (entry->close || entry->recorded || word_of(&sync->seg->fleet->interval_ns) != 0 ||
@@ -64,7 +74,7 @@ uint64_t due_next_ns(const struct sync *sync, const struct rl_rule *rule,
 {
 	uint64_t wait_ns = due_wait_ns(sync, rule, entry), beat_ns = wait_ns / 2;
 
-	if (wait_ns == due_interval_ns(sync, rule))
+	if (wait_ns == slowed_ns(sync, rule, entry))
 		return now_ns + wait_ns;
 	now_ns += wait_ns;
 	return now_ns - (now_ns + part * (beat_ns / RL_PARTS)) % beat_ns;
@@ -249,7 +259,7 @@ bool due_recover(struct sync_part *part, struct sync_entry *entry)
 static bool take_idle(struct sync_part *part, struct sync_entry *entry,
 		      const struct rl_named_rule *named, uint64_t now_ns, bool *ret_gone)
 {
-	uint64_t interval_ns = due_interval_ns(part->sync, &named->rule);
+	uint64_t interval_ns = slowed_ns(part->sync, &named->rule, entry);
 	uint64_t idle_ns = now_ns - entry->busy_ns, window_ns = named->rule.window_ns;
 	uint32_t credit = rl_head_credit(word_of(&part->sync->seg->slot[entry->index].head));
 	const struct demand none = {0};
@@ -294,7 +304,7 @@ bool due_take(struct sync_part *part, struct sync_entry *entry, bool all, uint64
 		entry->urgent = false;
 		return all && take_idle(part, entry, named, now_ns, ret_gone);
 	}
-	interval_ns = due_interval_ns(sync, &named->rule);
+	interval_ns = slowed_ns(sync, &named->rule, entry);
 	demand = take_demand(sync, entry->index);
 	keep_stock(sync, entry, &demand);
 	smooth(entry, demand.units, interval_ns, now_ns);
@@ -430,8 +440,8 @@ void due_apply(struct sync_part *part, struct sync_entry *entry, const struct sy
 	entry->close = (answer->flags & SYNC_BLIND) == 0;
 	/* Also what came too late to be taken: Redis lends it until it is told. */
 	entry->recorded = entry->close && entry->item.credit + answer->grant > 0;
-	entry->pressed = rl_shared_hosts(&sync->seg->view) > 1 &&
-			 (uint64_t)answer->count + answer->others_out > entry->item.limit / 2;
+	entry->near = (uint64_t)answer->count + answer->others_out > entry->item.limit / 2;
+	entry->pressed = rl_shared_hosts(&sync->seg->view) > 1 && entry->near;
 	if (named != NULL)
 		rebase(sync, entry->index, &named->rule);
 	if (named != NULL && !report) {

@@ -11,7 +11,7 @@
 #define DUE_BLIND_PARTS 50u /* of W: how long a key that lives on its blind share may wait */
 #define DUE_QUIET_PARTS 5u  /* of the blind share: so many units need not be told of */
 
-/* How often an active key is synced. */
+/* How often an active key is synced by its rule. */
 uint64_t due_interval_ns(const struct sync *sync, const struct rl_rule *rule);
 
 /* How long a key may wait for a call when nobody runs short. */

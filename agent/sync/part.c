@@ -94,12 +94,23 @@ void part_recover(struct sync_part *part, const uint64_t *slot, uint32_t count)
 	part->in_flight = true; /* sent by part_resend() when the connection is up */
 }
 
+/* More run short than one call takes: due at once, where calls that are full have their turns. */
+static void want_later(struct sync_part *part, uint64_t index)
+{
+	struct sync_entry *entry = sync_active_find(&part->sync->active, index);
+	uint64_t now_ns = rl_clock_precise_ns();
+
+	part->backlog = true;
+	if (entry != NULL && !entry->in_flight && entry->due_ns > now_ns && entry->nothing_ns == 0)
+		sync_active_sooner(&part->sync->active, entry, now_ns);
+}
+
 void part_want(struct sync_part *part, uint64_t index)
 {
 	if (part->wanted_count < SYNC_BATCH_MAX)
 		part->wanted[part->wanted_count++] = index;
 	else
-		part->backlog = true;
+		want_later(part, index);
 }
 
 static bool take(struct sync_part *part, struct sync_entry *entry, bool all, uint64_t now_ns)
@@ -190,6 +201,16 @@ static void set_gap(struct sync *sync)
 		evtimer_add(sync->gap, &gap);
 }
 
+/* Full calls one after the other are more than can be told in time: load.h. */
+static void note_full(struct sync_part *part, bool full, uint64_t now_ns)
+{
+	part->backlog = part->backlog || full;
+	if (!full)
+		part->full_since_ns = 0;
+	else if (part->full_since_ns == 0)
+		part->full_since_ns = now_ns;
+}
+
 void part_pump(struct sync_part *part, bool all)
 {
 	uint64_t now_ns = rl_clock_precise_ns();
@@ -211,8 +232,7 @@ void part_pump(struct sync_part *part, bool all)
 		collect_due(part, most, now_ns);
 	if (part->count > 0)
 		collect_early(part, most, now_ns);
-	if (part->count == most)
-		part->backlog = true;
+	note_full(part, part->count == most, now_ns);
 	if (part->count > 0 || must_say_something(part, now_ns))
 		send_call(part);
 }

@@ -12,6 +12,7 @@
 #include "agent/store/store.h"
 #include "agent/sync/active.h"
 #include "agent/sync/identity.h"
+#include "agent/sync/load.h"
 #include "agent/sync/observe.h"
 #include "agent/sync/say.h"
 #include "agent/watch/watch.h"
@@ -37,6 +38,7 @@ struct sync_part {
 	uint64_t back_ns;        /* when answers came again after an outage */
 	uint64_t grace_ns;       /* how long then nothing is asked for */
 	bool unchained;          /* the store is known not to know the call before: it is told so */
+	uint64_t full_since_ns;  /* each call has been full since then; 0: the last was not */
 	uint64_t alone_until_ns; /* one key a call until then */
 	uint32_t count;
 	uint64_t batch[SYNC_BATCH_MAX]; /* slots of the call */
@@ -56,6 +58,7 @@ struct sync {
 	struct identity identity;
 	struct sync_active active;
 	struct lost_log *log;
+	struct load load;
 	char at[STORE_WHERE]; /* where the store was up last; empty: nowhere yet */
 	struct {
 		uint64_t since_ns; /* when it was found; 0: there is none to be told of */

@@ -147,6 +147,7 @@ static void on_tick(evutil_socket_t unused, short events, void *arg)
 		say_up(sync); /* when it came too soon after the last word of the connection */
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		tick_part(sync, &sync->part[p]);
+	load_look(sync, rl_clock_precise_ns());
 	observe_some(sync, rl_clock_precise_ns());
 	share_some(sync, rl_clock_precise_ns());
 }
@@ -320,6 +321,7 @@ static void publish(struct sync *sync, const struct agent_config *config)
 
 	put(&fleet->stale_after_ns, config->stale_after_ns);
 	put(&fleet->interval_ns, config->interval_ns);
+	put(&fleet->slowed, 0);
 	note_redis(sync, RL_REDIS_DOWN); /* until the first connection */
 	for (uint32_t p = 0; p < RL_PARTS; p++)
 		part_silent(&sync->part[p]);

@@ -41,8 +41,9 @@ void untold_tell(struct sync *sync, uint64_t index)
 		return;
 	entry = active(sync, index, now_ns);
 	if (entry == NULL)
-		return;    /* no memory: its mark tries again */
-	entry->due_ns = 0; /* of one that is in a call: for the next */
+		return; /* no memory: its mark tries again */
+	/* Of one that is in a call: for the next. */
+	sync_active_sooner(&sync->active, entry, 0);
 	sync->part[sync_active_part(&sync->active, index)].backlog = true;
 }
 
