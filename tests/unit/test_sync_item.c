@@ -939,6 +939,42 @@ static void test_sync_item__few_units_of_a_blind_share_are_not_told(void **state
 	assert_false(due_is_quiet(&rig.sync, &k.rule, k.index));
 }
 
+/* agent/sync/load.h: far from the limit first; who asks, not at all before the others. */
+static void test_sync_item__overload_slows_keys_far_from_their_limit_first(void **state)
+{
+	(void)state;
+	wait_of_a_new_key("100/60s");
+	rig.sync.load.level = 3;
+	pump();
+	answer_with((struct sync_answer){.grant = 1, .count = 50});
+	assert_int_equal(due_wait_ns(&rig.sync, &k.rule, entry_of()), 800 * MS);
+	shared_slot(&k)->asked = 1;
+	assert_int_equal(due_wait_ns(&rig.sync, &k.rule, entry_of()), 100 * MS);
+	shared_slot(&k)->asked = 0;
+	admit(1, 1, 0);
+	pump();
+	assert_int_equal(rig.item[0].interval_ms, 100); /* Redis goes by the rule */
+	answer_with((struct sync_answer){.grant = 1, .count = 51});
+	assert_int_equal(due_wait_ns(&rig.sync, &k.rule, entry_of()), 100 * MS);
+	rig.sync.load.level = 5;
+	assert_int_equal(due_wait_ns(&rig.sync, &k.rule, entry_of()), 400 * MS);
+}
+
+/* A call of so many keys as it takes is full; the next that is not ends that. */
+static void test_sync_item__full_calls_are_noted_until_one_is_not(void **state)
+{
+	(void)state;
+	admit(1, 0, 0);
+	part->alone_until_ns = UINT64_MAX;
+	pump();
+	assert_int_not_equal(part->full_since_ns, 0);
+	part->alone_until_ns = 0;
+	grant(1);
+	admit(1, 1, 0);
+	pump();
+	assert_int_equal(part->full_since_ns, 0);
+}
+
 static void test_sync_item__keys_that_wait_long_are_told_on_one_beat(void **state)
 {
 	uint64_t now = UINT64_C(123456789012), first;
@@ -1150,6 +1186,8 @@ int main(void)
 		TEST(test_sync_item__call_takes_64_keys_and_the_next_one_the_rest),
 		TEST(test_sync_item__key_on_its_blind_share_is_told_seldom),
 		TEST(test_sync_item__few_units_of_a_blind_share_are_not_told),
+		TEST(test_sync_item__overload_slows_keys_far_from_their_limit_first),
+		TEST(test_sync_item__full_calls_are_noted_until_one_is_not),
 		TEST(test_sync_item__keys_that_wait_long_are_told_on_one_beat),
 		TEST(test_sync_item__who_runs_short_of_a_blind_share_is_told_at_once),
 		TEST(test_sync_item__key_that_waited_half_its_time_goes_along),
