@@ -75,7 +75,8 @@ static void share(const struct fleet_log *log, uint32_t hosts, struct steady_res
 void steady_run(const char *name, const struct steady *s, struct steady_result *ret)
 {
 	const char *const rules[] = {s->rule, NULL};
-	const struct fleet_spec spec = {.hosts = s->hosts, .rules = rules, .redis = s->redis};
+	const struct fleet_spec spec = {
+		.hosts = s->hosts, .rules = rules, .redis = s->redis, .without_totals = true};
 	const struct fleet_part whole = FLEET_WHOLE;
 	struct fleet_log log;
 	struct fleet fleet;

@@ -105,6 +105,24 @@ def test_untold__few_units_are_told_by_the_next_agent_when_it_has_another_rule(r
     told(rig, 3, 3)
 
 
+def test_untold__nine_hosts_that_keep_back_all_they_may_are_two_percent_of_the_limit(rig):
+    rule = {"limit": "1000/60s", "beta": "10%", "no_credit": "deny"}
+    hosts = hosts_of(rig, {"s": rule}, "abcdefghij")
+    clients = [Client(host) for host in hosts]
+    for client in clients[1:]:
+        wait_for("blind credit", lambda one=client: one.check("s", "k"))
+        assert client.check("s", "k")  # a fifth of 10
+    time.sleep(1.1)
+    equal(count_of(rig, "k"), 0)
+    wait_for("the limit", lambda: not clients[0].check("s", "k") and count_of(rig, "k") == 1000)
+    equal(clients[0].units("k"), 1000)
+    equal(sum(one.units("k") for one in clients), 1018)
+    for one in clients:  # and with all their shares it is what a bounded rule may be exceeded by
+        for _ in range(30):
+            one.check("s", "k")
+    at_most(sum(one.units("k") for one in clients), 1100)
+
+
 def test_untold__rule_made_strict_under_load_holds_from_the_reload_on(rig):
     a, b = hosts_of(rig, {"s": BOUNDED})
     clients = first, second = few_units(rig, a, 5), few_units(rig, b, 5)
