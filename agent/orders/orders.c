@@ -183,9 +183,22 @@ static void on_soon(evutil_socket_t unused, short events, void *arg)
 	fleet_tick(orders); /* who waits for one is answered */
 }
 
+/*
+ * A connection that was lost for a moment has cost no look at what the fleet is told. Asked after
+ * every loss, where each few answers are lost, it would take the place of the calls that admit.
+ */
+static bool has_just_looked(const struct orders *orders)
+{
+	return orders->heard &&
+	       rl_clock_precise_ns() - orders->clock.got_ns < ORDERS_ASK_MS * UINT64_C(1000000);
+}
+
 static void on_up(void *arg)
 {
-	fleet_ask(arg);
+	struct orders *orders = arg;
+
+	if (orders->pendings > 0 || !has_just_looked(orders))
+		fleet_ask(orders);
 }
 
 bool orders_begin(struct orders *orders, struct event_base *base, struct rl_seg *seg,
