@@ -16,12 +16,13 @@
 #include "agent/memory/peer.h"
 #include "shm/rl_clock.h"
 
-#define BACKOFF_MIN_MS 20u
-#define BACKOFF_MAX_MS 250u
-#define PLACE_MS       1000u
-#define LATE_MS        50u  /* a timer as late as this: it is us who were held up */
-#define GRACE_MS       200u /* then what has come in meanwhile is read first */
-#define NS_PER_MS      UINT64_C(1000000)
+#define BACKOFF_SOON_MS 3u /* the first attempt after a connection that was of use */
+#define BACKOFF_MIN_MS  20u
+#define BACKOFF_MAX_MS  250u
+#define PLACE_MS        1000u
+#define LATE_MS         50u  /* a timer as late as this: it is us who were held up */
+#define GRACE_MS        200u /* then what has come in meanwhile is read first */
+#define NS_PER_MS       UINT64_C(1000000)
 
 enum link_state { WAITING, GREETING, UP };
 
@@ -79,6 +80,8 @@ static void retry_later(struct link *link)
 		random = (uint32_t)rl_clock_precise_ns();
 	arm(link, link->backoff_ms * (80 + random % 41) / 100);
 	link->backoff_ms *= 2;
+	if (link->backoff_ms < BACKOFF_MIN_MS)
+		link->backoff_ms = BACKOFF_MIN_MS;
 	if (link->backoff_ms > BACKOFF_MAX_MS)
 		link->backoff_ms = BACKOFF_MAX_MS;
 }
@@ -158,6 +161,7 @@ static bool answered(struct link *link, struct frame_in *in)
 	if (request == NULL || !read_answer(in, &answer))
 		return blame(link, "an answer that cannot be read");
 	STAILQ_REMOVE_HEAD(&link->sent, next);
+	link->backoff_ms = BACKOFF_SOON_MS;
 	request->fn(&answer, request->arg);
 	free(request);
 	return true;

@@ -4,8 +4,8 @@
  * Rooms:  agent/store/, tests/. On the loop's thread, of a program that ignores SIGPIPE.
  *
  * Whoever gets the lock beside the socket keeps the counts (hub.h), and talks to itself through
- * its socket as all others do. When that agent ends, the others try for the lock again: 20 ms
- * later, and at each loss twice as long up to 250 ms, all +-20 %.
+ * its socket as all others do. When that agent ends, the others try for the lock again: 3 ms
+ * later when it had answered, else 20 ms, and at each loss twice as long up to 250 ms, all +-20 %.
  */
 #ifndef MEMORY_LINK_H
 #define MEMORY_LINK_H
