@@ -460,7 +460,7 @@ def test_rlctl__status_of_a_fleet_as_json_has_its_fields(rig):
     equal(status["redis"]["up"], True)
     equal(status["fleet"], {"name": "default", "host": "a", "live_hosts": 2, "duplicate": None})
     equal(sorted(status["sync"]), ["calls", "clashes", "dropped", "granted", "keys", "returned",
-                                   "sent_again"])
+                                   "sent_again", "slowed_all", "slowed_far"])
     for name in ("slots", "audit", "promise"):  # test_watch.py
         del status["rules"][1][name]
     equal(status["rules"][1], {
